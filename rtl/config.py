@@ -1,0 +1,201 @@
+"""Core configuration: one frozen, validated dataclass, loaded from YAML under ``configs/``."""
+
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+
+import yaml
+
+__all__ = ["MODES", "ConfigError", "CoreConfig"]
+
+#: Rescale modes that the RTL implements, in the encoding of the register NUMERICS.MODE.
+MODES = ("amla", "mul")
+
+
+class ConfigError(ValueError):
+    """A configuration is wrong: the message names the key, the rule and the value."""
+
+
+def _is_power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreConfig:
+    """Parameters of one core. All buffer sizes in bytes.
+
+    Attributes
+    ----------
+    name:            label used in build folders and reports
+    m, n, k:         cube size: it takes an m×k and an n×k fractal each cycle
+    lanes:           columns per cycle in drain and vector (of m rows each)
+    mode:            rescale mode of the accumulate lanes, one of :data:`MODES`
+    acc_frac_bits:   alignment bits F of ``fdpa``
+    comp_bits:       index bits k of the row offsets
+    kv_block:        keys per KV block (rescale interval)
+    axi_data_bytes:  bytes per AXI beat
+    axi_address_bits: width of AXI addresses
+    axi_outstanding: bursts that load may have in flight
+    l1_bytes ... lse: capacities of the buffers
+    max_rows:        rows of one row tile
+    state_rows:      rows of row state (several row tiles)
+    queue_depth:     commands that wait in each engine's queue
+
+    Raises
+    ------
+    ConfigError: a value breaks its rule.
+    """
+
+    name: str
+    m: int
+    n: int
+    k: int
+    lanes: int
+    kv_block: int
+    max_rows: int
+    l1_bytes: int
+    l0a_bytes: int
+    l0b_bytes: int
+    l0c_bytes: int
+    s_bytes: int
+    o_bytes: int
+    out_bytes: int
+    mode: str = "amla"
+    acc_frac_bits: int = 30
+    comp_bits: int = 2
+    axi_data_bytes: int = 64
+    axi_address_bits: int = 40
+    axi_outstanding: int = 16
+    state_rows: int = 0
+    queue_depth: int = 16
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if type(value) is not field.type:
+                raise ConfigError(f"{field.name} must be of type {field.type.__name__}, not {value!r}")  # type: ignore[union-attr]
+        if self.state_rows == 0:
+            object.__setattr__(self, "state_rows", 4 * self.max_rows)
+        for key in ("m", "n", "k", "lanes", "axi_data_bytes"):
+            self._check(key, _is_power_of_two(getattr(self, key)), "a power of two")
+        self._check("mode", self.mode in MODES, f"one of {', '.join(MODES)}")
+        self._check("k", self.k >= self.n, f"at least n = {self.n}")
+        self._check("lanes", self.lanes <= self.n, f"at most n = {self.n}")
+        self._check("axi_data_bytes", self.beat_elements >= self.k, f"at least 2·k = {2 * self.k} bytes")
+        self._check("axi_data_bytes", self.axi_data_bytes >= 4 * self.m, f"at least 4·m = {4 * self.m} bytes")
+        self._check("axi_data_bytes", self.axi_data_bytes <= 128, "at most 128")
+        self._check("axi_address_bits", 16 <= self.axi_address_bits <= 48, "from 16 to 48")
+        self._check("axi_outstanding", 1 <= self.axi_outstanding <= 64, "from 1 to 64")
+        self._check("acc_frac_bits", 24 <= self.acc_frac_bits <= 40, "from 24 to 40")
+        self._check("comp_bits", 0 <= self.comp_bits <= 3, "from 0 to 3")
+        self._check("queue_depth", 2 <= self.queue_depth <= 256, "from 2 to 256")
+        self._check("kv_block", self.kv_block > 0 and self.kv_block % self.k == 0, f"a positive multiple of k = {self.k}")
+        self._check("kv_block", self.kv_block <= 4096, "at most 4096")
+        for key in ("max_rows", "state_rows"):
+            value = getattr(self, key)
+            self._check(key, value > 0 and value % self.m == 0, f"a positive multiple of m = {self.m}")
+        for key, word in self._word_bytes().items():
+            value = getattr(self, f"{key}_bytes")
+            self._check(f"{key}_bytes", value >= 2 * word and value % word == 0,
+                        f"a multiple of its word of {word} bytes, at least two words")
+        self._check("l1_bytes", self.l1_words % self.l1_banks == 0, f"a multiple of {self.l1_banks} banks")
+
+    def _check(self, key: str, ok: bool, rule: str) -> None:
+        if not ok:
+            raise ConfigError(f"{key} must be {rule}, not {getattr(self, key)!r}")
+
+    def _word_bytes(self) -> dict[str, int]:
+        return {
+            "l1": max(self.m, self.n) * self.k * 2,
+            "l0a": self.m * self.k * 2,
+            "l0b": self.n * self.k * 2,
+            "l0c": self.m * self.n * 4,
+            "s": self.m * self.lanes * 4,
+            "o": self.m * self.lanes * 4,
+            "out": self.m * self.beat_elements * 2,
+        }
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Multiply-accumulates of the cube per cycle."""
+        return self.m * self.n * self.k
+
+    @property
+    def beat_elements(self) -> int:
+        """16-bit elements in one AXI beat."""
+        return self.axi_data_bytes // 2
+
+    @property
+    def l1_banks(self) -> int:
+        """Banks of L1: word w lies in bank w mod l1_banks, so that one beat is written in one cycle."""
+        return self.beat_elements // self.k
+
+    @property
+    def l1_words(self) -> int:
+        """Fractals that L1 holds."""
+        return self.l1_bytes // self._word_bytes()["l1"]
+
+    @property
+    def l0a_words(self) -> int:
+        """Fractals that L0A holds."""
+        return self.l0a_bytes // self._word_bytes()["l0a"]
+
+    @property
+    def l0b_words(self) -> int:
+        """Fractals that L0B holds."""
+        return self.l0b_bytes // self._word_bytes()["l0b"]
+
+    @property
+    def l0c_words(self) -> int:
+        """Fractals that L0C holds."""
+        return self.l0c_bytes // self._word_bytes()["l0c"]
+
+    @property
+    def s_words(self) -> int:
+        """Lane groups that the S buffer holds."""
+        return self.s_bytes // self._word_bytes()["s"]
+
+    @property
+    def o_words(self) -> int:
+        """Lane groups that the O buffer holds."""
+        return self.o_bytes // self._word_bytes()["o"]
+
+    @property
+    def out_words(self) -> int:
+        """Row-group beats that the OUT buffer holds."""
+        return self.out_bytes // self._word_bytes()["out"]
+
+    @property
+    def state_words(self) -> int:
+        """Row groups of row state; row maxima, row offsets and LSE have as many."""
+        return self.state_rows // self.m
+
+    @classmethod
+    def from_dict(cls, values: dict, *, source: str = "configuration") -> "CoreConfig":
+        """Build a configuration from a mapping such as a YAML document; unknown and missing keys are errors."""
+        if not isinstance(values, dict):
+            raise ConfigError(f"{source} must be a mapping of keys to values, not {values!r}")
+        known = {field.name: field for field in fields(cls)}
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"{source}: unknown key {key!r}; known keys are {', '.join(known)}")
+        missing = [key for key, field in known.items() if field.default is MISSING and key not in values]
+        if missing:
+            raise ConfigError(f"{source}: missing key {missing[0]!r}")
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> "CoreConfig":
+        """Load ``configs/<name>.yaml`` or a YAML file given by its path."""
+        path = Path(name_or_path)
+        if path.suffix not in (".yaml", ".yml"):
+            path = Path(__file__).resolve().parents[1] / "configs" / f"{name_or_path}.yaml"
+        try:
+            values = yaml.safe_load(path.read_text())
+        except OSError as error:
+            raise ConfigError(f"cannot read configuration {name_or_path}: {error.strerror}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path.name}: not valid YAML: {' '.join(str(error).split())}") from None
+        return cls.from_dict(values, source=path.name)

@@ -1,0 +1,104 @@
+"""Verilog emission: each distinct leaf once.
+
+Amaranth emits one module per instance, so a cube of 256 dot units would be 256 copies. A component
+placed through :class:`Leaf` is emitted as one module of its own and instantiated by name; Amaranth's own
+simulator and the formal flow see a normal submodule instead.
+
+``python -m amla.rtl.emit --config small --out build/small`` writes the core.
+"""
+
+import argparse
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from amaranth import ClockSignal, Instance, Module, ResetSignal, Value
+from amaranth.back import verilog
+from amaranth.lib import wiring
+
+__all__ = ["Emission", "Leaf", "emit"]
+
+
+@dataclass
+class Emission:
+    """Platform object handed to ``elaborate`` while Verilog is written: collects the leaves met on the way."""
+
+    leaves: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, component: wiring.Component) -> str:
+        """Emit ``component`` as module ``name`` unless it is already there; return its Verilog."""
+        if name not in self.leaves:
+            self.leaves[name] = verilog.convert(component, name=name, platform=self, emit_src=False)
+        return self.leaves[name]
+
+
+class Leaf(wiring.Component):
+    """Stands for ``component`` in a parent; has the same ports.
+
+    Parameters
+    ----------
+    component: the component; its class attribute or property ``leaf_name`` names the emitted module and must
+               differ between components that differ in their parameters.
+    """
+
+    def __init__(self, component: wiring.Component):
+        self.component = component
+        component._MustUse__silence = True  # only the first of its kind is elaborated when Verilog is written
+        super().__init__(component.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        if not isinstance(platform, Emission):
+            m.submodules.inner = self.component
+            wiring.connect(m, wiring.flipped(self), self.component)
+            return m
+        name = self.component.leaf_name
+        text = platform.add(name, self.component)
+        ports = {}
+        for domain_port in ("clk", "rst"):
+            if re.search(rf"^\s*input {domain_port};", text, re.MULTILINE):
+                ports[f"i_{domain_port}"] = ClockSignal() if domain_port == "clk" else ResetSignal()
+        for path, member, value in self.signature.flatten(self):
+            direction = "i" if member.flow is wiring.In else "o"
+            ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
+        m.submodules.inner = Instance(name, **ports)
+        return m
+
+
+def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
+    """Write ``<out>/<name>.v`` (top and leaves, leaves first) and ``<out>/<name>.vlt``; return the leaves' names.
+
+    The control file publishes the top level only, marks every leaf as a hierarchical block, and silences
+    the width warnings that Amaranth's output trips.
+    """
+    emission = Emission()
+    top = verilog.convert(component, name=name, platform=emission, emit_src=False)
+    out.mkdir(parents=True, exist_ok=True)
+    control = ["`verilator_config", "lint_off -rule WIDTHEXPAND", f'public_flat_rw -module "{name}" -var "*"']
+    control += [f'hier_block -module "{leaf}"' for leaf in emission.leaves]
+    _write(out / f"{name}.vlt", "\n".join(control) + "\n")
+    _write(out / f"{name}.v", "\n".join([*emission.leaves.values(), top]))
+    return list(emission.leaves)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write ``text`` unless the file already holds it, so that an unchanged design is not rebuilt."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def main() -> None:
+    from .config import CoreConfig
+    from .core import AmlaCore
+
+    parser = argparse.ArgumentParser(description="Write the Verilog of a core.")
+    parser.add_argument("--config", default="small", help="name under configs/ or path of a YAML file")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    arguments = parser.parse_args()
+    config = CoreConfig.load(arguments.config)
+    leaves = emit(AmlaCore(config), name="amla_core", out=arguments.out)
+    print(f"{arguments.out / 'amla_core.v'}: {config.name}, leaves {', '.join(leaves)}")
+
+
+if __name__ == "__main__":
+    main()

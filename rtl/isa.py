@@ -1,0 +1,212 @@
+"""The command set: one 256-bit layout per command, defined here and nowhere else.
+
+The assembler, the disassembler, the command simulator, the RTL decoders and ``docs/isa.md`` all derive
+from :data:`LAYOUTS`. A command is one little-endian 256-bit word: a 64-bit header (opcode, flags,
+semaphore masks) and a 192-bit payload whose fields depend on the opcode.
+
+The high four bits of an opcode name the engine that executes it.
+"""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, enum
+
+__all__ = [
+    "COMMAND_BITS", "COMMAND_BYTES", "FIELD_DOCS", "HEADER_BITS", "LAYOUTS", "SEMAPHORES",
+    "Engine", "Fault", "Header", "Opcode", "Semaphore",
+]
+
+COMMAND_BITS = 256
+COMMAND_BYTES = COMMAND_BITS // 8
+HEADER_BITS = 64
+SEMAPHORES = 16
+
+
+class Engine(enum.IntEnum, shape=4):
+    """Engines, in the order of every per-engine register, counter and trace lane."""
+
+    SEQUENCER = 0
+    LOAD = 1
+    FEED = 2
+    CUBE = 3
+    DRAIN = 4
+    VECTOR = 5
+    STORE = 6
+
+
+class Opcode(enum.IntEnum, shape=8):
+    """Operation codes; ``opcode >> 4`` is the :class:`Engine`."""
+
+    FENCE = 0x01
+    HALT = 0x02
+    LOAD = 0x10
+    FEED_A = 0x20
+    FEED_B = 0x21
+    MMAD = 0x30
+    DRAIN_S = 0x40
+    DRAIN_O = 0x41
+    SOFTMAX = 0x50
+    NORMALIZE = 0x51
+    STORE = 0x60
+
+
+class Fault(enum.IntEnum, shape=8):
+    """Values of the register ERROR_CODE."""
+
+    NONE = 0
+    UNKNOWN_OPCODE = 1
+    TRUNCATED_PROGRAM = 2  # PROGRAM_LENGTH commands fetched and no HALT among them
+    BAD_FIELD = 3  # a count of zero, or an address or pitch that is not a multiple of the beat
+    READ_WINDOW = 4
+    WRITE_WINDOW = 5
+    READ_SLVERR = 6
+    READ_DECERR = 7
+    WRITE_SLVERR = 8
+    WRITE_DECERR = 9
+    BUFFER_OVERRUN = 10  # a tile reaches past the end of its buffer
+    SEMAPHORE_OVERFLOW = 11
+    WATCHDOG = 12  # no progress for WATCHDOG cycles: a deadlocked program, or memory that never answers
+
+
+class Semaphore(enum.IntEnum, shape=4):
+    """Use of the 16 semaphores by our scheduler (a convention of software; the core gives them no meaning)."""
+
+    Q_FREE = 0
+    KV_READY = 1
+    KV_FREE = 2
+    L0_READY = 3
+    L0_FREE = 4
+    L0C_READY = 5
+    L0C_FREE = 6
+    S_READY = 7
+    S_FREE = 8
+    P_READY = 9
+    P_FREE = 10
+    OFFSET_FREE = 11
+    O_READY = 12
+    O_FREE = 13
+    OUT_READY = 14
+    OUT_FREE = 15
+
+
+#: Header common to all commands.
+Header = data.StructLayout({
+    "opcode": unsigned(8),
+    "flags": unsigned(8),
+    "wait": unsigned(SEMAPHORES),
+    "signal": unsigned(SEMAPHORES),
+    "reserved": unsigned(16),
+})
+
+_MASK = {"limit": signed(24), "heads": unsigned(16), "head0": unsigned(16)}
+
+#: Payload fields of each command, from bit 64 upwards. Unused bits must be zero.
+_PAYLOADS = {
+    Opcode.FENCE: {},
+    Opcode.HALT: {},
+    Opcode.LOAD: {
+        "address": unsigned(48), "pitch": unsigned(32), "rows": unsigned(16), "rows_padded": unsigned(16),
+        "cols": unsigned(16), "l1": unsigned(24), "row0": unsigned(8),
+    },
+    Opcode.FEED_A: {
+        "l1": unsigned(24), "l0": unsigned(16), "outer": unsigned(16), "inner": unsigned(16),
+        "outer_stride": unsigned(16), "inner_stride": unsigned(16),
+    },
+    Opcode.FEED_B: {
+        "l1": unsigned(24), "l0": unsigned(16), "outer": unsigned(16), "inner": unsigned(16),
+        "outer_stride": unsigned(16), "inner_stride": unsigned(16), "group_stride": unsigned(16),
+    },
+    Opcode.MMAD: {
+        "l0a": unsigned(16), "l0b": unsigned(16), "l0c": unsigned(16),
+        "mt": unsigned(16), "nt": unsigned(16), "kt": unsigned(16),
+    },
+    Opcode.DRAIN_S: {
+        "l0c": unsigned(16), "mt": unsigned(16), "nt": unsigned(16),
+        "s": unsigned(16), "s_pitch": unsigned(16), "rowmax": unsigned(16), **_MASK,
+    },
+    Opcode.DRAIN_O: {
+        "l0c": unsigned(16), "mt": unsigned(16), "nt": unsigned(16),
+        "o": unsigned(16), "o_pitch": unsigned(16), "offsets": unsigned(16),
+    },
+    Opcode.SOFTMAX: {
+        "s": unsigned(16), "s_pitch": unsigned(16), "rowmax": unsigned(16), "state": unsigned(16),
+        "offsets": unsigned(16), "mt": unsigned(16), "kt": unsigned(16), "p": unsigned(24), **_MASK,
+    },
+    Opcode.NORMALIZE: {
+        "o": unsigned(16), "o_pitch": unsigned(16), "state": unsigned(16), "out": unsigned(16),
+        "out_pitch": unsigned(16), "lse": unsigned(16), "mt": unsigned(16), "nt": unsigned(16),
+    },
+    Opcode.STORE: {
+        "address": unsigned(48), "pitch": unsigned(32), "rows": unsigned(16), "cols": unsigned(16),
+        "out": unsigned(16), "out_pitch": unsigned(16),
+    },
+}
+
+#: Flags of each command: name -> bit of ``flags``.
+FLAGS = {
+    Opcode.FENCE: {},
+    Opcode.HALT: {},
+    Opcode.LOAD: {"a_side": 0},
+    Opcode.FEED_A: {},
+    Opcode.FEED_B: {"transpose": 0},
+    Opcode.MMAD: {"accumulate": 0},
+    Opcode.DRAIN_S: {"first": 0},
+    Opcode.DRAIN_O: {"first": 0},
+    Opcode.SOFTMAX: {"first": 0},
+    Opcode.NORMALIZE: {"first": 0},
+    Opcode.STORE: {"lse": 0},
+}
+
+
+def _layout(payload):
+    used = sum(getattr(shape, "width") for shape in payload.values())
+    pad = COMMAND_BITS - HEADER_BITS - used
+    assert pad >= 0, f"payload of {used} bits does not fit {COMMAND_BITS - HEADER_BITS}"
+    fields = {"header": Header, **payload}
+    if pad:
+        fields["pad"] = unsigned(pad)
+    return data.StructLayout(fields)
+
+
+#: Full 256-bit layout of each command: ``header`` then the payload fields.
+LAYOUTS = {opcode: _layout(payload) for opcode, payload in _PAYLOADS.items()}
+
+#: What each payload field and flag means, for the docs and for ``amla schedule``.
+FIELD_DOCS = {
+    "address": "byte address in GM, a multiple of the AXI beat",
+    "pitch": "bytes from one row to the next in GM, a multiple of the AXI beat",
+    "rows": "rows transferred",
+    "rows_padded": "rows written to L1; those past `rows` become zeros",
+    "cols": "elements per row (BF16; for STORE with `lse` ignored), a multiple of the elements of a beat",
+    "l1": "first L1 word",
+    "row0": "row inside the first row group at which the first row lands",
+    "l0": "first L0A (L0B) word; words are written consecutively",
+    "outer": "outer loop count",
+    "inner": "inner loop count",
+    "outer_stride": "L1 words from one outer step to the next",
+    "inner_stride": "L1 words from one inner step to the next",
+    "group_stride": "with `transpose`: L1 words from one row group to the next inside a k × k block",
+    "l0a": "first L0A word; fractal (k-step, m-tile) is at l0a + ki·mt + mi",
+    "l0b": "first L0B word; fractal (k-step, n-tile) is at l0b + ki·nt + ni",
+    "l0c": "first L0C word; fractal (m-tile, n-tile) is at l0c + mi·nt + ni",
+    "mt": "row groups (m rows each)",
+    "nt": "n-fractals (MMAD, DRAIN_*); beats of a row (NORMALIZE)",
+    "kt": "k-fractals (MMAD); chunks of k columns (SOFTMAX)",
+    "s": "first S word; lane group g of row group i is at s + i·s_pitch + g",
+    "s_pitch": "S words per row group",
+    "o": "first O word; lane group g of row group i is at o + i·o_pitch + g",
+    "o_pitch": "O words per row group",
+    "rowmax": "first word of the row-maximum buffer, one word per row group",
+    "state": "first word of the row state, one word per row group",
+    "offsets": "first word of the row offsets, one word per row group",
+    "p": "first L1 word of P; chunk c of row group i is at p + i·kt + c",
+    "limit": "valid columns of the first row, counted from the tile's first column (may be negative or large)",
+    "heads": "rows per query token: the limit grows by one at every token boundary (0: one limit for all rows)",
+    "head0": "position of the first row inside its token",
+    "out": "first OUT word (STORE with `lse`: first LSE word); beat j of row group i is at out + i·out_pitch + j",
+    "out_pitch": "OUT words per row group",
+    "lse": "first word of the LSE buffer, one word per row group",
+    "a_side": "row groups of m rows (A operand) instead of n (B operand)",
+    "transpose": "write the transposed k × k blocks: V is read as K's rows",
+    "accumulate": "start from L0C's content instead of +0",
+    "first": "first tile of its rows: no earlier content is read (NORMALIZE: also compute recip and LSE)",
+}
