@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """ValidColumns against its definition, in Amaranth's simulator."""
 
 import random
@@ -54,7 +55,6 @@ def test_matches_definition(m):
     simulator.run()
 
 
-@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 @pytest.mark.parametrize("m", [0, -1, 1.5, "4"])
 def test_rejects_row_count(m):
     with pytest.raises(ValueError, match=r"positive integer, not"):
