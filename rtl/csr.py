@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from .isa import Engine
 
-__all__ = ["REGISTERS", "Field", "Register", "address_of"]
+__all__ = ["ID_VALUE", "REGISTERS", "Field", "Register", "address_of"]
 
 #: ``ID`` reads as this: "AMLA" in ASCII.
 ID_VALUE = 0x414D4C41
@@ -22,7 +22,8 @@ class Field:
 
 @dataclass(frozen=True)
 class Register:
-    """One 32-bit register at a byte address; ``access`` is ``"ro"``, ``"rw"`` or ``"w1"`` (write one to act)."""
+    """One 32-bit register at a byte address; ``access`` is ``"ro"``, ``"rw"``, ``"w1"`` (write one to
+    act, reads as zero) or ``"w1c"`` (write one to clear)."""
 
     name: str
     address: int
@@ -50,8 +51,9 @@ def _registers():
          (Field("RUNNING", 0, 1, "a program runs"), Field("DONE", 1, 1, "HALT reached"),
           Field("ERROR", 2, 1, "stopped by a fault"), Field("NONFINITE", 3, 1, "sticky: a NaN or infinity met in valid data"),
           Field("QUIET", 4, 1, "no AXI transaction outstanding"))),
-        ("IRQ", "rw", "interrupt; write one to clear PENDING",
-         (Field("PENDING", 0, 1, "program done or stopped by a fault"), Field("ENABLE", 1, 1, "drive the irq output"))),
+        ("IRQ", "w1c", "interrupt; write one to clear",
+         (Field("PENDING", 0, 1, "program done or stopped by a fault"),)),
+        ("IRQ_ENABLE", "rw", "interrupt enable", (Field("ENABLE", 0, 1, "drive the irq output"),)),
         ("PROGRAM_BASE_LO", "rw", "byte address of the first command, low word (a multiple of the AXI beat)", ()),
         ("PROGRAM_BASE_HI", "rw", "high word", ()),
         ("PROGRAM_LENGTH", "rw", "commands in the program", ()),

@@ -11,14 +11,18 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
 __all__ = [
-    "COMMAND_BITS", "COMMAND_BYTES", "FIELD_DOCS", "HEADER_BITS", "LAYOUTS", "SEMAPHORES",
-    "Engine", "Fault", "Header", "Opcode", "Semaphore",
+    "COMMAND_BITS", "COMMAND_BYTES", "FIELD_DOCS", "FLAGS", "HEADER_BITS", "INDEX_BITS", "LAYOUTS",
+    "SEMAPHORES", "SEMAPHORE_MAX", "Engine", "Fault", "Header", "Opcode", "Semaphore",
 ]
 
 COMMAND_BITS = 256
 COMMAND_BYTES = COMMAND_BITS // 8
 HEADER_BITS = 64
+#: Width of a command's index in its program.
+INDEX_BITS = 24
 SEMAPHORES = 16
+#: Largest value of a semaphore; a signal past it is the fault SEMAPHORE_OVERFLOW.
+SEMAPHORE_MAX = 15
 
 
 class Engine(enum.IntEnum, shape=4):

@@ -1,0 +1,278 @@
+"""The AMLA core: sequencer, six engines, their buffers, and the AXI ports."""
+
+from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from . import csr
+from .axi import ReadArbiter
+from .config import MODES, CoreConfig
+from .control import Control
+from .dispatch import ENGINE_STATES, EngineQueue
+from .engines.cube import Cube
+from .engines.drain import Drain
+from .engines.feed import Feed
+from .engines.load import Load
+from .engines.store import Store
+from .engines.vector import Vector
+from .isa import INDEX_BITS, Engine
+from .registers import AxiLiteSignature, Registers
+from .semaphores import Semaphores
+from .sequencer import Sequencer
+
+__all__ = ["INTERFACE_VERSION", "AmlaCore"]
+
+#: major << 16 | minor, in the register VERSION.
+INTERFACE_VERSION = 1 << 16
+
+_BURST_INCR = 1
+_CACHE_NORMAL = 0b0011
+
+
+class AmlaCore(wiring.Component):
+    """One core: runs a program of commands on data in memory.
+
+    A host writes program and data to memory, sets the registers (``csr.py``) and START; the core fetches
+    commands, runs its engines concurrently and raises ``irq``. See ``docs/architecture.md``.
+
+    **Latency** and **throughput**: one fractal triple (m·n·k multiply-accumulates) per cycle at best; the
+    counters tell how many of the cycles from START to the interrupt reached it.
+
+    Parameters
+    ----------
+    config: sizes and arithmetic parameters.
+
+    Members
+    -------
+    s_axil_*: AXI4-Lite subordinate, the registers
+    m_axi_*:  AXI4 manager, all data
+    irq:      level, IRQ.PENDING & IRQ_ENABLE.ENABLE
+    trace_*:  start and end of every command: ``trace_valid`` says that some lane has an event, lane e of
+              ``trace_start``/``trace_end`` is engine e's, with the command's index
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        address, width = config.axi_address_bits, 8 * config.axi_data_bytes
+        lanes = len(Engine)
+        ports = {f"s_axil_{name}": member for name, member in AxiLiteSignature.members.items()}
+        for channel, ready in (("ar", In), ("aw", In)):
+            ports |= {
+                f"m_axi_{channel}id": Out(1), f"m_axi_{channel}addr": Out(address), f"m_axi_{channel}len": Out(8),
+                f"m_axi_{channel}size": Out(3), f"m_axi_{channel}burst": Out(2), f"m_axi_{channel}cache": Out(4),
+                f"m_axi_{channel}prot": Out(3), f"m_axi_{channel}valid": Out(1), f"m_axi_{channel}ready": ready(1),
+            }
+        ports |= {
+            "m_axi_rid": In(1), "m_axi_rdata": In(width), "m_axi_rresp": In(2), "m_axi_rlast": In(1),
+            "m_axi_rvalid": In(1), "m_axi_rready": Out(1),
+            "m_axi_wdata": Out(width), "m_axi_wstrb": Out(width // 8), "m_axi_wlast": Out(1),
+            "m_axi_wvalid": Out(1), "m_axi_wready": In(1),
+            "m_axi_bid": In(1), "m_axi_bresp": In(2), "m_axi_bvalid": In(1), "m_axi_bready": Out(1),
+            "irq": Out(1),
+            "trace_valid": Out(1), "trace_start": Out(lanes), "trace_end": Out(lanes),
+            "trace_start_index": Out(INDEX_BITS * lanes), "trace_end_index": Out(INDEX_BITS * lanes),
+        }
+        super().__init__(ports)
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+
+        m.submodules.registers = registers = Registers()
+        m.submodules.control = control = Control()
+        clear = ResetInserter(control.clear)
+
+        sequencer = Sequencer(config)
+        semaphores = Semaphores()
+        arbiter = ReadArbiter(config.axi_address_bits, 8 * config.axi_data_bytes, clients=2)
+        engines = {
+            Engine.LOAD: Load(config), Engine.FEED: Feed(config), Engine.CUBE: Cube(config),
+            Engine.DRAIN: Drain(config), Engine.VECTOR: Vector(config), Engine.STORE: Store(config),
+        }
+        m.submodules.sequencer = clear(sequencer)
+        m.submodules.semaphores = clear(semaphores)
+        m.submodules.arbiter = clear(arbiter)
+        queues = {}
+        for engine, component in engines.items():
+            name = engine.name.lower()
+            queues[engine] = queue = EngineQueue(depth=config.queue_depth)
+            m.submodules[name] = clear(component)
+            m.submodules[f"{name}_queue"] = clear(queue)
+            wiring.connect(m, sequencer.push[engine - Engine.LOAD], queue.push)
+            wiring.connect(m, queue.semaphores, semaphores.port[engine])
+            m.d.comb += [
+                component.start.payload.eq(queue.engine.start.payload),
+                component.start.valid.eq(queue.engine.start.valid),
+                queue.engine.start.ready.eq(component.start.ready),
+                queue.engine.done.eq(component.done),
+                queue.engine.stall.eq(component.stall),
+                queue.engine.fault.eq(component.fault),
+                queue.engine.fault_code.eq(component.fault_code),
+                queue.stop.eq(control.halt),
+                control.engine_fault[engine].strobe.eq(queue.fault),
+                control.engine_fault[engine].code.eq(queue.fault_code),
+                control.engine_fault[engine].index.eq(queue.head_index),
+                control.state[engine].eq(queue.state),
+                control.head_index[engine].eq(queue.head_index),
+            ]
+        wiring.connect(m, sequencer.semaphores, semaphores.port[Engine.SEQUENCER])
+        m.d.comb += [
+            sequencer.drained.eq(Cat(queue.empty for queue in queues.values()).all()),
+            control.engine_fault[Engine.SEQUENCER].strobe.eq(sequencer.fault),
+            control.engine_fault[Engine.SEQUENCER].code.eq(sequencer.fault_code),
+            control.engine_fault[Engine.SEQUENCER].index.eq(sequencer.index),
+            control.state[Engine.SEQUENCER].eq(sequencer.state),
+            control.head_index[Engine.SEQUENCER].eq(sequencer.index),
+            control.overflow.eq(semaphores.overflow),
+            control.overflow_client.eq(semaphores.overflow_client),
+        ]
+        # The command that signals is the oldest of its engine.
+        for engine in Engine:
+            with m.If(semaphores.overflow_client == engine):
+                m.d.comb += control.overflow_index.eq(control.head_index[engine])
+
+        self._connect_buffers(m, engines)
+        self._connect_axi(m, control, registers, arbiter, sequencer, engines)
+        self._connect_registers(m, control, registers, sequencer, engines)
+
+        traces = [sequencer.trace, *(queue.trace for queue in queues.values())]
+        m.d.comb += [
+            self.trace_start.eq(Cat(trace.start for trace in traces)),
+            self.trace_end.eq(Cat(trace.end for trace in traces)),
+            self.trace_start_index.eq(Cat(trace.start_index for trace in traces)),
+            self.trace_end_index.eq(Cat(trace.end_index for trace in traces)),
+            self.trace_valid.eq(self.trace_start.any() | self.trace_end.any()),
+        ]
+        return m
+
+    def _connect_buffers(self, m, engines):
+        """Instantiate the buffers and connect each to the engines' ports."""
+        load, feed, cube = engines[Engine.LOAD], engines[Engine.FEED], engines[Engine.CUBE]
+        drain, vector, store = engines[Engine.DRAIN], engines[Engine.VECTOR], engines[Engine.STORE]
+        config = self.config
+        state = config.state_words
+        self._buffer(m, "l0a", config.l0a_words, feed.l0a, cube.l0a)
+        self._buffer(m, "l0b", config.l0b_words, feed.l0b, cube.l0b)
+        self._buffer(m, "l0c", config.l0c_words, cube.l0c_write, cube.l0c_read, drain.l0c)
+        self._buffer(m, "s", config.s_words, drain.s, vector.s)
+        self._buffer(m, "rowmax", state, drain.rowmax_write, drain.rowmax_read, vector.rowmax)
+        self._buffer(m, "offsets", state, vector.offsets, drain.offsets)
+        self._buffer(m, "o", config.o_words, drain.o_write, drain.o_read, vector.o)
+        self._buffer(m, "out", config.out_words, vector.out, store.out)
+        self._buffer(m, "lse", state, vector.lse, store.lse)
+
+        # L1: the vector's word of P has priority over load's row; load holds its beat meanwhile.
+        banks = config.l1_banks
+        bank_bits = exact_log2(banks)
+        rows = max(config.m, config.n)
+        p_bank = vector.p_address[:bank_bits]
+        m.d.comb += load.l1_ready.eq(~vector.p_valid)
+        for bank in range(banks):
+            m.submodules[f"l1_{bank}"] = cells = memory.Memory(
+                shape=rows * config.k * 16, depth=config.l1_words // banks, init=[])
+            write = cells.write_port(granularity=config.k * 16)
+            wiring.connect(m, feed.l1[bank], cells.read_port())
+            m.d.comb += [
+                write.addr.eq(load.l1[bank].addr), write.data.eq(load.l1[bank].data), write.en.eq(load.l1[bank].en),
+            ]
+            with m.If(vector.p_valid):
+                m.d.comb += [
+                    write.addr.eq(vector.p_address >> bank_bits),
+                    write.data.eq(vector.p_data),
+                    write.en.eq(((1 << config.m) - 1) if banks == 1
+                                else (p_bank == bank).replicate(config.m)),
+                ]
+
+    @staticmethod
+    def _buffer(m, name, depth, writer, *readers):
+        m.submodules[name] = cells = memory.Memory(shape=writer.signature.shape, depth=depth, init=[])
+        wiring.connect(m, writer, cells.write_port(granularity=writer.signature.granularity))
+        for reader in readers:
+            wiring.connect(m, reader, cells.read_port())
+
+    def _connect_axi(self, m, control, registers, arbiter, sequencer, engines):
+        """Thin wrapper that gives the AXI4 channels their usual names, and the windows."""
+        load, store = engines[Engine.LOAD], engines[Engine.STORE]
+        size = exact_log2(self.config.axi_data_bytes)
+        wiring.connect(m, sequencer.axi, arbiter.clients[0])
+        wiring.connect(m, load.axi, arbiter.clients[1])
+        bus, write = arbiter.bus, store.axi
+        m.d.comb += [
+            self.m_axi_arid.eq(bus.arid), self.m_axi_araddr.eq(bus.araddr), self.m_axi_arlen.eq(bus.arlen),
+            self.m_axi_arvalid.eq(bus.arvalid), bus.arready.eq(self.m_axi_arready),
+            bus.rid.eq(self.m_axi_rid), bus.rdata.eq(self.m_axi_rdata), bus.rresp.eq(self.m_axi_rresp),
+            bus.rlast.eq(self.m_axi_rlast), bus.rvalid.eq(self.m_axi_rvalid), self.m_axi_rready.eq(bus.rready),
+            self.m_axi_awaddr.eq(write.aw.payload.address), self.m_axi_awlen.eq(write.aw.payload.len),
+            self.m_axi_awvalid.eq(write.aw.valid), write.aw.ready.eq(self.m_axi_awready),
+            self.m_axi_wdata.eq(write.w.payload.data), self.m_axi_wstrb.eq(write.w.payload.strb),
+            self.m_axi_wlast.eq(write.w.payload.last), self.m_axi_wvalid.eq(write.w.valid),
+            write.w.ready.eq(self.m_axi_wready),
+            write.b.payload.resp.eq(self.m_axi_bresp), write.b.valid.eq(self.m_axi_bvalid),
+            self.m_axi_bready.eq(write.b.ready),
+        ]
+        for channel in ("ar", "aw"):
+            m.d.comb += [
+                getattr(self, f"m_axi_{channel}size").eq(size),
+                getattr(self, f"m_axi_{channel}burst").eq(_BURST_INCR),
+                getattr(self, f"m_axi_{channel}cache").eq(_CACHE_NORMAL),
+            ]
+
+        stored = registers.stored
+        windows = {
+            name: Cat(getattr(stored, f"{name}_LO"), getattr(stored, f"{name}_HI"))
+            for name in ("READ_BASE", "READ_LIMIT", "WRITE_BASE", "WRITE_LIMIT", "PROGRAM_BASE")
+        }
+        for reader in (sequencer, load):
+            m.d.comb += [
+                reader.window_base.eq(windows["READ_BASE"]), reader.window_limit.eq(windows["READ_LIMIT"]),
+            ]
+        m.d.comb += [
+            store.window_base.eq(windows["WRITE_BASE"]), store.window_limit.eq(windows["WRITE_LIMIT"]),
+            sequencer.base.eq(windows["PROGRAM_BASE"]), sequencer.length.eq(stored.PROGRAM_LENGTH),
+            sequencer.start.eq(control.launch),
+            control.quiet.eq(sequencer.quiet & load.quiet & store.quiet),
+            control.progress.eq((self.m_axi_rvalid & self.m_axi_rready) | (self.m_axi_wvalid & self.m_axi_wready)
+                                | (self.m_axi_bvalid & self.m_axi_bready)),
+        ]
+        m.d.comb += [unit.halt.eq(control.halt) for unit in (sequencer, load, store)]
+
+    def _connect_registers(self, m, control, registers, sequencer, engines):
+        """Connect the register map to the control unit."""
+        config = self.config
+        vector = engines[Engine.VECTOR]
+        for name, member in AxiLiteSignature.members.items():
+            inner, outer = getattr(registers.bus, name), getattr(self, f"s_axil_{name}")
+            m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
+
+        pending = Signal()
+        with m.If(registers.written.IRQ[0]):
+            m.d.sync += pending.eq(0)
+        with m.If(control.finished):
+            m.d.sync += pending.eq(1)
+        m.d.comb += self.irq.eq(pending & registers.stored.IRQ_ENABLE[0])
+        value, stored = registers.value, registers.stored
+        m.d.comb += [
+            control.start.eq(registers.written.CTRL[0]),
+            control.soft_reset.eq(registers.written.CTRL[1]),
+            control.watchdog.eq(stored.WATCHDOG),
+            control.active.eq(engines[Engine.CUBE].active),
+            control.nonfinite.eq(vector.nonfinite),
+            vector.scale.eq(stored.SCALE),
+            value.ID.eq(csr.ID_VALUE),
+            value.VERSION.eq(INTERFACE_VERSION),
+            value.CUBE.eq(config.m | config.n << 8 | config.k << 16 | config.lanes << 24),
+            value.NUMERICS.eq(config.acc_frac_bits | config.comp_bits << 8 | MODES.index(config.mode) << 16
+                              | config.axi_data_bytes << 24),
+            value.STATUS.eq(Cat(control.running, control.done, control.error, control.nonfinite_seen, control.quiet)),
+            value.IRQ.eq(pending),
+            value.ERROR_CODE.eq(control.error_code),
+            value.ERROR_ENGINE.eq(control.error_engine),
+            value.ERROR_INDEX.eq(control.error_index),
+            value.CYCLES.eq(control.cycles),
+            value.CUBE_ACTIVE.eq(control.cube_active),
+        ]
+        for engine in Engine:
+            for i, state in enumerate(ENGINE_STATES):
+                m.d.comb += getattr(value, f"{engine.name}_{state}").eq(
+                    control.counters[len(ENGINE_STATES) * engine + i])
