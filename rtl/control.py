@@ -1,7 +1,9 @@
 """Run control: start, stop, the first fault, the watchdog, the interrupt and the counters."""
 
+import enum
+
 from amaranth.hdl import Array, Cat, Module, Signal
-from amaranth.lib import enum, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .dispatch import ENGINE_STATES
@@ -13,7 +15,7 @@ __all__ = ["Control", "FaultSignature"]
 FaultSignature = wiring.Signature({"strobe": Out(1), "code": Out(Fault), "index": Out(INDEX_BITS)})
 
 
-class Phase(enum.Enum, shape=3):
+class Phase(enum.Enum):
     """What the core is doing."""
 
     IDLE = 0

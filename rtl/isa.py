@@ -7,8 +7,10 @@ semaphore masks) and a 192-bit payload whose fields depend on the opcode.
 The high four bits of an opcode name the engine that executes it.
 """
 
+import enum
+
 from amaranth.hdl import signed, unsigned
-from amaranth.lib import data, enum
+from amaranth.lib import data
 
 __all__ = [
     "COMMAND_BITS", "COMMAND_BYTES", "FIELD_DOCS", "FLAGS", "HEADER_BITS", "INDEX_BITS", "LAYOUTS",
@@ -25,7 +27,7 @@ SEMAPHORES = 16
 SEMAPHORE_MAX = 15
 
 
-class Engine(enum.IntEnum, shape=4):
+class Engine(enum.IntEnum):
     """Engines, in the order of every per-engine register, counter and trace lane."""
 
     SEQUENCER = 0
@@ -37,7 +39,7 @@ class Engine(enum.IntEnum, shape=4):
     STORE = 6
 
 
-class Opcode(enum.IntEnum, shape=8):
+class Opcode(enum.IntEnum):
     """Operation codes; ``opcode >> 4`` is the :class:`Engine`."""
 
     FENCE = 0x01
@@ -53,7 +55,7 @@ class Opcode(enum.IntEnum, shape=8):
     STORE = 0x60
 
 
-class Fault(enum.IntEnum, shape=8):
+class Fault(enum.IntEnum):
     """Values of the register ERROR_CODE."""
 
     NONE = 0
@@ -71,7 +73,7 @@ class Fault(enum.IntEnum, shape=8):
     WATCHDOG = 12  # no progress for WATCHDOG cycles: a deadlocked program, or memory that never answers
 
 
-class Semaphore(enum.IntEnum, shape=4):
+class Semaphore(enum.IntEnum):
     """Use of the 16 semaphores by our scheduler (a convention of software; the core gives them no meaning)."""
 
     Q_FREE = 0
@@ -162,7 +164,7 @@ FLAGS = {
 
 
 def _layout(payload):
-    used = sum(getattr(shape, "width") for shape in payload.values())
+    used = sum(shape.width for shape in payload.values())
     pad = COMMAND_BITS - HEADER_BITS - used
     assert pad >= 0, f"payload of {used} bits does not fit {COMMAND_BITS - HEADER_BITS}"
     fields = {"header": Header, **payload}
