@@ -1,0 +1,63 @@
+# Every task is one target. `make help` lists them.
+
+PYTHON   ?= python3
+CONFIG   ?= small
+WORKLOAD ?= single decode decode-mtp
+PRELOAD  ?= 1
+VENV     := .venv
+BIN      := $(VENV)/bin
+STAMP    := $(VENV)/.installed
+export PYTHONHASHSEED := 0
+
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+prerequisites:
+	@missing=""; need() { command -v "$$1" >/dev/null 2>&1 || missing="$$missing\n  $$1 (Debian: $$2)"; }; \
+	need $(PYTHON) python3; need g++ g++; need perl perl; \
+	if command -v $(PYTHON) >/dev/null 2>&1; then \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || missing="$$missing\n  Python 3.11 or newer (Debian: python3)"; \
+	  $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing\n  the venv module (Debian: python3-venv)"; \
+	  $(PYTHON) -c 'import sysconfig, pathlib, glob; v = sysconfig.get_config_vars(); s = sysconfig.get_config_var; \
+lib = s("INSTSONAME") or s("LDLIBRARY") or ""; name = "libpython%d.%d*.so*" % __import__("sys").version_info[:2]; \
+folders = [s("LIBDIR") or "", (s("LIBDIR") or "") + "/" + (s("MULTIARCH") or ""), "/usr/lib", "/usr/lib64", "/usr/lib/" + (s("MULTIARCH") or "")]; \
+__import__("sys").exit(not any(glob.glob(f + "/" + name) for f in folders))' || missing="$$missing\n  the shared libpython (Debian: libpython3-dev)"; \
+	fi; \
+	case "$(CURDIR)" in *" "*) missing="$$missing\n  a path without spaces (Verilator cannot build in $(CURDIR))";; esac; \
+	if [ -n "$$missing" ]; then printf "Missing:$$missing\n"; exit 1; fi
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(MAKE) --no-print-directory prerequisites
+	@echo "== installing into $(VENV) (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## create .venv and install everything
+
+sim: $(STAMP) ## regression on tiny, then the main workloads on CONFIG, with the utilisation report
+	@echo "== regression: random workloads and faults on the core, configuration tiny"
+	@$(BIN)/python -m pytest -q tests/rtl/test_core.py
+	@echo "== main job: $(WORKLOAD) on $(CONFIG)"
+	@$(BIN)/amla run $(WORKLOAD) --config $(CONFIG) --device rtl --preload $(PRELOAD)
+
+test: $(STAMP) ## every test: model, software, cocotb benches, core
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(STAMP) ## ruff, mypy, generated documents
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy model rtl sw tb
+	@$(BIN)/python -m amla.rtl.docs --check
+
+docs: $(STAMP) ## regenerate docs/isa.md, docs/registers.md, docs/amla.h
+	@$(BIN)/python -m amla.rtl.docs
+
+verilog: $(STAMP) ## write the core's Verilog to build/CONFIG
+	@$(BIN)/python -m amla.rtl.emit --config $(CONFIG) --out build/$(CONFIG)
+
+clean: ## remove build results (keeps .venv)
+	rm -rf build
+
+.PHONY: help prerequisites setup sim test lint docs verilog clean
