@@ -1,0 +1,72 @@
+"""Conversions of FP32 words: to BF16, to the nearest integer, and to a machine integer."""
+
+import numba
+import numpy as np
+
+from .formats import BF16_QUIET_NAN, QUIET_NAN, round_pack, unpack
+
+__all__ = ["rint", "rint_word", "to_bf16", "to_bf16_word", "to_int", "to_int_word"]
+
+
+@numba.njit(cache=True)
+def to_bf16_word(a):
+    """The BF16 word nearest to an FP32 word, ties to even; NaN becomes 0x7FC0."""
+    sign, field, significand = unpack(a, 8, 23)
+    if field == 255:
+        if significand != 0x800000:
+            return BF16_QUIET_NAN
+        return np.uint16(a >> 16)
+    return np.uint16(round_pack(sign, significand, field - 150, 8, 7))
+
+
+@numba.njit(cache=True)
+def rint_word(a):
+    """The integer nearest to an FP32 word, ties to even, as an FP32 word.
+
+    A zero result is +0 whatever the sign; infinities pass, NaN becomes 0x7FC00000.
+    """
+    sign, field, significand = unpack(a, 8, 23)
+    if field >= 150:  # no fraction bits: an integer, inf or NaN
+        if field == 255 and significand != 0x800000:
+            return QUIET_NAN
+        return np.uint32(a)
+    if field < 126:  # |a| < ½
+        return np.uint32(0)
+    shift = 150 - field
+    odd = (significand >> shift) & 1
+    integer = (significand + (np.int64(1) << (shift - 1)) - 1 + odd) >> shift
+    if integer == 0:  # ½ itself ties to 0
+        return np.uint32(0)
+    return np.uint32(round_pack(sign, integer, 0, 8, 23))
+
+
+@numba.njit(cache=True)
+def to_int_word(a):
+    """An integer-valued FP32 word as an integer (``int32``), clamped to [−255, 0]; NaN gives 0.
+
+    Fraction bits, which the operands of the softmax never have, are dropped.
+    """
+    sign, field, significand = unpack(a, 8, 23)
+    if sign == 0 or field < 127 or (field == 255 and significand != 0x800000):
+        return np.int32(0)
+    if field >= 135:  # |a| ≥ 256
+        return np.int32(-255)
+    return np.int32(-(significand >> (150 - field)))
+
+
+@numba.vectorize(["uint16(uint32)"], cache=True)
+def to_bf16(a):
+    """The BF16 word nearest to each FP32 word."""
+    return to_bf16_word(a)
+
+
+@numba.vectorize(["uint32(uint32)"], cache=True)
+def rint(a):
+    """The integer nearest to each FP32 word, as an FP32 word."""
+    return rint_word(a)
+
+
+@numba.vectorize(["int32(uint32)"], cache=True)
+def to_int(a):
+    """Each integer-valued FP32 word as an integer, clamped to [−255, 0]."""
+    return to_int_word(a)
