@@ -1,0 +1,193 @@
+"""Regions of GM: rows of beats at a pitch, checked against a window and cut into AXI bursts.
+
+Load and store share both halves: :class:`RegionCheck` prepares a command's region while it is decoded,
+:class:`BurstGenerator` walks the region.
+"""
+
+from amaranth import Module, Mux, Signal
+from amaranth.hdl import unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2, exact_log2
+
+__all__ = ["BurstGenerator", "Region", "RegionCheck"]
+
+ADDRESS_BITS = 48  # of a command's address field
+PITCH_BITS = 32
+ROWS_BITS = 16
+BEATS_BITS = 16
+
+
+def Region(address_bits: int) -> data.StructLayout:
+    """``rows`` runs of ``beats`` consecutive beats each, ``pitch`` bytes from one run to the next."""
+    return data.StructLayout({
+        "address": unsigned(address_bits),
+        "pitch": unsigned(PITCH_BITS),
+        "rows": unsigned(ROWS_BITS),
+        "beats": unsigned(ROWS_BITS + BEATS_BITS),
+    })
+
+
+class RegionCheck(wiring.Component):
+    """Compares a command's region with the window and merges adjacent rows into one run.
+
+    **Latency**: one cycle after ``en``. **Throughput**: one region per cycle.
+
+    Parameters
+    ----------
+    address_bits: width of AXI addresses
+    data_bytes:   bytes per beat
+
+    Members
+    -------
+    en:           take the inputs this cycle
+    address:      byte address of the first row
+    pitch:        bytes from one row to the next
+    rows:         rows, at least one
+    beats:        beats per row, at least one
+    window_base:  first byte allowed
+    window_limit: first byte past the window
+    region:       the region, adjacent rows merged; address cut to ``address_bits`` (exact unless ``outside``)
+    outside:      some byte of the region is outside the window
+    """
+
+    def __init__(self, *, address_bits: int, data_bytes: int):
+        self._data_bytes = data_bytes
+        super().__init__({
+            "en": In(1),
+            "address": In(ADDRESS_BITS),
+            "pitch": In(PITCH_BITS),
+            "rows": In(ROWS_BITS),
+            "beats": In(BEATS_BITS),
+            "window_base": In(address_bits),
+            "window_limit": In(address_bits),
+            "region": Out(Region(address_bits)),
+            "outside": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        address = Signal(ADDRESS_BITS, reset_less=True)
+        pitch = Signal(PITCH_BITS, reset_less=True)
+        rows = Signal(ROWS_BITS, reset_less=True)
+        beats = Signal(BEATS_BITS, reset_less=True)
+        span = Signal(ROWS_BITS + PITCH_BITS, reset_less=True)  # from the first row's start to the last row's
+        total = Signal(ROWS_BITS + BEATS_BITS, reset_less=True)
+        adjacent = Signal(reset_less=True)
+        with m.If(self.en):
+            m.d.sync += [
+                address.eq(self.address),
+                pitch.eq(self.pitch),
+                rows.eq(self.rows),
+                beats.eq(self.beats),
+                span.eq((self.rows - 1)[:ROWS_BITS] * self.pitch),
+                total.eq(self.rows * self.beats),
+                adjacent.eq(self.pitch == self.beats * self._data_bytes),
+            ]
+        # The sums are as wide as they need to be, so that no address wraps into the window.
+        m.d.comb += [
+            self.outside.eq((address < self.window_base)
+                            | (address + span + beats * self._data_bytes > self.window_limit)),
+            self.region.address.eq(address),
+            self.region.pitch.eq(pitch),
+            self.region.rows.eq(Mux(adjacent, 1, rows)),
+            self.region.beats.eq(Mux(adjacent, total, beats)),
+        ]
+        return m
+
+
+class BurstGenerator(wiring.Component):
+    """Cuts regions into AXI bursts: as long as the run, the 4 KiB page and 256 beats allow.
+
+    **Latency**: two cycles from ``region`` to the first ``burst``. **Throughput**: one burst per cycle, also
+    across regions, while fewer than ``outstanding`` are unanswered.
+
+    Parameters
+    ----------
+    address_bits: width of AXI addresses
+    data_bytes:   bytes per beat
+    outstanding:  bursts that may be unanswered at a time
+
+    Members
+    -------
+    region: ``In(stream)`` of :func:`Region`; its address and pitch are multiples of the beat, its counts not zero
+    burst:  ``Out(stream)`` of {address, len, last}: first byte, beats minus one, last burst of its region
+    answer: a burst has been answered in full
+    stop:   begin no more bursts (one that is already valid stays valid)
+    quiet:  no burst is valid or unanswered
+    """
+
+    def __init__(self, *, address_bits: int, data_bytes: int, outstanding: int):
+        self._address_bits = address_bits
+        self._data_bytes = data_bytes
+        self._outstanding = outstanding
+        burst = data.StructLayout({"address": unsigned(address_bits), "len": unsigned(8), "last": unsigned(1)})
+        super().__init__({
+            "region": In(stream.Signature(Region(address_bits))),
+            "burst": Out(stream.Signature(burst)),
+            "answer": In(1),
+            "stop": In(1),
+            "quiet": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        beat_bits = exact_log2(self._data_bytes)
+        block_beats = min(4096 // self._data_bytes, 256)  # divides both limits: no burst crosses a block
+
+        active = Signal()
+        region = Signal(Region(self._address_bits), reset_less=True)  # rows, beats: those of the last run come down
+        address = Signal(self._address_bits, reset_less=True)
+        beats = Signal.like(region.beats, reset_less=True)
+
+        to_block = Signal(range(block_beats + 1))
+        length = Signal(range(block_beats + 1))
+        m.d.comb += [
+            to_block.eq(block_beats - address[beat_bits:beat_bits + ceil_log2(block_beats)]),
+            length.eq(Mux(beats < to_block, beats, to_block)),
+        ]
+
+        unanswered = Signal(range(self._outstanding + 1))
+        begin, run_ends, region_ends = Signal(), Signal(), Signal()
+        m.d.comb += [
+            begin.eq(active & ~self.stop & (unanswered != self._outstanding)
+                     & (~self.burst.valid | self.burst.ready)),
+            run_ends.eq(beats == length),
+            region_ends.eq(run_ends & (region.rows == 1)),
+            self.region.ready.eq(~active | (begin & region_ends)),
+            self.quiet.eq(unanswered == 0),
+        ]
+        m.d.sync += unanswered.eq(unanswered + begin - self.answer)
+
+        with m.If(begin):
+            m.d.sync += [
+                self.burst.valid.eq(1),
+                self.burst.payload.address.eq(address),
+                self.burst.payload.len.eq(length - 1),
+                self.burst.payload.last.eq(region_ends),
+            ]
+        with m.Elif(self.burst.ready):
+            m.d.sync += self.burst.valid.eq(0)
+
+        with m.If(self.region.ready):
+            m.d.sync += [
+                active.eq(self.region.valid),
+                region.eq(self.region.payload),
+                address.eq(self.region.payload.address),
+                beats.eq(self.region.payload.beats),
+            ]
+        with m.Elif(begin):
+            with m.If(run_ends):
+                next_run = (region.address + region.pitch)[:self._address_bits]
+                m.d.sync += [
+                    region.rows.eq(region.rows - 1),
+                    region.address.eq(next_run),
+                    address.eq(next_run),
+                    beats.eq(region.beats),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    address.eq(address + (length << beat_bits)),
+                    beats.eq(beats - length),
+                ]
+        return m

@@ -1,0 +1,306 @@
+"""Load engine: rows of GM into L1, in fractal order."""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.hdl import unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.memory import WritePort
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2, exact_log2
+
+from ..axi import ReadSignature, Response
+from ..burst import BurstGenerator, RegionCheck
+from ..config import CoreConfig
+from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
+
+__all__ = ["Load"]
+
+#: Commands between the address side and the data side. With one each being captured, decoded and executed,
+#: at most seven are unfinished.
+_COMMANDS_AHEAD = 4
+
+
+class Load(wiring.Component):
+    """Executes LOAD. The address side decodes commands and requests bursts, ahead of the data side by up to
+    ``axi_outstanding`` bursts and across commands; the data side writes one beat into L1 per cycle.
+
+    **Latency**: five cycles from ``start`` to AR; two from R to L1, three to ``done``. **Throughput**: one beat (or
+    beat of zeros) per cycle, also across commands, while memory delivers and ``l1_ready`` is high.
+
+    A command is checked as a whole before its first request; the first of these that holds is its fault:
+    BAD_FIELD, BUFFER_OVERRUN, READ_WINDOW. Such a command requests and writes nothing. READ_SLVERR and
+    READ_DECERR stop it at the beat that carries them. After a fault, or once ``halt`` was high, the engine
+    requests and writes nothing until reset, and drops the beats that still arrive.
+
+    Parameters
+    ----------
+    config: core configuration
+
+    Members
+    -------
+    start, done, stall, fault, fault_code: engine protocol, see ``docs/architecture.md``
+    axi:          ``Out(ReadSignature)``
+    l1:           write ports of the L1 banks, granularity one row; a beat writes one row of the same address in all
+    l1_ready:     low: somebody else writes L1 this cycle
+    window_base:  first byte that may be read
+    window_limit: first byte past the read window
+    halt:         stop for good
+    quiet:        no burst is valid or unanswered
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        row_bits = config.k * 16
+        self._bank_words = config.l1_words // config.l1_banks
+        port = WritePort.Signature(
+            addr_width=ceil_log2(self._bank_words),
+            shape=unsigned(max(config.m, config.n) * row_bits),
+            granularity=row_bits,
+        )
+        super().__init__({
+            "start": In(stream.Signature(COMMAND_BITS)),
+            "done": Out(1),
+            "stall": Out(1),
+            "fault": Out(1),
+            "fault_code": Out(Fault),
+            "axi": Out(ReadSignature(config.axi_address_bits, config.axi_data_bytes * 8)),
+            "l1": In(port).array(config.l1_banks),
+            "l1_ready": In(1),
+            "window_base": In(config.axi_address_bits),
+            "window_limit": In(config.axi_address_bits),
+            "halt": In(1),
+            "quiet": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        beat_shift = exact_log2(config.beat_elements)
+        bank_shift = exact_log2(config.l1_banks)
+        word = Signal(range(self._bank_words + 1)).shape()
+        task_layout = data.StructLayout({
+            "rows": unsigned(16),  # from GM
+            "rows_padded": unsigned(16),  # in all
+            "beats": unsigned(16),  # per row
+            "word": word,  # address in every bank
+            "row": range(max(config.m, config.n)),  # inside the row group
+            "a_side": unsigned(1),
+            "fault": Fault,
+        })
+
+        stopped = Signal()
+        stop = Signal()
+        m.d.comb += stop.eq(stopped | self.halt)
+        m.d.sync += stopped.eq(stop)
+
+        m.submodules.check = check = RegionCheck(
+            address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes)
+        m.submodules.bursts = bursts = BurstGenerator(
+            address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes,
+            outstanding=config.axi_outstanding)
+        m.submodules.tasks = tasks = SyncFIFOBuffered(
+            width=task_layout.size, depth=_COMMANDS_AHEAD)
+
+        # Capture: unpack the command.
+        layout = LAYOUTS[Opcode.LOAD]
+        given = data.View(layout, self.start.payload)
+        captured = Signal()
+        fields = Signal(layout, reset_less=True)
+        capture, decode, dispatch = Signal(), Signal(), Signal()
+        decoded = Signal()
+        m.d.comb += [
+            self.start.ready.eq(~stop & (~captured | decode)),
+            capture.eq(self.start.valid & self.start.ready),
+            decode.eq(captured & (~decoded | dispatch)),
+        ]
+        with m.If(capture):
+            m.d.sync += fields.eq(given)
+            with m.If(given.rows > given.rows_padded):
+                m.d.sync += fields.rows.eq(given.rows_padded)
+        m.d.sync += [
+            captured.eq(capture | (captured & ~decode)),
+            decoded.eq(decode | (decoded & ~dispatch)),
+        ]
+
+        # Decode: the products that the checks need.
+        a_side = Signal()
+        group = Signal(range(256))
+        last_group = Signal(range((65535 + 255) // min(config.m, config.n) + 1))
+        row = Signal(8)
+        beats = Signal(16)
+        last_row = Signal(17)
+        m.d.comb += [
+            a_side.eq(fields.header.flags[FLAGS[Opcode.LOAD]["a_side"]]),
+            beats.eq(fields.cols >> beat_shift),
+            last_row.eq(fields.row0 + fields.rows_padded - 1),
+        ]
+        for flag, rows in ((1, config.m), (0, config.n)):
+            shift = exact_log2(rows)
+            with m.If(a_side == flag):
+                m.d.comb += [
+                    group.eq(fields.row0 >> shift),
+                    row.eq(fields.row0 & (rows - 1)),
+                    last_group.eq(last_row >> shift),
+                ]
+        task = Signal(task_layout, reset_less=True)
+        bank_word = Signal(24, reset_less=True)
+        first_word = Signal(8 + 16, reset_less=True)  # of the region, past bank_word
+        end_word = Signal(17 + 16, reset_less=True)
+        bad = Signal(reset_less=True)
+        beat_mask = config.axi_data_bytes - 1
+        m.d.comb += [
+            check.en.eq(decode),
+            check.address.eq(fields.address),
+            check.pitch.eq(fields.pitch),
+            check.rows.eq(fields.rows),
+            check.beats.eq(beats),
+            check.window_base.eq(self.window_base),
+            check.window_limit.eq(self.window_limit),
+        ]
+        with m.If(decode):
+            m.d.sync += [
+                task.rows.eq(fields.rows),
+                task.rows_padded.eq(fields.rows_padded),
+                task.beats.eq(beats),
+                task.row.eq(row),
+                task.a_side.eq(a_side),
+                bank_word.eq(fields.l1 >> bank_shift),
+                first_word.eq(group * beats),
+                end_word.eq((last_group + 1) * beats),
+                bad.eq(((fields.address & beat_mask) != 0)
+                       | ((fields.pitch & beat_mask) != 0)
+                       | ((fields.cols & (config.beat_elements - 1)) != 0)
+                       | ((fields.l1 & (config.l1_banks - 1)) != 0)
+                       | (fields.cols == 0)
+                       | (fields.rows_padded == 0)),
+            ]
+
+        # Dispatch: to the data side always, to the burst generator when something is to be read.
+        code = Signal(Fault)
+        with m.If(bad):
+            m.d.comb += code.eq(Fault.BAD_FIELD)
+        with m.Elif(bank_word + end_word > self._bank_words):
+            m.d.comb += code.eq(Fault.BUFFER_OVERRUN)
+        with m.Elif((task.rows != 0) & check.outside):
+            m.d.comb += code.eq(Fault.READ_WINDOW)
+        dispatched = Signal(task_layout)
+        reads = Signal()
+        refused = Signal()  # a command at fault went to the data side: nothing after it may be requested
+        m.d.comb += [
+            dispatched.eq(task),
+            dispatched.word.eq(bank_word + first_word),
+            dispatched.fault.eq(code),
+            reads.eq((code == Fault.NONE) & (task.rows != 0)),
+            dispatch.eq(decoded & ~refused & ~stop & tasks.w_rdy & (bursts.region.ready | ~reads)),
+            tasks.w_en.eq(dispatch),
+            tasks.w_data.eq(dispatched),
+            bursts.region.payload.eq(check.region),
+            bursts.region.valid.eq(decoded & reads & ~refused & ~stop & tasks.w_rdy),
+        ]
+        with m.If(dispatch & (code != Fault.NONE)):
+            m.d.sync += refused.eq(1)
+
+        r = self.axi.r
+        m.d.comb += [
+            self.axi.ar.valid.eq(bursts.burst.valid),
+            self.axi.ar.payload.address.eq(bursts.burst.payload.address),
+            self.axi.ar.payload.len.eq(bursts.burst.payload.len),
+            bursts.burst.ready.eq(self.axi.ar.ready),
+            bursts.stop.eq(stop),
+            bursts.answer.eq(r.valid & r.ready & r.payload.last),
+            self.quiet.eq(bursts.quiet),
+        ]
+
+        # Data side: one entry per beat goes to the write register, which holds it until L1 takes it.
+        active = Signal()
+        now = Signal(task_layout, reset_less=True)
+        group_word = Signal(word, reset_less=True)  # of the row group's first beat
+        beat = Signal(16, reset_less=True)
+        entry = data.StructLayout({
+            "beat": unsigned(config.axi_data_bytes * 8),
+            "word": unsigned(ceil_log2(self._bank_words)),
+            "row": range(max(config.m, config.n)),
+            "last": unsigned(1),
+            "fault": Fault,
+        })
+        write = Signal(entry, reset_less=True)
+        write_valid = Signal()
+
+        free, push, row_ends, group_ends, task_ends = (Signal() for _ in range(5))
+        wants_read = Signal()
+        fault = Signal(Fault)
+        m.d.comb += [
+            wants_read.eq(active & (now.fault == Fault.NONE) & (now.rows != 0)),
+            free.eq(~write_valid | self.l1_ready),
+            push.eq(active & free & ~stop & (~wants_read | r.valid)),
+            r.ready.eq(stop | (wants_read & free)),
+            row_ends.eq(beat == now.beats - 1),
+            group_ends.eq(now.row == Mux(now.a_side, config.m - 1, config.n - 1)),
+            task_ends.eq(row_ends & (now.rows_padded == 1)),
+            fault.eq(now.fault),
+        ]
+        with m.If(wants_read):
+            with m.Switch(r.payload.resp):
+                with m.Case(Response.SLVERR):
+                    m.d.comb += fault.eq(Fault.READ_SLVERR)
+                with m.Case(Response.DECERR):
+                    m.d.comb += fault.eq(Fault.READ_DECERR)
+
+        m.d.comb += tasks.r_en.eq((~active | (push & task_ends)) & ~stop)
+        with m.If(tasks.r_en):
+            following = data.View(task_layout, tasks.r_data)
+            m.d.sync += [
+                active.eq(tasks.r_rdy),
+                now.eq(following),
+                group_word.eq(following.word),
+                beat.eq(0),
+            ]
+        with m.Elif(push):
+            m.d.sync += [
+                beat.eq(beat + 1),
+                now.word.eq(now.word + 1),
+            ]
+            with m.If(row_ends):
+                m.d.sync += [
+                    beat.eq(0),
+                    now.rows_padded.eq(now.rows_padded - 1),
+                    now.rows.eq(Mux(now.rows == 0, 0, now.rows - 1)),
+                    now.row.eq(Mux(group_ends, 0, now.row + 1)),
+                ]
+                with m.If(group_ends):
+                    m.d.sync += group_word.eq(now.word + 1)
+                with m.Else():
+                    m.d.sync += now.word.eq(group_word)
+
+        with m.If(free | stop):
+            m.d.sync += write_valid.eq(push)
+        with m.If(push):
+            m.d.sync += [
+                write.beat.eq(Mux(now.rows != 0, r.payload.data, 0)),
+                write.word.eq(now.word),
+                write.row.eq(now.row),
+                write.last.eq(task_ends),
+                write.fault.eq(fault),
+            ]
+            with m.If(fault != Fault.NONE):
+                m.d.sync += stopped.eq(1)
+
+        # The fault leaves by the write register too, so that it comes after the writes before it.
+        landed = Signal()
+        m.d.comb += landed.eq(write_valid & (write.fault == Fault.NONE) & self.l1_ready & ~self.halt)
+        bank_bits = config.k * 16
+        for number, bank in enumerate(self.l1):
+            m.d.comb += [
+                bank.addr.eq(write.word),
+                bank.data.eq(write.beat[number * bank_bits:(number + 1) * bank_bits]
+                             .replicate(max(config.m, config.n))),
+                bank.en.eq(Cat(landed & (write.row == index) for index in range(max(config.m, config.n)))),
+            ]
+        m.d.sync += [
+            self.done.eq(landed & write.last),
+            self.fault.eq(write_valid & (write.fault != Fault.NONE) & ~self.halt),
+            self.fault_code.eq(write.fault),
+        ]
+        m.d.comb += self.stall.eq(~stop & ((active & (now.fault == Fault.NONE) & ~push)
+                                           | (write_valid & ~self.l1_ready)))
+        return m
