@@ -1,7 +1,7 @@
 """FP32 addition and subtraction on words, with one rounding.
 
-x + (−x) = +0 and (−0) + (−0) = −0; subnormal inputs count as signed zero and a result below 2⁻¹²⁶ is flushed with
-its sign (such a sum is exact, so nothing is ever rounded on the way there).
+x + (−x) = +0 and (−0) + (−0) = −0; subnormal inputs count as signed zero and a result below 2⁻¹²⁶ is
+flushed with its sign (such a sum is exact, so nothing is ever rounded on the way there).
 """
 
 import numba

@@ -1,6 +1,6 @@
 """exp2: 2^x of an FP32 word; faithful, monotonic, exact for integers.
 
-The algorithm, which ``rtl/fp/exp2.py`` repeats step by step (``M`` is the 24-bit significand, E the exponent field):
+The algorithm, which ``rtl/fp/exp2.py`` repeats step by step (M: the 24-bit significand, E: the exponent field):
 
 1. fixed point, unit 2⁻³⁰, truncated towards zero:  X = M << (E − 120) if E ≥ 120 else M >> (120 − E)
    (37 bits; the right shift saturates: M >> 24 = 0); X = −X if x < 0;
@@ -9,8 +9,8 @@ The algorithm, which ``rtl/fp/exp2.py`` repeats step by step (``M`` is the 24-bi
    multiplications, V in [2³¹, 2³²);
 4. round V to nearest, ties to even, at its bit 8: significand = 24 bits; a carry out gives 1.0 · 2^(n+1).
 
-Specials: NaN → NaN; E ≥ 134 (|x| ≥ 128): +inf or +0 by sign; n < −126 → +0; zeros and subnormals → 1.0 (X = 0). Step 4
-never reaches 2^128, as 128 − x is at least 2⁻¹⁷, nor does n = −127 ever round up to 2⁻¹²⁶.
+Specials: NaN → NaN; E ≥ 134 (|x| ≥ 128): +inf or +0 by sign; n < −126 → +0; zeros and subnormals → 1.0
+(X = 0). Step 4 never reaches 2^128, as 128 − x is at least 2⁻¹⁷, nor does n = −127 ever round up to 2⁻¹²⁶.
 """
 
 import numba

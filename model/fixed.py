@@ -24,7 +24,7 @@ def to_fixed_word(a):
 
 @numba.njit(cache=True)
 def from_fixed_word(s):
-    """s·2⁻³² of an unsigned integer of up to 48 bits, as an FP32 word; one rounding, to nearest, ties to even."""
+    """s·2⁻³² of an unsigned integer of up to 48 bits, as an FP32 word; one rounding (RNE)."""
     return np.uint32(round_pack(0, np.int64(s), -32, 8, 23))
 
 

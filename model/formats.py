@@ -14,12 +14,10 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from . import jit  # noqa: F401  (points Numba's cache at this version's folder before anything is decorated)
-
 __all__ = [
-    "BF16", "BF16_QUIET_NAN", "FP16", "FP32", "MAX_FINITE", "MIN_NORMAL", "NEG_INF", "NEG_ZERO", "ONE", "POS_INF",
-    "POS_ZERO", "QUIET_NAN", "SIGN", "Format", "bf16_to_words", "bit_length", "round_pack", "to_floats", "to_words",
-    "unpack", "words_to_bf16",
+    "BF16", "BF16_QUIET_NAN", "FP16", "FP32", "MAX_FINITE", "MIN_NORMAL", "NEG_INF", "NEG_ZERO", "ONE",
+    "POS_INF", "POS_ZERO", "QUIET_NAN", "SIGN", "Format", "bf16_to_words", "bit_length", "round_pack",
+    "to_floats", "to_words", "unpack", "words_to_bf16",
 ]
 
 

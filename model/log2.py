@@ -5,8 +5,8 @@ smooth; the product keeps its relative accuracy near x = 1, where log2 x vanishe
 ``rtl/fp/log2.py`` repeats step by step (f: the 23 fraction bits, E: the exponent field):
 
 1. half = f >> 22 (1.f ≥ 1.5); e = E − 127 + half; T = f − 2²³ if half else 2·f  (signed, 24 bits, unit 2⁻²⁴);
-2. i = f >> 16, u = f & (2¹⁶ − 1), g from the table LOG2 (`Table.evaluate`), unit 2⁻³¹, 32 bits: 19 × 16 and 26 × 16
-   bit multiplications;
+2. i = f >> 16, u = f & (2¹⁶ − 1), g from the table LOG2 (`Table.evaluate`), unit 2⁻³¹, 32 bits: 19 × 16 and
+   26 × 16 bit multiplications;
 3. R = (e << 55) + T·g  (signed, unit 2⁻⁵⁵, |R| ≤ 2⁶²): one 24 × 32 bit multiplication, exact;
 4. |R| is normalised and rounded once to FP32, to nearest, ties to even. R = 0 (only x = 1) gives +0.
 

@@ -1,4 +1,4 @@
-"""Multiplication on words: FP32 × FP32 → FP32 and FP32 × BF16 → BF16, each with one rounding of the exact product."""
+"""Multiplication on words: FP32 × FP32 → FP32 and FP32 × BF16 → BF16; one rounding of the exact product."""
 
 import numba
 import numpy as np
@@ -10,7 +10,7 @@ __all__ = ["mul", "mul_bf16", "mul_bf16_word", "mul_word"]
 
 @numba.njit(cache=True)
 def _multiply(a, a_fraction_bits, b, b_fraction_bits, fraction_bits):
-    """Product of two words with 8-bit exponents, rounded to ``fraction_bits`` and an 8-bit exponent; ``int64``."""
+    """Product of two words with 8-bit exponents, rounded to one with ``fraction_bits``; ``int64``."""
     sign_a, field_a, significand_a = unpack(a, 8, a_fraction_bits)
     sign_b, field_b, significand_b = unpack(b, 8, b_fraction_bits)
     sign = sign_a ^ sign_b

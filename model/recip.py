@@ -1,9 +1,9 @@
 """recip: 1/x of an FP32 word; faithful, monotonic, exact for powers of two.
 
-The algorithm, which ``rtl/fp/recip.py`` repeats step by step (f: the 23 fraction bits, E: the exponent field):
+The algorithm, which ``rtl/fp/recip.py`` repeats step by step (f: 23 fraction bits, E: exponent field):
 
-1. i = f >> 15, u = f & (2¹⁵ − 1), V = 1/1.f from the table RECIP (`Table.evaluate`), unit 2⁻³²: 19 × 15 and 26 × 15 bit
-   multiplications, V in [2³¹, 2³²], and V = 2³² exactly when f = 0;
+1. i = f >> 15, u = f & (2¹⁵ − 1), V = 1/1.f from the table RECIP (`Table.evaluate`), unit 2⁻³²: 19 × 15 and
+   26 × 15 bit multiplications, V in [2³¹, 2³²], and V = 2³² exactly when f = 0;
 2. f = 0: the result is 2^(127 − E), exponent field 254 − E, fraction 0;
 3. otherwise round V to nearest, ties to even, at its bit 8 (24 bits, never a carry): exponent field 253 − E;
 4. an exponent field below 1 gives zero. The sign is x's.
@@ -40,7 +40,7 @@ def recip_word(x):
     u = fraction & ((1 << _U_BITS) - 1)
     value = _C0[index] - (((_C1[index] - ((_C2[index] * u) >> _SHIFT2)) * u) >> _SHIFT1)
     rounded = (value + 127 + ((value >> 8) & 1)) >> 8  # 24 bits, or 2²⁴ when f = 0
-    return np.uint32(sign | (((252 - field) << 23) + rounded))  # the hidden bit adds 1 to the field, 2²⁴ adds 2
+    return np.uint32(sign | (((252 - field) << 23) + rounded))  # the hidden bit adds 1 to it, 2²⁴ adds 2
 
 
 @numba.vectorize(["uint32(uint32)"], cache=True)

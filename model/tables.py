@@ -1,7 +1,7 @@
 """Coefficient tables of exp2, recip and log2, in integers, shared by the model and the RTL.
 
-Each function is a quadratic per segment, with Horner's rule in integers; ``u`` is the offset within the segment and
-every coefficient is non-negative; the evaluation is
+Each function is a quadratic per segment, with Horner's rule in integers. ``u`` is the offset within the segment
+and every coefficient is non-negative; the evaluation is
 
     exp2          V = c0 + ((c1 + ((c2·u) >> SHIFT2)) · u >> SHIFT1)      (rising)
     recip, log2   V = c0 − ((c1 − ((c2·u) >> SHIFT2)) · u >> SHIFT1)      (falling)
@@ -11,14 +11,15 @@ and the units are documented at each table; :class:`Table` gives the widths for 
 
 exp2 and recip interpolate at both ends and the middle of a segment (the curve is then continuous across
 segments, which is what keeps it monotonic); log2, where neighbours need not meet, interpolates at the
-Chebyshev nodes. The curves are evaluated with 40 decimal digits and rounded once to the coefficient's unit, so the
-result does not depend on the machine.
+Chebyshev nodes. The curves are evaluated with 40 decimal digits and rounded once to the coefficient's unit, so
+the result does not depend on the machine.
 """
 
 import decimal
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 __all__ = ["EXP2", "LOG2", "RECIP", "Table"]
 
@@ -60,7 +61,8 @@ class Table:
         last = (1 << self.u_bits) - 1
         if self.falling:
             return max(self.c1).bit_length()
-        return max(c1 + (c2 * last >> self.shift2) for c1, c2 in zip(self.c1, self.c2, strict=True)).bit_length()
+        rows = zip(self.c1, self.c2, strict=True)
+        return max(c1 + (c2 * last >> self.shift2) for c1, c2 in rows).bit_length()
 
     def evaluate(self, index: int, u: int) -> int:
         """V of one point, in plain Python integers: the definition that model and RTL are tested against."""
@@ -89,7 +91,7 @@ def _log2_ratio(t: Fraction) -> Fraction:
 
 
 def _quadratic(curve: Callable[[Fraction], Fraction], nodes: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
-    """(a0, a1, a2) with a0 + a1·w + a2·w² equal to ``curve(w)`` at three nodes (Newton's divided differences)."""
+    """(a0, a1, a2) with a0 + a1·w + a2·w² equal to ``curve(w)`` at three nodes (divided differences)."""
     x0, x1, x2 = nodes
     y0, y1, y2 = (curve(node) for node in nodes)
     slope = (y1 - y0) / (x1 - x0)
@@ -102,9 +104,11 @@ _ENDS = (Fraction(0), Fraction(1, 2), Fraction(1))
 _CHEBYSHEV = (Fraction(66987298, 10**9), Fraction(1, 2), Fraction(933012702, 10**9))
 
 
-def _fit(name: str, curve: Callable[[int, Fraction], Fraction], *, falling: bool, index_bits: int, u_bits: int,
-         value_bits: int, c1_bits: int, c2_bits: int, nodes: tuple[Fraction, ...], continuous: bool) -> Table:
-    """Fit ``curve(segment, w)``, w in [0, 1), per segment; c1 and c2 are in units of 2^−c1_bits and 2^−c2_bits per w."""
+def _fit(
+    name: str, curve: Callable[[int, Fraction], Fraction], *, falling: bool, index_bits: int, u_bits: int,
+    value_bits: int, c1_bits: int, c2_bits: int, nodes: tuple[Fraction, ...], continuous: bool,
+) -> Table:
+    """Fit ``curve(segment, w)``, w in [0, 1): c1 is in units of 2^−c1_bits per w, c2 of 2^−c2_bits per w²."""
     shift1, shift2 = c1_bits + u_bits - value_bits, c2_bits + u_bits - c1_bits
     sign = -1 if falling else 1
     rows = []
@@ -113,8 +117,9 @@ def _fit(name: str, curve: Callable[[int, Fraction], Fraction], *, falling: bool
         rows.append([round(a0 * 2**value_bits), round(sign * a1 * 2**c1_bits), round(a2 * 2**c2_bits)])
     if continuous:  # the rounding of c1 and c2 must not carry a segment past the start of the next one
         last = (1 << u_bits) - 1
-        for row, following in zip(rows, rows[1:], strict=False):
-            while ((row[1] + sign * (row[2] * last >> shift2)) * last >> shift1) > sign * (following[0] - row[0]):
+        for row, following in pairwise(rows):
+            rise = sign * (following[0] - row[0])
+            while ((row[1] + sign * (row[2] * last >> shift2)) * last >> shift1) > rise:
                 row[1] -= 1
     c0, c1, c2 = (tuple(column) for column in zip(*rows, strict=True))
     return Table(name, falling, index_bits, u_bits, value_bits, shift1, shift2, c0, c1, c2)
@@ -122,14 +127,14 @@ def _fit(name: str, curve: Callable[[int, Fraction], Fraction], *, falling: bool
 
 #: V = 2^f in [1, 2), unit 2⁻³¹, of f in [0, 1) with 30 bits: index = its top 7, u = its low 23.
 EXP2 = _fit(
-    "exp2", lambda i, w: _exp2((i + w) / 128), falling=False, index_bits=7, u_bits=23, value_bits=31, c1_bits=33,
-    c2_bits=34, nodes=_ENDS, continuous=True,
+    "exp2", lambda i, w: _exp2((i + w) / 128), falling=False, index_bits=7, u_bits=23,
+    value_bits=31, c1_bits=33, c2_bits=34, nodes=_ENDS, continuous=True,
 )
 
 #: V = 1/m in (½, 1], unit 2⁻³², of m in [1, 2) with 23 fraction bits: index = their top 8, u = their low 15.
 RECIP = _fit(
-    "recip", lambda i, w: 1 / (1 + (i + w) / 256), falling=True, index_bits=8, u_bits=15, value_bits=32, c1_bits=34,
-    c2_bits=35, nodes=_ENDS, continuous=True,
+    "recip", lambda i, w: 1 / (1 + (i + w) / 256), falling=True, index_bits=8, u_bits=15,
+    value_bits=32, c1_bits=34, c2_bits=35, nodes=_ENDS, continuous=True,
 )
 
 
@@ -138,9 +143,9 @@ def _log2_curve(segment: int, w: Fraction) -> Fraction:
     return _log2_ratio(significand - 1 if segment < 64 else significand / 2 - 1)
 
 
-#: V = log2(1 + t)/t in (1.16, 1.67), unit 2⁻³¹; a significand 1.f below 1.5 has t = 0.f, any other t = 1.f/2 − 1.
-#: The index is the top 7 bits of the 23 of f, u the low 16.
+#: V = log2(1 + t)/t in (1.16, 1.67), unit 2⁻³¹; a significand 1.f below 1.5 has t = 0.f, any other
+#: t = 1.f/2 − 1. The index is the top 7 bits of the 23 of f, u the low 16.
 LOG2 = _fit(
-    "log2", _log2_curve, falling=True, index_bits=7, u_bits=16, value_bits=31, c1_bits=33, c2_bits=34, nodes=_CHEBYSHEV,
-    continuous=False,
+    "log2", _log2_curve, falling=True, index_bits=7, u_bits=16,
+    value_bits=31, c1_bits=33, c2_bits=34, nodes=_CHEBYSHEV, continuous=False,
 )

@@ -1,0 +1,211 @@
+"""Every FP32 word through the unary operations: ``python -m amla.model.exhaustive [exp2|log2|recip|to_bf16]``.
+
+exp2, log2 and recip are compared with float64 (whose own error, below 10⁻⁸ FP32 ulp, does not matter):
+the result must be faithful (error below one ulp), exact at the exact points, right at the special values and
+monotonic over positive and over negative words. to_bf16 must return the nearer of the two enclosing BF16 values. Subnormal inputs are
+zeros, results are flushed as ``docs/numerics.md`` says. Minutes per operation on two cores; exits 1 on a violation.
+"""
+
+import argparse
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from .convert import to_bf16_word
+from .exp2 import exp2_word
+from .log2 import log2_word
+from .recip import recip_word
+
+__all__ = ["OPERATIONS", "Result", "check"]
+
+_INFINITE = float.fromhex("0x1p128")
+#: From here on a magnitude rounds to a normal number, or is one.
+_NORMAL = float.fromhex("0x1p-126") - float.fromhex("0x1p-151")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outcome over a range of words: how many, the worst error with its word, and the violations."""
+
+    words: int
+    worst_ulp: float
+    worst_word: int
+    unfaithful: int
+    inexact: int
+    special: int
+    not_monotonic: int
+
+    @property
+    def violations(self) -> int:
+        """Violations of every kind."""
+        return self.unfaithful + self.inexact + self.special + self.not_monotonic
+
+    def merge(self, other: "Result") -> "Result":
+        """Both ranges together."""
+        worst = max(self, other, key=lambda result: result.worst_ulp)
+        return Result(
+            self.words + other.words, worst.worst_ulp, worst.worst_word, self.unfaithful + other.unfaithful,
+            self.inexact + other.inexact, self.special + other.special, self.not_monotonic + other.not_monotonic,
+        )
+
+
+@numba.njit
+def _value(word):
+    """The value of an FP32 word as float64, subnormals as zeros."""
+    field = (word >> 23) & 0xFF
+    fraction = word & 0x7FFFFF
+    if field == 255:
+        magnitude = np.nan if fraction else np.inf
+    elif field == 0:
+        magnitude = 0.0
+    else:
+        magnitude = math.ldexp(np.float64(fraction | 0x800000), field - 150)
+    return -magnitude if word >> 31 else magnitude
+
+
+@numba.njit
+def _ulp(value):
+    """Spacing of FP32 numbers of the magnitude of ``value``."""
+    return math.ldexp(1.0, math.frexp(value)[1] - 24)
+
+
+def _faithful_kernel(operation, curve, exact, direction):
+    """Compile the check of ``operation`` against ``curve`` (float64 → float64)."""
+
+    @numba.njit(nogil=True, error_model="numpy")
+    def kernel(start, stop):
+        worst, worst_word = -1.0, start
+        unfaithful, inexact, special, not_monotonic = 0, 0, 0, 0
+        before = np.nan
+        for word in range(max(start - 1, start & 0x80000000), stop):  # one word early, for the monotonicity
+            x = _value(word)
+            reference = curve(x)
+            result_word = np.int64(operation(np.uint32(word)))
+            result = _value(result_word)
+            step = -direction if word >> 31 else direction  # negative words descend
+            if (result - before) * step < 0.0:
+                not_monotonic += 1
+            before = result
+            if word < start:
+                continue
+            magnitude = abs(reference)
+            if reference != reference:
+                special += result_word != 0x7FC00000
+            elif magnitude < _NORMAL:
+                special += result_word != (np.int64(math.copysign(1.0, reference) < 0.0) << 31)
+            elif magnitude >= _INFINITE:
+                special += result_word != (np.int64(reference < 0.0) << 31 | 0x7F800000)
+            else:
+                error = abs(result - reference) / _ulp(reference)
+                if error > worst:
+                    worst, worst_word = error, word
+                unfaithful += not error < 1.0
+                if exact(x):
+                    inexact += result != reference
+        return worst, worst_word, unfaithful, inexact, special, not_monotonic
+
+    return kernel
+
+
+@numba.njit
+def _power_of_two(x):
+    return math.frexp(abs(x))[0] == 0.5
+
+
+@numba.njit
+def _integer(x):
+    return x == math.floor(x)
+
+
+@numba.njit
+def _exp2(x):
+    return np.exp2(x)
+
+
+@numba.njit
+def _log2(x):
+    return np.log2(x)
+
+
+@numba.njit(error_model="numpy")
+def _recip(x):
+    return 1.0 / x
+
+
+@numba.njit(nogil=True)
+def _to_bf16_kernel(start, stop):
+    worst, worst_word = -1.0, start
+    unfaithful, special = 0, 0
+    for word in range(start, stop):
+        x = abs(_value(word))
+        sign = (word >> 31) << 15
+        result = np.int64(to_bf16_word(np.uint32(word)))
+        low = (word & 0x7FFFFFFF) >> 16
+        if x != x:
+            special += result != 0x7FC0
+        elif x == np.inf or x == 0.0:
+            special += result != (sign | low)
+        else:
+            below = _value(low << 16)
+            ulp = math.ldexp(_ulp(x), 16)
+            error_low, error_high = x - below, below + ulp - x
+            nearest = low
+            if error_high < error_low or (error_high == error_low and low & 1):
+                nearest = low + 1
+            unfaithful += result != (sign | nearest)
+            error = min(error_low, error_high) / ulp
+            if error > worst:
+                worst, worst_word = error, word
+    return worst, worst_word, unfaithful, 0, special, 0
+
+
+#: The kernels by operation: (start word, stop word) → the fields of :class:`Result` after ``words``.
+OPERATIONS: dict[str, Callable] = {
+    "exp2": _faithful_kernel(exp2_word, _exp2, _integer, 1.0),
+    "log2": _faithful_kernel(log2_word, _log2, _power_of_two, 1.0),
+    "recip": _faithful_kernel(recip_word, _recip, _power_of_two, -1.0),
+    "to_bf16": _to_bf16_kernel,
+}
+
+
+def check(name: str, *, start: int = 0, stop: int = 1 << 32, step: int = 1 << 25,
+          progress: Callable[[int], None] = lambda words: None) -> Result:
+    """Check ``name`` on the words from ``start`` to ``stop`` in ranges of ``step`` on every core."""
+    kernel = OPERATIONS[name]
+    total = Result(0, -1.0, start, 0, 0, 0, 0)
+    ranges = [(first, min(first + step, stop)) for first in range(start, stop, step)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for (first, last), fields in zip(ranges, pool.map(lambda bounds: kernel(*bounds), ranges), strict=True):
+            total = total.merge(Result(last - first, *fields))
+            progress(total.words)
+    return total
+
+
+def _show(words: int) -> None:
+    print(f"\r{words / 2**32:4.0%}", end="\r", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check unary operations on all 2^32 FP32 words.")
+    parser.add_argument("operation", nargs="?", choices=OPERATIONS, help="default: all of them")
+    chosen = parser.parse_args().operation
+    failed = False
+    for name in [chosen] if chosen else OPERATIONS:
+        began = time.monotonic()
+        result = check(name, progress=_show)
+        print(f"{name}: {result.words} words in {time.monotonic() - began:.0f} s, worst error "
+              f"{result.worst_ulp:.4f} ulp at {result.worst_word:#010x}; {result.unfaithful} unfaithful, "
+              f"{result.inexact} inexact, {result.special} wrong specials, {result.not_monotonic} not monotonic")
+        failed |= result.violations > 0
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
