@@ -5,16 +5,18 @@ beats long and never cross a 4 KiB boundary; ARSIZE, ARBURST and their like are 
 drives beside these members.
 """
 
+import enum
+
 from amaranth import Array, Module, Signal
 from amaranth.hdl import unsigned
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 __all__ = ["Axi4ReadSignature", "ReadArbiter", "ReadSignature", "Response", "WriteSignature"]
 
 
-class Response(enum.IntEnum, shape=2):
+class Response(enum.IntEnum):
     """RRESP and BRESP."""
 
     OKAY = 0
@@ -68,7 +70,7 @@ class ReadSignature(_BusSignature):
 
     def __init__(self, address_bits: int, data_bits: int):
         _check_widths(address_bits, data_bits)
-        beat = data.StructLayout({"data": unsigned(data_bits), "resp": Response, "last": unsigned(1)})
+        beat = data.StructLayout({"data": unsigned(data_bits), "resp": unsigned(2), "last": unsigned(1)})
         super().__init__((address_bits, data_bits), {
             "ar": Out(_address(address_bits)),
             "r": In(stream.Signature(beat)),
@@ -102,7 +104,7 @@ class WriteSignature(_BusSignature):
         super().__init__((address_bits, data_bits), {
             "aw": Out(_address(address_bits)),
             "w": Out(stream.Signature(beat)),
-            "b": In(stream.Signature(data.StructLayout({"resp": Response}))),
+            "b": In(stream.Signature(data.StructLayout({"resp": unsigned(2)}))),
         })
 
 
@@ -132,7 +134,7 @@ class Axi4ReadSignature(_BusSignature):
             "arready": In(1),
             "rid": In(id_bits),
             "rdata": In(data_bits),
-            "rresp": In(Response),
+            "rresp": In(2),
             "rlast": In(1),
             "rvalid": In(1),
             "rready": Out(1),

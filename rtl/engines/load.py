@@ -62,7 +62,7 @@ class Load(wiring.Component):
             "done": Out(1),
             "stall": Out(1),
             "fault": Out(1),
-            "fault_code": Out(Fault),
+            "fault_code": Out(8),
             "axi": Out(ReadSignature(config.axi_address_bits, config.axi_data_bytes * 8)),
             "l1": In(port).array(config.l1_banks),
             "l1_ready": In(1),

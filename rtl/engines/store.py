@@ -1,0 +1,297 @@
+"""Store engine: output rows and LSE words to GM."""
+
+from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.memory import ReadPort
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2, exact_log2
+
+from ..axi import Response, WriteSignature
+from ..burst import BurstGenerator, RegionCheck
+from ..config import CoreConfig
+from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
+
+__all__ = ["Store"]
+
+#: Commands between the address side and the data side. With one each being captured, decoded and executed, and
+#: one that waits for its responses per burst, the count of unfinished commands is limited separately.
+_COMMANDS_AHEAD = 2
+#: Unfinished commands that the engine protocol allows.
+_MAX_UNFINISHED = 8
+
+
+class Store(wiring.Component):
+    """Executes STORE. The address side decodes commands and issues bursts, up to ``axi_outstanding`` unanswered;
+    the data side reads OUT (or LSE) and follows with the beats; responses finish commands in order.
+
+    **Latency**: four cycles from ``start`` to AW, seven to the first W beat; two from the last B to ``done``.
+    **Throughput**: one beat per cycle, also across commands, while the bus is ready.
+
+    A command is checked as a whole before its first burst; the first of these that holds is its fault:
+    BAD_FIELD, BUFFER_OVERRUN, WRITE_WINDOW. Such a command writes nothing. WRITE_SLVERR and WRITE_DECERR are
+    reported at the response that carries them. After a fault, or once ``halt`` was high, the engine issues no
+    burst until reset; the beats that issued bursts still owe go out with all strobes low.
+
+    Parameters
+    ----------
+    config: core configuration
+
+    Members
+    -------
+    start, done, stall, fault, fault_code: engine protocol, see ``docs/architecture.md``
+    axi:          ``Out(WriteSignature)``
+    out:          read port of OUT
+    lse:          read port of LSE
+    window_base:  first byte that may be written
+    window_limit: first byte past the write window
+    halt:         stop for good
+    quiet:        no burst is valid or unanswered
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        super().__init__({
+            "start": In(stream.Signature(COMMAND_BITS)),
+            "done": Out(1),
+            "stall": Out(1),
+            "fault": Out(1),
+            "fault_code": Out(8),
+            "axi": Out(WriteSignature(config.axi_address_bits, config.axi_data_bytes * 8)),
+            "out": In(ReadPort.Signature(
+                addr_width=ceil_log2(config.out_words), shape=unsigned(config.m * config.beat_elements * 16))),
+            "lse": In(ReadPort.Signature(
+                addr_width=ceil_log2(config.state_words), shape=unsigned(config.m * 32))),
+            "window_base": In(config.axi_address_bits),
+            "window_limit": In(config.axi_address_bits),
+            "halt": In(1),
+            "quiet": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        group_shift = exact_log2(config.m)
+        task_layout = data.StructLayout({
+            "rows": unsigned(16),  # output rows, also with lse
+            "beats": unsigned(16),  # per row
+            "word": unsigned(16),
+            "pitch": unsigned(16),  # words per row group
+            "lse": unsigned(1),
+            "fault": Fault,
+        })
+
+        stopped = Signal()
+        stop = Signal()
+        m.d.comb += stop.eq(stopped | self.halt)
+        m.d.sync += stopped.eq(stop)
+
+        m.submodules.check = check = RegionCheck(
+            address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes)
+        m.submodules.bursts = bursts = BurstGenerator(
+            address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes,
+            outstanding=config.axi_outstanding)
+        m.submodules.tasks = tasks = SyncFIFOBuffered(width=task_layout.size, depth=_COMMANDS_AHEAD)
+        m.submodules.lengths = lengths = SyncFIFO(width=8, depth=config.axi_outstanding)
+        m.submodules.lasts = lasts = SyncFIFO(width=1, depth=config.axi_outstanding)
+
+        # Capture: unpack the command.
+        layout = LAYOUTS[Opcode.STORE]
+        captured, decoded = Signal(), Signal()
+        fields = Signal(layout, reset_less=True)
+        capture, decode, dispatch = Signal(), Signal(), Signal()
+        unfinished = Signal(range(_MAX_UNFINISHED + 1))
+        finish = Signal()
+        m.d.comb += [
+            self.start.ready.eq(~stop & (unfinished != _MAX_UNFINISHED) & (~captured | decode)),
+            capture.eq(self.start.valid & self.start.ready),
+            decode.eq(captured & (~decoded | dispatch)),
+        ]
+        with m.If(capture):
+            m.d.sync += fields.eq(self.start.payload)
+        m.d.sync += [
+            unfinished.eq(unfinished + capture - finish),
+            captured.eq(capture | (captured & ~decode)),
+            decoded.eq(decode | (decoded & ~dispatch)),
+        ]
+
+        # Decode: the products that the checks need. With lse a row group is one beat, one beat after the last.
+        lse = Signal()
+        groups = Signal(16)
+        beats = Signal(16)
+        task = Signal(task_layout, reset_less=True)
+        end_word = Signal(33, reset_less=True)
+        bad = Signal(reset_less=True)
+        beat_mask = config.axi_data_bytes - 1
+        m.d.comb += [
+            lse.eq(fields.header.flags[FLAGS[Opcode.STORE]["lse"]]),
+            groups.eq((fields.rows + config.m - 1) >> group_shift),
+            beats.eq(Mux(lse, 1, fields.cols >> exact_log2(config.beat_elements))),
+            check.en.eq(decode),
+            check.address.eq(fields.address),
+            check.pitch.eq(Mux(lse, config.axi_data_bytes, fields.pitch)),
+            check.rows.eq(Mux(lse, groups, fields.rows)),
+            check.beats.eq(beats),
+            check.window_base.eq(self.window_base),
+            check.window_limit.eq(self.window_limit),
+        ]
+        with m.If(decode):
+            m.d.sync += [
+                task.rows.eq(fields.rows),
+                task.beats.eq(beats),
+                task.word.eq(fields.out),
+                task.pitch.eq(Mux(lse, 1, fields.out_pitch)),
+                task.lse.eq(lse),
+                end_word.eq((groups - 1)[:16] * Mux(lse, 1, fields.out_pitch) + beats),
+                bad.eq(((fields.address & beat_mask) != 0)
+                       | (fields.rows == 0)
+                       | (~lse & (((fields.pitch & beat_mask) != 0)
+                                  | ((fields.cols & (config.beat_elements - 1)) != 0)
+                                  | (fields.cols == 0)))),
+            ]
+
+        # Dispatch: to the data side always, to the burst generator when the command is right.
+        code = Signal(Fault)
+        refused = Signal()  # a command at fault went to the data side: nothing after it may be issued
+        dispatched = Signal(task_layout)
+        with m.If(bad):
+            m.d.comb += code.eq(Fault.BAD_FIELD)
+        with m.Elif(task.word + end_word > Mux(task.lse, config.state_words, config.out_words)):
+            m.d.comb += code.eq(Fault.BUFFER_OVERRUN)
+        with m.Elif(check.outside):
+            m.d.comb += code.eq(Fault.WRITE_WINDOW)
+        m.d.comb += [
+            dispatched.eq(task),
+            dispatched.fault.eq(code),
+            dispatch.eq(decoded & ~refused & ~stop & tasks.w_rdy
+                        & (bursts.region.ready | (code != Fault.NONE))),
+            tasks.w_en.eq(dispatch),
+            tasks.w_data.eq(dispatched),
+            bursts.region.payload.eq(check.region),
+            bursts.region.valid.eq(decoded & (code == Fault.NONE) & ~refused & ~stop & tasks.w_rdy),
+        ]
+        with m.If(dispatch & (code != Fault.NONE)):
+            m.d.sync += refused.eq(1)
+
+        # A burst goes to AW and, in its first cycle, to the data side: W may not wait for AWREADY.
+        told = Signal()
+        aw, w, b = self.axi.aw, self.axi.w, self.axi.b
+        announce = Signal()
+        m.d.comb += [
+            aw.valid.eq(bursts.burst.valid),
+            aw.payload.address.eq(bursts.burst.payload.address),
+            aw.payload.len.eq(bursts.burst.payload.len),
+            bursts.burst.ready.eq(aw.ready),
+            bursts.stop.eq(stop),
+            bursts.answer.eq(b.valid),
+            self.quiet.eq(bursts.quiet),
+            announce.eq(bursts.burst.valid & ~told),
+            lengths.w_en.eq(announce),
+            lengths.w_data.eq(bursts.burst.payload.len),
+            lasts.w_en.eq(announce),
+            lasts.w_data.eq(bursts.burst.payload.last),
+        ]
+        m.d.sync += told.eq(bursts.burst.valid & ~aw.ready)
+
+        # Data side, address stage: one beat of an issued burst per step.
+        active = Signal()
+        now = Signal(task_layout, reset_less=True)
+        beat = Signal(16, reset_less=True)
+        row = Signal(range(config.m), reset_less=True)
+        burst_beat = Signal(8)
+        step, row_ends, group_ends, task_ends, burst_ends = (Signal() for _ in range(5))
+        read_free = Signal()
+        m.d.comb += [
+            step.eq(lengths.r_rdy & read_free & ((active & (now.fault == Fault.NONE)) | stop)),
+            row_ends.eq(beat == now.beats - 1),
+            group_ends.eq(now.lse | (row == config.m - 1)),
+            task_ends.eq(row_ends & Mux(now.lse, now.rows <= config.m, now.rows == 1)),
+            burst_ends.eq(burst_beat == lengths.r_data),
+            lengths.r_en.eq(step & burst_ends),
+            tasks.r_en.eq((~active | (step & task_ends)) & ~stop),
+            self.out.addr.eq(now.word + beat),
+            self.out.en.eq(step & ~now.lse & ~stop),
+            self.lse.addr.eq(now.word),
+            self.lse.en.eq(step & now.lse & ~stop),
+        ]
+        with m.If(step):
+            m.d.sync += burst_beat.eq(Mux(burst_ends, 0, burst_beat + 1))
+        with m.If(tasks.r_en):
+            m.d.sync += [
+                active.eq(tasks.r_rdy),
+                now.eq(tasks.r_data),
+                beat.eq(0),
+                row.eq(0),
+            ]
+        with m.Elif(step):
+            m.d.sync += beat.eq(beat + 1)
+            with m.If(row_ends):
+                m.d.sync += [
+                    beat.eq(0),
+                    row.eq(Mux(group_ends, 0, row + 1)),
+                    now.rows.eq(now.rows - Mux(now.lse, config.m, 1)),
+                ]
+                with m.If(group_ends):
+                    m.d.sync += now.word.eq(now.word + now.pitch)
+
+        # Read stage: the word of the step before is at the ports and stays there until it is taken.
+        read_valid = Signal()
+        read = Signal(data.StructLayout({
+            "row": range(config.m), "lse": unsigned(1), "rows": unsigned(config.m),
+            "blank": unsigned(1), "last": unsigned(1),
+        }), reset_less=True)
+        write_free = Signal()
+        m.d.comb += [
+            write_free.eq(~w.valid | w.ready),
+            read_free.eq(~read_valid | write_free),
+        ]
+        with m.If(read_free):
+            m.d.sync += read_valid.eq(step)
+        with m.If(step):
+            m.d.sync += [
+                read.row.eq(row),
+                read.lse.eq(now.lse),
+                read.rows.eq(Cat(now.rows > index for index in range(config.m))),
+                read.blank.eq(stop),
+                read.last.eq(burst_ends),
+            ]
+
+        # Write stage. Element e of row r is lane e mod lanes of lane group e div lanes.
+        groups_layout = data.ArrayLayout(
+            data.ArrayLayout(config.lanes * 16, config.m), config.beat_elements // config.lanes)
+        word = data.View(groups_layout, self.out.data)
+        row_beats = Array(Cat(group[index] for group in word) for index in range(config.m))
+        lse_strobes = Cat(valid.replicate(4) for valid in read.rows)
+        with m.If(write_free):
+            m.d.sync += w.valid.eq(read_valid)
+            with m.If(read_valid):
+                m.d.sync += [
+                    w.payload.data.eq(Mux(read.lse, self.lse.data, row_beats[read.row])),
+                    w.payload.strb.eq(Mux(read.blank, 0, Mux(read.lse, lse_strobes, ~0))),
+                    w.payload.last.eq(read.last),
+                ]
+
+        # Responses come in the order of the bursts, so the one at hand belongs to the oldest unfinished command.
+        fault = Signal(Fault)
+        m.d.comb += [
+            b.ready.eq(1),
+            lasts.r_en.eq(b.valid),
+        ]
+        with m.If(b.valid & (b.payload.resp == Response.SLVERR)):
+            m.d.comb += fault.eq(Fault.WRITE_SLVERR)
+        with m.Elif(b.valid & (b.payload.resp == Response.DECERR)):
+            m.d.comb += fault.eq(Fault.WRITE_DECERR)
+        with m.Elif(b.valid):
+            m.d.comb += finish.eq(lasts.r_data & ~stop)
+        with m.Elif(active & bursts.quiet):
+            m.d.comb += fault.eq(now.fault)
+        m.d.sync += [
+            self.done.eq(finish),
+            self.fault.eq((fault != Fault.NONE) & ~stop),
+            self.fault_code.eq(fault),
+        ]
+        with m.If(fault != Fault.NONE):
+            m.d.sync += stopped.eq(1)
+        m.d.comb += self.stall.eq(~stop & ~bursts.quiet & ~step & ~(read_valid & write_free))
+        return m
