@@ -18,6 +18,10 @@ from amaranth.lib import wiring
 
 __all__ = ["Emission", "Leaf", "emit"]
 
+#: Every width is explicit in Amaranth, the default of a switch is the assignment before it, and ``== 0`` is
+#: written as ``!`` of a vector.
+_FORMAL_WARNINGS = ("WIDTHEXPAND", "WIDTHTRUNC", "CASEINCOMPLETE")
+
 
 @dataclass
 class Emission:
@@ -69,12 +73,12 @@ def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
     """Write ``<out>/<name>.v`` (top and leaves, leaves first) and ``<out>/<name>.vlt``; return the leaves' names.
 
     The control file publishes the top level only, marks every leaf as a hierarchical block, and silences
-    the two warnings that Amaranth's output trips by its form (assignments before a switch are its default).
+    the warnings that Amaranth's output trips by its form.
     """
     emission = Emission()
     top = verilog.convert(component, name=name, platform=emission, emit_src=False)
     out.mkdir(parents=True, exist_ok=True)
-    control = ["`verilator_config", "lint_off -rule WIDTHEXPAND", "lint_off -rule CASEINCOMPLETE",
+    control = ["`verilator_config", *(f"lint_off -rule {rule}" for rule in _FORMAL_WARNINGS),
                f'public_flat_rw -module "{name}" -var "*"']
     control += [f'hier_block -module "{leaf}"' for leaf in emission.leaves]
     _write(out / f"{name}.vlt", "\n".join(control) + "\n")
