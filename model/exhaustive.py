@@ -150,8 +150,10 @@ def _to_bf16_kernel(start, stop):
         low = (word & 0x7FFFFFFF) >> 16
         if x != x:
             special += result != 0x7FC0
-        elif x == np.inf or x == 0.0:
-            special += result != (sign | low)
+        elif x == 0.0:
+            special += result != sign
+        elif x == np.inf:
+            special += result != (sign | 0x7F80)
         else:
             below = _value(low << 16)
             ulp = math.ldexp(_ulp(x), 16)

@@ -1,37 +1,44 @@
 """fdpa: fused dot product and accumulate, and the matrix product that chains it.
 
 One step aligns every exact product and c to the largest exponent, truncates the magnitudes below 2^(e_max − F),
-sums exactly and rounds once to FP32. :func:`fdpa_word` says so literally; :func:`matmul` computes the same bits for
-whole matrices, vectorised over the columns:
+sums exactly and rounds once to FP32. :func:`fdpa_word` says so literally. :func:`matmul` computes the same bits
+for whole matrices, vectorised over the columns:
 
 * operands are split once into exponent and significand;
-* a sum of aligned terms has far fewer than 53 bits, so that float64 holds it exactly and the conversion to float32 is
-  the one rounding;
-* a chunk with a NaN or an infinity in a or b goes through :func:`fdpa_word`. In c either needs no such care: beside
-  finite products it stays what it is.
+* a sum of aligned terms has fewer than 53 bits, so that float64 holds it exactly and the conversion to float32
+  is the one rounding;
+* rows with a NaN or an infinity go through :func:`fdpa_word`. In c either needs no such care: beside finite
+  products it stays what it is.
 """
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
 
-from .formats import POS_INF, QUIET_NAN, bit_length, round_pack, unpack
+from .formats import POS_INF, QUIET_NAN, round_pack, unpack
 
 __all__ = ["ACC_FRAC_BITS", "fdpa_word", "matmul"]
 
-#: Alignment bits F that fit the exact sum of :func:`matmul` (and every core).
-ACC_FRAC_BITS = range(8, 45)
+#: Alignment bits F that :func:`matmul` takes: every core's, and enough below for studies of accuracy.
+ACC_FRAC_BITS = range(8, 41)
 
-#: Exponent that stands for a zero term: below every other, far enough for any shift to saturate.
-_NONE = -(1 << 14)
+#: Largest k: its sum of terms below 2^(F + 2) stays below 2^53.
+_MAX_K = 1 << 10
 
-#: Columns computed together; their accumulators stay in the first-level cache.
-_BLOCK = 128
+#: Exponent that stands for a zero term: below every other, and far enough for any shift to saturate.
+_NONE = -(1 << 13)
+
+#: Columns computed together: their accumulators stay in the first-level cache.
+_BLOCK = 256
 
 #: Smallest magnitude that rounds to a normal FP32 number when the exponent range is unbounded.
 _ROUNDS_TO_NORMAL = float.fromhex("0x1p-126") - float.fromhex("0x1p-151")
+
+#: Multiply-accumulates below which a second thread costs more than it saves.
+_PARALLEL_MACS = 1 << 16
 
 
 @numba.njit(cache=True)
@@ -43,7 +50,7 @@ def _aligned(significand, scale, frac_bits, distance):
 
 @numba.njit(cache=True)
 def fdpa_word(a, b, c, acc_frac_bits):
-    """c + Σ a[i]·b[i] for BF16 words a, b (``uint16`` arrays of equal length) and an FP32 word c; one rounding.
+    """c + Σ a[i]·b[i] of BF16 words a, b (``uint16`` arrays of one length) and an FP32 word c; one rounding.
 
     ``acc_frac_bits`` is the F of the definition, with F + log2(len(a) + 1) at most 59.
     """
@@ -87,3 +94,179 @@ def fdpa_word(a, b, c, acc_frac_bits):
     if total == 0:
         return np.uint32(0)
     return np.uint32(round_pack(negative, abs(total), top - acc_frac_bits, 8, 23))
+
+
+@numba.njit(cache=True, nogil=True)
+def _split(words, exponents, significands):
+    """Split BF16 ``words[rows, length]`` into unbiased exponents and signed significands (both ``int16``).
+
+    Zeros and subnormals get the exponent of a zero term. Returns which rows hold a NaN or an infinity.
+    """
+    special = np.zeros(words.shape[0], dtype=np.bool_)
+    for row in range(words.shape[0]):
+        largest = np.uint16(0)
+        for i in range(words.shape[1]):
+            word = words[row, i]
+            magnitude = word & np.uint16(0x7FFF)
+            largest = max(largest, magnitude)
+            field = np.int16(magnitude >> np.uint16(7))
+            significand = np.int16(0) if field == 0 else np.int16((magnitude & 0x7F) | 0x80)
+            exponents[row, i] = np.int16(_NONE) if field == 0 else np.int16(field - 127)
+            significands[row, i] = np.int16(-significand) if word >> 15 else significand
+        special[row] = largest >= 0x7F80
+    return special
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _finite_rows(exponents_a, significands_a, exponents_b, significands_b, k, frac_bits, rows, out):
+    """Chain of fdpa steps into ``out[row, :]`` (FP32 words, on entry c) for finite operands.
+
+    ``a`` is [M, K], ``b`` is [K, N]; ``rows`` lists the rows to compute.
+    """
+    length, columns = exponents_b.shape
+    top = np.empty(_BLOCK, dtype=np.int32)
+    total = np.empty(_BLOCK, dtype=np.int64)
+    scale = np.empty(_BLOCK, dtype=np.int64)  # bits of the float64 2^(top − F)
+    factor = scale.view(np.float64)
+    rounded = np.empty(_BLOCK, dtype=np.float32)
+    words = rounded.view(np.uint32)
+    left, right = max(frac_bits - 14, 0), max(14 - frac_bits, 0)
+    left_c, right_c = max(frac_bits - 23, 0), max(23 - frac_bits, 0)
+    for row in rows:
+        for first in range(0, columns, _BLOCK):
+            count = min(_BLOCK, columns - first)
+            c = out[row, first:first + count]
+            for start in range(0, length, k):
+                for j in range(count):
+                    field = np.int32((c[j] >> 23) & 0xFF)
+                    top[j] = field - 127 if field != 0 else 2 * _NONE
+                for i in range(start, start + k):
+                    exponent_a = np.int32(exponents_a[row, i])
+                    line = exponents_b[i, first:first + count]
+                    for j in range(count):
+                        top[j] = max(top[j], exponent_a + np.int32(line[j]))
+                for j in range(count):
+                    field = np.int64((c[j] >> 23) & 0xFF)
+                    significand = np.int64((c[j] & 0x7FFFFF) | 0x800000) if field != 0 else np.int64(0)
+                    distance = min(np.int64(top[j]) - (field - 127) + right_c, np.int64(63))
+                    term = (significand << left_c) >> max(distance, np.int64(0))
+                    total[j] = -term if c[j] >> 31 else term
+                for i in range(start, start + k):
+                    exponent_a = np.int32(exponents_a[row, i])
+                    significand_a = np.int32(significands_a[row, i])
+                    if significand_a == 0:
+                        continue
+                    exponent_line = exponents_b[i, first:first + count]
+                    significand_line = significands_b[i, first:first + count]
+                    for j in range(count):
+                        product = significand_a * np.int32(significand_line[j])
+                        distance = min(top[j] - exponent_a - np.int32(exponent_line[j]) + right, 63)
+                        term = (np.int64(abs(product)) << left) >> np.int64(distance)
+                        total[j] += -term if product < 0 else term
+                for j in range(count):
+                    scale[j] = (max(np.int64(top[j]), np.int64(-512)) - frac_bits + 1023) << 52
+                for j in range(count):
+                    value = np.float64(total[j]) * factor[j]
+                    flushed = abs(value) < _ROUNDS_TO_NORMAL
+                    # 0 · value would lose the sign of a flushed sum; a sum of exactly zero is +0 either way
+                    rounded[j] = np.float32(math.copysign(0.0, value) if flushed else value)
+                for j in range(count):
+                    if (c[j] >> 23) & 0xFF != 255:
+                        c[j] = words[j]
+
+
+@numba.njit(cache=True, nogil=True)
+def _special_rows(a, b, k, frac_bits, rows, columns, out):
+    """Chain of :func:`fdpa_word` steps into ``out[rows, columns]``; ``a`` is [M, K], ``b`` is [N, K]."""
+    for row in rows:
+        for column in columns:
+            c = out[row, column]
+            for start in range(0, a.shape[1], k):
+                c = fdpa_word(a[row, start:start + k], b[column, start:start + k], c, frac_bits)
+            out[row, column] = c
+
+
+@numba.njit(cache=True)
+def _canonical(c, out):
+    """Copy FP32 words to ``out``, NaN as the quiet NaN and subnormals as zero."""
+    for row in range(c.shape[0]):
+        for column in range(c.shape[1]):
+            word = c[row, column]
+            if (word & 0x7F800000) == 0:
+                word &= np.uint32(0x80000000)
+            out[row, column] = QUIET_NAN if (word & 0x7FFFFFFF) > 0x7F800000 else word
+
+
+def _padded(words: np.ndarray, length: int) -> np.ndarray:
+    """``words`` with zero columns appended up to ``length``; the array itself if there is nothing to do."""
+    if words.shape[1] == length:
+        return words
+    out = np.zeros((words.shape[0], length), dtype=np.uint16)
+    out[:, :words.shape[1]] = words
+    return out
+
+
+def _check(name: str, words: np.ndarray) -> None:
+    if not isinstance(words, np.ndarray) or words.dtype != np.uint16:
+        raise TypeError(f"{name} must be an array of BF16 words (uint16), not {getattr(words, 'dtype', words)!r}")
+    if words.ndim != 2:
+        raise ValueError(f"{name} must have two dimensions, not {words.ndim!r}")
+
+
+def matmul(a: np.ndarray, b: np.ndarray, *, k: int, acc_frac_bits: int, c: np.ndarray | None = None) -> np.ndarray:
+    """c + a·bᵀ as FP32 words [M, N], each element the chain of :func:`fdpa_word` over chunks of ``k``.
+
+    Parameters
+    ----------
+    a, b:          BF16 words, ``uint16`` [M, K] and [N, K]; K is padded with zeros to a multiple of ``k``
+    k:             length of one fused dot product, from 1 to 1024
+    acc_frac_bits: alignment bits F, one of :data:`ACC_FRAC_BITS`
+    c:             FP32 words, ``uint32`` [M, N], the start of the chain; default +0
+
+    Raises
+    ------
+    TypeError, ValueError: an operand has the wrong type, shape or range.
+    """
+    _check("a", a)
+    _check("b", b)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"a and b must have rows of one length, not {(a.shape[1], b.shape[1])!r}")
+    if not 1 <= k <= _MAX_K:
+        raise ValueError(f"k must be from 1 to {_MAX_K}, not {k!r}")
+    if acc_frac_bits not in ACC_FRAC_BITS:
+        raise ValueError(
+            f"acc_frac_bits must be from {ACC_FRAC_BITS[0]} to {ACC_FRAC_BITS[-1]}, not {acc_frac_bits!r}"
+        )
+    shape = (a.shape[0], b.shape[0])
+    out = np.zeros(shape, dtype=np.uint32)
+    if c is not None:
+        if not isinstance(c, np.ndarray) or c.dtype != np.uint32:
+            raise TypeError(f"c must be an array of FP32 words (uint32), not {getattr(c, 'dtype', c)!r}")
+        if c.shape != shape:
+            raise ValueError(f"c must have the shape {shape}, not {c.shape!r}")
+        _canonical(np.ascontiguousarray(c), out)
+    length = -(-a.shape[1] // k) * k
+    a, b = (np.ascontiguousarray(_padded(words, length)) for words in (a, b))
+    exponents_a, significands_a = np.empty(a.shape, dtype=np.int16), np.empty(a.shape, dtype=np.int16)
+    exponents_b, significands_b = np.empty(b.shape, dtype=np.int16), np.empty(b.shape, dtype=np.int16)
+    special_a = _split(a, exponents_a, significands_a)
+    special_b = _split(b, exponents_b, significands_b)
+    start = out[:, special_b]
+    exponents_b, significands_b = np.ascontiguousarray(exponents_b.T), np.ascontiguousarray(significands_b.T)
+
+    def finite(rows: np.ndarray) -> None:
+        _finite_rows(exponents_a, significands_a, exponents_b, significands_b, k, acc_frac_bits, rows, out)
+
+    finite_rows = np.flatnonzero(~special_a)
+    workers = min(os.cpu_count() or 1, len(finite_rows)) if out.size * length >= _PARALLEL_MACS else 1
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(finite, np.array_split(finite_rows, workers)))
+    elif len(finite_rows):
+        finite(finite_rows)
+    columns = np.flatnonzero(special_b)
+    if len(columns):  # the columns of those rows are computed twice: start over where b has specials
+        out[:, columns] = start
+        _special_rows(a, b, k, acc_frac_bits, finite_rows, columns, out)
+    _special_rows(a, b, k, acc_frac_bits, np.flatnonzero(special_a), np.arange(shape[1]), out)
+    return out
