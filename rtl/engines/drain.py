@@ -1,0 +1,256 @@
+"""Drain engine (Ascend: FixPipe): moves L0C to S with the row maxima, or accumulates it into rescaled O."""
+
+from itertools import pairwise
+
+from amaranth import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In
+from amaranth.utils import ceil_log2
+
+from ..config import CoreConfig
+from ..dispatch import EngineSignature
+from ..emit import Leaf
+from ..fp.maximum import Maximum
+from ..isa import FLAGS, LAYOUTS, Opcode
+from ..lanes import AccumulateLane
+from ..valid_columns import ValidColumns
+from .completion import Completion
+
+__all__ = ["Drain"]
+
+_NEGATIVE_INFINITY = 0xFF800000
+
+
+class Drain(wiring.Component):
+    """Execute DRAIN_S and DRAIN_O, a lane group (m rows x ``lanes`` columns) per cycle.
+
+    Each L0C fractal is read once and its n/lanes lane groups are taken from the read port's held output.
+    DRAIN_S writes them to S as they are and keeps the maximum of each row's valid columns, which starts from
+    -inf (``first``) or from ROWMAX; masked columns do not count in it. DRAIN_O writes ``first ? PV :
+    rescale(O) + PV`` back to O, through one accumulate lane per row and column.
+
+    A word of O that is still in the pipeline is not read again: the lane group waits (``stall``) until the
+    write has landed; likewise ROWMAX. So overlapping commands see each other's results in order.
+
+    **Latency**: from a lane group's issue two cycles to the write of S, four to that of ROWMAX,
+    ``AccumulateLane.latency`` + 1 to that of O; ``done`` one cycle after the longer of the last two.
+
+    **Throughput**: a lane group per cycle, also from one command to the next, except for the waits above.
+
+    Parameters
+    ----------
+    config: core configuration
+
+    Members
+    -------
+    start, done, stall, fault, fault_code: engine protocol
+    l0c:     read port of L0C
+    s:       write port of S
+    rowmax_read, rowmax_write: ports of ROWMAX
+    offsets: read port of OFFSETS; not read with ``first``
+    o_read, o_write: ports of O; ``o_read`` is not used with ``first``
+
+    Faults
+    ------
+    BAD_FIELD: ``mt`` or ``nt`` is zero. BUFFER_OVERRUN: a word of L0C, S, ROWMAX, O or OFFSETS past the
+    buffer's end.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        rowmax = {"addr_width": ceil_log2(config.state_words), "shape": config.m * 32}
+        s = {"addr_width": ceil_log2(config.s_words), "shape": config.m * config.lanes * 32}
+        o = {"addr_width": ceil_log2(config.o_words), "shape": config.m * config.lanes * 32}
+        super().__init__({
+            **dict(EngineSignature.members.items()),
+            "l0c": In(memory.ReadPort.Signature(addr_width=ceil_log2(config.l0c_words),
+                                                shape=config.m * config.n * 32)),
+            "s": In(memory.WritePort.Signature(**s)),
+            "rowmax_read": In(memory.ReadPort.Signature(**rowmax)),
+            "rowmax_write": In(memory.WritePort.Signature(**rowmax)),
+            "offsets": In(memory.ReadPort.Signature(addr_width=ceil_log2(config.state_words),
+                                                    shape=config.m * 32 << config.comp_bits)),
+            "o_read": In(memory.ReadPort.Signature(**o)),
+            "o_write": In(memory.WritePort.Signature(**o)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        rows, lanes = config.m, config.lanes
+        groups = config.n // lanes  # lane groups of a fractal
+        units = [[Leaf(AccumulateLane(mode=config.mode, comp_bits=config.comp_bits)) for _ in range(lanes)]
+                 for _ in range(rows)]
+        latency = units[0][0].component.latency
+        m.submodules.completion = completion = Completion()
+        m.submodules.limits = limits = ValidColumns(rows)
+        m.d.comb += [
+            self.done.eq(completion.done), self.fault.eq(completion.fault),
+            self.fault_code.eq(completion.fault_code),
+        ]
+
+        # DRAIN_S and DRAIN_O have the same fields up to the mask: destination, pitch, row word.
+        layout = LAYOUTS[Opcode.DRAIN_S]
+        incoming = data.View(layout, self.start.payload)
+        command = Signal(layout)
+        active = Signal()
+        to_o = command.header.opcode == Opcode.DRAIN_O
+        first = command.header.flags[FLAGS[Opcode.DRAIN_S]["first"]]
+
+        # One bit wider than the fields: an address stops at the depth of its buffer, and a row of words
+        # starts at most one pitch later.
+        fractal, target, target_row, state = (
+            Signal(17, name=name) for name in ("fractal", "target", "target_row", "state"))
+        mi, ni = Signal(16), Signal(16)
+        group = Signal(range(groups))
+        column_group = Signal(16 + ceil_log2(groups))  # ni * groups + group
+        last_group = group == groups - 1
+        row_start, row_end = column_group == 0, last_group & (ni == command.nt - 1)
+        last = row_end & (mi == command.mt - 1)
+        next_row = target_row + command.s_pitch
+
+        bad = active & ((command.mt == 0) | (command.nt == 0))
+        overrun = active & ((fractal >= config.l0c_words)
+                            | (target >= Mux(to_o, config.o_words, config.s_words))
+                            | ((state >= config.state_words) & ~(to_o & first)))
+
+        # Stage 0 holds the output of L0C and O. O is written from stage `latency`; S from stage 1, ROWMAX is
+        # read in stage 1 and written from stage 3.
+        step = data.StructLayout({"last": 1, "to_o": 1, "first": 1, "row_start": 1, "row_end": 1,
+                                  "group": len(group), "target": 16, "state": 16})
+        stages = [Signal(step, name=f"stage_{index}") for index in range(max(latency, 3) + 1)]
+        valid = Signal(len(stages))
+        o_in_flight = Cat(valid[index] & stage.to_o & (stage.target == target[:16])
+                          for index, stage in enumerate(stages[:latency + 1])).any()
+        rowmax_in_flight = Cat(valid[index] & ~stage.to_o & (stage.state == state[:16])
+                               for index, stage in enumerate(stages[:2])).any()
+        hazard = Mux(to_o, o_in_flight, row_start & ~first & rowmax_in_flight)
+        ready = active & ~bad & ~overrun
+        issue = Signal()
+        accept = Signal()
+        m.d.comb += [
+            issue.eq(ready & ~hazard),
+            self.stall.eq(ready & hazard),
+            completion.bad_field.eq(bad),
+            completion.overrun.eq(overrun),
+            completion.accept.eq(accept),
+            self.start.ready.eq(completion.open & (~active | (issue & last))),
+            accept.eq(self.start.valid & self.start.ready),
+            limits.start.eq(accept),
+            limits.advance.eq(issue & row_end),
+            limits.head0.eq(incoming.head0),
+            limits.limit.eq(command.limit),
+            limits.heads.eq(command.heads),
+        ]
+        with m.If(issue):
+            m.d.sync += [group.eq(group + 1), column_group.eq(column_group + 1), target.eq(target + 1)]
+            with m.If(last_group):
+                m.d.sync += [group.eq(0), ni.eq(ni + 1), fractal.eq(fractal + 1)]
+            with m.If(row_end):
+                m.d.sync += [ni.eq(0), column_group.eq(0), mi.eq(mi + 1), state.eq(state + 1),
+                             target.eq(next_row), target_row.eq(next_row)]
+            with m.If(last):
+                m.d.sync += active.eq(0)
+        with m.If(accept):
+            m.d.sync += [
+                active.eq(1), command.eq(incoming), mi.eq(0), ni.eq(0), group.eq(0), column_group.eq(0),
+                fractal.eq(incoming.l0c), target.eq(incoming.s), target_row.eq(incoming.s),
+                state.eq(incoming.rowmax),
+            ]
+        m.d.comb += [
+            self.l0c.addr.eq(fractal), self.l0c.en.eq(issue & (group == 0)),
+            self.o_read.addr.eq(target), self.o_read.en.eq(issue & to_o & ~first),
+            self.offsets.addr.eq(state), self.offsets.en.eq(issue & to_o & ~first & row_start),
+        ]
+        m.d.sync += [
+            valid.eq(Cat(issue, valid)),
+            stages[0].last.eq(last), stages[0].to_o.eq(to_o), stages[0].first.eq(first),
+            stages[0].row_start.eq(row_start), stages[0].row_end.eq(row_end), stages[0].group.eq(group),
+            stages[0].target.eq(target), stages[0].state.eq(state),
+            *(after.eq(before) for before, after in pairwise(stages)),
+        ]
+        m.d.comb += [
+            completion.finish.eq(valid[-1] & stages[-1].last),
+            completion.empty.eq(~valid.any()),
+        ]
+
+        # Element (row, lane) of the lane group in stage 0.
+        scores = [[Array(self.l0c.data.word_select(row * config.n + index * lanes + lane, 32)
+                         for index in range(groups))[stages[0].group] for lane in range(lanes)]
+                  for row in range(rows)]
+        self._accumulate(m, units, scores, stages, valid, latency)
+        self._score(m, scores, stages, valid, limits.columns, column_group)
+        return m
+
+    def _accumulate(self, m, units, scores, stages, valid, latency):
+        """O <- rescale(O) + PV."""
+        lanes, offset_bits = self.config.lanes, 32 << self.config.comp_bits
+        for row, line in enumerate(units):
+            for lane, unit in enumerate(line):
+                m.submodules[f"lane_{row}_{lane}"] = unit
+                m.d.comb += [
+                    unit.o.eq(self.o_read.data.word_select(row * lanes + lane, 32)),
+                    unit.pv.eq(scores[row][lane]),
+                    unit.offsets.eq(self.offsets.data.word_select(row, offset_bits)),
+                    unit.first.eq(stages[0].first),
+                ]
+        m.d.comb += [
+            self.o_write.addr.eq(stages[latency].target),
+            self.o_write.data.eq(Cat(unit.y for line in units for unit in line)),
+            self.o_write.en.eq(valid[latency] & stages[latency].to_o),
+        ]
+
+    def _score(self, m, scores, stages, valid, limits, column_group):
+        """S <- scores, and the running maximum of each row's valid columns."""
+        lanes = self.config.lanes
+        lane_bits = ceil_log2(lanes)
+        column = Signal.like(column_group)  # of the lane group in stage 0
+        m.d.sync += column.eq(column_group)
+        word = Signal(self.s.data.shape(), reset_less=True)
+        m.d.sync += word.eq(Cat(scores))
+        m.d.comb += [
+            self.s.addr.eq(stages[1].target),
+            self.s.data.eq(word),
+            self.s.en.eq(valid[1] & ~stages[1].to_o),
+            self.rowmax_read.addr.eq(stages[1].state),
+            self.rowmax_read.en.eq(valid[1] & ~stages[1].to_o & stages[1].row_start & ~stages[1].first),
+        ]
+        maxima = []
+        for row in range(self.config.m):
+            limit = Signal.like(limits[row], name=f"limit_{row}", reset_less=True)
+            m.d.sync += limit.eq(limits[row])
+            candidates = []
+            for lane in range(lanes):
+                counts = Signal(name=f"counts_{row}_{lane}", reset_less=True)  # in stage 1
+                m.d.sync += counts.eq(Cat(Const(lane, lane_bits), column) < limit)
+                candidates.append(Mux(counts, word.word_select(row * lanes + lane, 32), _NEGATIVE_INFINITY))
+            best = Signal(32, name=f"best_{row}", reset_less=True)  # of the lane group in stage 2
+            m.d.sync += best.eq(self._tree(m, candidates, f"maximum_{row}"))
+
+            running = Signal(32, name=f"running_{row}", reset_less=True)
+            m.submodules[f"running_maximum_{row}"] = update = Maximum()
+            m.d.comb += [update.a.eq(running), update.b.eq(best)]
+            with m.If(stages[2].row_start):
+                m.d.comb += update.a.eq(Mux(stages[2].first, _NEGATIVE_INFINITY,
+                                            self.rowmax_read.data.word_select(row, 32)))
+            with m.If(valid[2]):
+                m.d.sync += running.eq(update.y)
+            maxima.append(running)
+        m.d.comb += [
+            self.rowmax_write.addr.eq(stages[3].state),
+            self.rowmax_write.data.eq(Cat(maxima)),
+            self.rowmax_write.en.eq(valid[3] & ~stages[3].to_o & stages[3].row_end),
+        ]
+
+    @staticmethod
+    def _tree(m, values, name):
+        """Maximum of ``values`` by a balanced tree of comparators."""
+        level = 0
+        while len(values) > 1:
+            parents = []
+            for index in range(0, len(values), 2):
+                m.submodules[f"{name}_{level}_{index // 2}"] = node = Maximum()
+                m.d.comb += [node.a.eq(values[index]), node.b.eq(values[index + 1])]
+                parents.append(node.y)
+            values, level = parents, level + 1
+        return values[0]
