@@ -1,9 +1,11 @@
-"""Every FP32 word through the unary operations: ``python -m amla.model.exhaustive [exp2|log2|recip|to_bf16]``.
+"""Every FP32 word through the unary operations.
 
-exp2, log2 and recip are compared with float64 (whose own error, below 10⁻⁸ FP32 ulp, does not matter):
-the result must be faithful (error below one ulp), exact at the exact points, right at the special values and
-monotonic over positive and over negative words. to_bf16 must return the nearer of the two enclosing BF16 values. Subnormal inputs are
-zeros, results are flushed as ``docs/numerics.md`` says. Minutes per operation on two cores; exits 1 on a violation.
+``python -m amla.model.exhaustive [exp2|log2|recip|to_bf16]``; minutes per operation, exits 1 on a violation.
+
+exp2, log2 and recip are compared with float64 (its own error, below 10⁻⁸ FP32 ulp, does not matter): the
+result must be faithful (error below one ulp), exact at the exact points, right at the special values, and
+monotonic over positive and over negative words. to_bf16 must return the nearer of the two enclosing BF16
+values. Subnormal inputs are zeros; results are flushed as ``docs/numerics.md`` says.
 """
 
 import argparse
@@ -51,8 +53,9 @@ class Result:
         """Both ranges together."""
         worst = max(self, other, key=lambda result: result.worst_ulp)
         return Result(
-            self.words + other.words, worst.worst_ulp, worst.worst_word, self.unfaithful + other.unfaithful,
-            self.inexact + other.inexact, self.special + other.special, self.not_monotonic + other.not_monotonic,
+            self.words + other.words, worst.worst_ulp, worst.worst_word,
+            self.unfaithful + other.unfaithful, self.inexact + other.inexact,
+            self.special + other.special, self.not_monotonic + other.not_monotonic,
         )
 
 
@@ -184,7 +187,8 @@ def check(name: str, *, start: int = 0, stop: int = 1 << 32, step: int = 1 << 25
     total = Result(0, -1.0, start, 0, 0, 0, 0)
     ranges = [(first, min(first + step, stop)) for first in range(start, stop, step)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for (first, last), fields in zip(ranges, pool.map(lambda bounds: kernel(*bounds), ranges), strict=True):
+        outcomes = pool.map(lambda bounds: kernel(*bounds), ranges)
+        for (first, last), fields in zip(ranges, outcomes, strict=True):
             total = total.merge(Result(last - first, *fields))
             progress(total.words)
     return total
@@ -202,9 +206,11 @@ def main() -> int:
     for name in [chosen] if chosen else OPERATIONS:
         began = time.monotonic()
         result = check(name, progress=_show)
-        print(f"{name}: {result.words} words in {time.monotonic() - began:.0f} s, worst error "
-              f"{result.worst_ulp:.4f} ulp at {result.worst_word:#010x}; {result.unfaithful} unfaithful, "
-              f"{result.inexact} inexact, {result.special} wrong specials, {result.not_monotonic} not monotonic")
+        print(
+            f"{name}: {result.words} words in {time.monotonic() - began:.0f} s, worst error "
+            f"{result.worst_ulp:.4f} ulp at {result.worst_word:#010x}; {result.unfaithful} unfaithful, "
+            f"{result.inexact} inexact, {result.special} wrong specials, {result.not_monotonic} not monotonic"
+        )
         failed |= result.violations > 0
     return int(failed)
 

@@ -1,6 +1,6 @@
 """exp2: 2^x of an FP32 word; faithful, monotonic, exact for integers.
 
-The algorithm, which ``rtl/fp/exp2.py`` repeats step by step (M: the 24-bit significand, E: the exponent field):
+The algorithm, which ``rtl/fp/exp2.py`` repeats step by step (M: 24-bit significand, E: exponent field):
 
 1. fixed point, unit 2⁻³⁰, truncated towards zero:  X = M << (E − 120) if E ≥ 120 else M >> (120 − E)
    (37 bits; the right shift saturates: M >> 24 = 0); X = −X if x < 0;

@@ -1,12 +1,12 @@
 """fdpa: fused dot product and accumulate, and the matrix product that chains it.
 
-One step aligns every exact product and c to the largest exponent, truncates the magnitudes below 2^(e_max − F),
-sums exactly and rounds once to FP32. :func:`fdpa_word` says so literally. :func:`matmul` computes the same bits
-for whole matrices, vectorised over the columns:
+One step aligns every exact product and c to the largest exponent, truncates the magnitudes below
+2^(e_max − F), sums exactly and rounds once to FP32. :func:`fdpa_word` says so literally. :func:`matmul`
+computes the same bits for whole matrices, vectorised over the columns:
 
 * operands are split once into exponent and significand;
-* a sum of aligned terms has fewer than 53 bits, so that float64 holds it exactly and the conversion to float32
-  is the one rounding;
+* a sum of aligned terms has fewer than 53 bits, so that float64 holds it exactly and the conversion to
+  float32 is the one rounding;
 * rows with a NaN or an infinity go through :func:`fdpa_word`. In c either needs no such care: beside finite
   products it stays what it is.
 """
@@ -138,8 +138,8 @@ def _finite_rows(exponents_a, significands_a, exponents_b, significands_b, k, fr
             c = out[row, first:first + count]
             for start in range(0, length, k):
                 for j in range(count):
-                    field = np.int32((c[j] >> 23) & 0xFF)
-                    top[j] = field - 127 if field != 0 else 2 * _NONE
+                    exponent = np.int32((c[j] >> 23) & 0xFF) - 127
+                    top[j] = exponent if exponent != -127 else 2 * _NONE
                 for i in range(start, start + k):
                     exponent_a = np.int32(exponents_a[row, i])
                     line = exponents_b[i, first:first + count]
@@ -168,7 +168,6 @@ def _finite_rows(exponents_a, significands_a, exponents_b, significands_b, k, fr
                 for j in range(count):
                     value = np.float64(total[j]) * factor[j]
                     flushed = abs(value) < _ROUNDS_TO_NORMAL
-                    # 0 · value would lose the sign of a flushed sum; a sum of exactly zero is +0 either way
                     rounded[j] = np.float32(math.copysign(0.0, value) if flushed else value)
                 for j in range(count):
                     if (c[j] >> 23) & 0xFF != 255:
@@ -208,12 +207,15 @@ def _padded(words: np.ndarray, length: int) -> np.ndarray:
 
 def _check(name: str, words: np.ndarray) -> None:
     if not isinstance(words, np.ndarray) or words.dtype != np.uint16:
-        raise TypeError(f"{name} must be an array of BF16 words (uint16), not {getattr(words, 'dtype', words)!r}")
+        kind = getattr(words, "dtype", words)
+        raise TypeError(f"{name} must be an array of BF16 words (uint16), not {kind!r}")
     if words.ndim != 2:
         raise ValueError(f"{name} must have two dimensions, not {words.ndim!r}")
 
 
-def matmul(a: np.ndarray, b: np.ndarray, *, k: int, acc_frac_bits: int, c: np.ndarray | None = None) -> np.ndarray:
+def matmul(
+    a: np.ndarray, b: np.ndarray, *, k: int, acc_frac_bits: int, c: np.ndarray | None = None
+) -> np.ndarray:
     """c + a·bᵀ as FP32 words [M, N], each element the chain of :func:`fdpa_word` over chunks of ``k``.
 
     Parameters

@@ -1,7 +1,7 @@
 """The rescale word operation: multiply an FP32 word by 2^Δ·(1 + ε) with one guarded integer addition.
 
-A row carries 2^k offsets; the top k fraction bits of the word choose one. Without the guards the bare addition
-turns zeros into infinities or NaN and wraps small words into huge ones.
+A row carries 2^k offsets; the top k fraction bits of the word choose one. Without the guards the bare
+addition turns zeros into infinities or NaN and wraps small words into huge ones.
 """
 
 import numba

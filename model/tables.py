@@ -1,7 +1,7 @@
 """Coefficient tables of exp2, recip and log2, in integers, shared by the model and the RTL.
 
-Each function is a quadratic per segment, with Horner's rule in integers. ``u`` is the offset within the segment
-and every coefficient is non-negative; the evaluation is
+Each function is a quadratic per segment, with Horner's rule in integers. ``u`` is the offset within the
+segment and every coefficient is non-negative; the evaluation is
 
     exp2          V = c0 + ((c1 + ((c2·u) >> SHIFT2)) · u >> SHIFT1)      (rising)
     recip, log2   V = c0 − ((c1 − ((c2·u) >> SHIFT2)) · u >> SHIFT1)      (falling)
@@ -11,8 +11,8 @@ and the units are documented at each table; :class:`Table` gives the widths for 
 
 exp2 and recip interpolate at both ends and the middle of a segment (the curve is then continuous across
 segments, which is what keeps it monotonic); log2, where neighbours need not meet, interpolates at the
-Chebyshev nodes. The curves are evaluated with 40 decimal digits and rounded once to the coefficient's unit, so
-the result does not depend on the machine.
+Chebyshev nodes. The curves are evaluated with 40 decimal digits and rounded once to the coefficient's unit,
+so the result does not depend on the machine.
 """
 
 import decimal
