@@ -68,12 +68,19 @@ class Fetch(wiring.Component):
         to_boundary = Signal(range(_BURST_BEATS + 1))
         index_in_burst = (address >> exact_log2(beat))[:exact_log2(_BURST_BEATS)]
         m.d.comb += to_boundary.eq(_BURST_BEATS - index_in_burst)
-        burst = Signal(range(_BURST_BEATS + 1))
-        m.d.comb += burst.eq(Mux(remaining < to_boundary, remaining, to_boundary))
-        burst_end = Signal(bits + 2)
-        m.d.comb += burst_end.eq(address + burst * beat)
+        # A burst ends at the window's limit, so that the fault names the first command outside.
+        inside = Signal(bits + 1)
         outside = Signal()
-        m.d.comb += outside.eq((address < self.window_base) | (burst_end > self.window_limit))
+        m.d.comb += [
+            inside.eq((self.window_limit - address)[:bits + 1] >> exact_log2(beat)),
+            outside.eq((address < self.window_base) | (address + beat > self.window_limit)),
+        ]
+        burst = Signal(range(_BURST_BEATS + 1))
+        m.d.comb += burst.eq(to_boundary)
+        with m.If((remaining <= to_boundary) & (remaining <= inside)):
+            m.d.comb += burst.eq(remaining)
+        with m.Elif(inside < to_boundary):
+            m.d.comb += burst.eq(inside)
         want = Signal()
         m.d.comb += want.eq((remaining != 0) & ~outstanding & (beats.level <= _BURST_BEATS) & ~self.halt)
         # Once valid, a request stays valid until it is taken, also when a halt arrives in between.
@@ -88,7 +95,7 @@ class Fetch(wiring.Component):
         with m.If(asking):
             with m.If(self.axi.ar.ready):
                 m.d.sync += [
-                    asking.eq(0), outstanding.eq(1), address.eq(burst_end), remaining.eq(remaining - burst),
+                    asking.eq(0), outstanding.eq(1), address.eq(address + burst * beat), remaining.eq(remaining - burst),
                 ]
         with m.Elif(want):
             with m.If(outside):

@@ -1,0 +1,179 @@
+"""Bench of the sequencer: programs in memory against the stream of commands at each engine's queue."""
+
+import os
+import random
+
+import cocotb
+from amla.rtl.isa import COMMAND_BYTES, INDEX_BITS, Engine, Fault, Opcode
+from amla.tb.signals import Pin
+from amla.tb.stream import StreamDriver, StreamMonitor, reset, start_clock
+from cocotb.triggers import FallingEdge, RisingEdge
+
+BEAT = int(os.environ.get("BENCH_BEAT_BYTES", "16"))
+BASE = 0x4000_0000
+DISPATCHED = [opcode for opcode in Opcode if opcode >> 4]
+
+
+class Bench:
+    """Program memory, queues and the semaphore port around the sequencer."""
+
+    def __init__(self, dut, rng, *, stall=0.3):
+        self.dut, self.rng = dut, rng
+        self.pushed: list[tuple[int, int, int]] = []  # engine, index, command, in order of arrival
+        self.program = b""
+        self.bad_beat: int | None = None
+        self.bad_response = 2
+        self.window = (0, 0)
+        self.bursts: list[tuple[int, int]] = []
+        self.queues = [StreamMonitor(dut, f"push__{engine - 1}", dut.clk, rng=rng, stall=stall,
+                                     callback=lambda payload, engine=engine: self._arrive(engine, payload))
+                       for engine in Engine if engine]
+        self.ar = StreamMonitor(dut, "axi__ar", dut.clk, rng=rng, stall=stall)
+        self.r = StreamDriver(dut, "axi__r", dut.clk, rng=rng, stall=stall)
+        names = ("start", "base", "length", "window_base", "window_limit", "halt", "quiet", "drained", "index",
+                 "halted", "fault", "fault_code", "state", "semaphores__request", "semaphores__wait",
+                 "semaphores__grant", "semaphores__strobe", "semaphores__signal")
+        self.pin = {name: Pin(dut, name) for name in names}
+        for name in ("start", "halt", "semaphores__grant"):
+            self.pin[name].set(0)
+        self.pin["drained"].set(1)
+        self.fences: list[tuple[int, int]] = []
+        cocotb.start_soon(self._serve())
+
+    def _arrive(self, engine, payload):
+        self.pushed.append((engine, payload & ((1 << INDEX_BITS) - 1), payload >> INDEX_BITS))
+
+    async def _serve(self):
+        """Answer the bursts one by one."""
+        address_bits = 40
+        while True:
+            await self.ar.wait(len(self.bursts) + 1)
+            payload = self.ar.items[len(self.bursts)]
+            address, beats = payload & ((1 << address_bits) - 1), (payload >> address_bits) + 1
+            self.bursts.append((address, beats))
+            assert self.window[0] <= address and address + beats * BEAT <= self.window[1], "outside the window"
+            for beat in range(beats):
+                offset = address - BASE + beat * BEAT
+                word = int.from_bytes(self.program[offset:offset + BEAT].ljust(BEAT, b"\xee"), "little")
+                response = self.bad_response if offset // BEAT == self.bad_beat else 0
+                await self.r.send(word | response << 8 * BEAT | (beat == beats - 1) << (8 * BEAT + 2))
+
+    async def run(self, commands, *, length=None, window=None, cycles=30_000):
+        """Start the program; return "halted" or the fault code."""
+        self.program = b"".join(command.to_bytes(COMMAND_BYTES, "little") for command in commands)
+        length = len(commands) if length is None else length
+        low, high = window or (BASE, BASE + -(-length * COMMAND_BYTES // BEAT) * BEAT)
+        self.window = (low, high)
+        for name, value in (("base", BASE), ("length", length), ("window_base", low), ("window_limit", high)):
+            self.pin[name].set(value)
+        self.pin["start"].set(1)
+        await RisingEdge(self.dut.clk)
+        self.pin["start"].set(0)
+        for _ in range(cycles):
+            await FallingEdge(self.dut.clk)
+            assert self.pin["state"].get().bit_count() == 1
+            # The semaphore unit answers in the same cycle, sometimes.
+            grant = self.pin["semaphores__request"].get() and self.rng.random() < 0.3
+            self.pin["semaphores__grant"].set(int(grant))
+            if grant:
+                self.fences.append((self.pin["semaphores__wait"].get(), self.pin["semaphores__signal"].get()))
+            if self.pin["fault"].get():
+                return Fault(self.pin["fault_code"].get())
+            if self.pin["halted"].get():
+                return "halted"
+            await RisingEdge(self.dut.clk)
+            self.pin["semaphores__grant"].set(0)
+        raise AssertionError(f"neither HALT nor fault in {cycles} cycles, index {self.pin['index'].get()}")
+
+
+def _program(rng, count):
+    commands = []
+    for _ in range(count):
+        opcode = rng.choice([*DISPATCHED, Opcode.FENCE]) if rng.random() < 0.9 else Opcode.FENCE
+        commands.append(opcode | rng.getrandbits(248) << 8)
+    return [*commands, int(Opcode.HALT)]
+
+
+def _check(bench, commands):
+    expected = [(command & 0xFF) >> 4 for command in commands]
+    for engine in Engine:
+        if engine == Engine.SEQUENCER:
+            continue
+        mine = [(index, command) for e, index, command in bench.pushed if e == engine]
+        assert mine == [(i, command) for i, command in enumerate(commands) if expected[i] == engine], engine.name
+    fences = [(command >> 16 & 0xFFFF, command >> 32 & 0xFFFF) for command in commands
+              if command & 0xFF == Opcode.FENCE]
+    assert bench.fences == fences
+
+
+@cocotb.test()
+async def delivers_programs(dut):
+    """Programs of 1 to 100 commands, one after another, with random pauses everywhere."""
+    rng = random.Random(cocotb.RANDOM_SEED)
+    start_clock(dut)
+    bench = Bench(dut, rng)
+    await reset(dut)
+    for count in (0, 1, 2, 3, 100, *(rng.randrange(60) for _ in range(8))):
+        commands = _program(rng, count)
+        bench.pushed.clear()
+        bench.fences.clear()
+        assert await bench.run(commands) == "halted"
+        while not bench.pin["quiet"].get():
+            await RisingEdge(dut.clk)
+        _check(bench, commands)
+        for address, beats in bench.bursts:
+            assert address // 4096 == (address + beats * BEAT - 1) // 4096, "burst crosses 4 KiB"
+        await reset(dut)
+
+
+@cocotb.test()
+async def waits_for_drained_engines(dut):
+    """FENCE and HALT wait until every engine queue is empty."""
+    start_clock(dut)
+    bench = Bench(dut, random.Random(cocotb.RANDOM_SEED), stall=0.0)
+    await reset(dut)
+    bench.pin["drained"].set(0)
+    task = cocotb.start_soon(bench.run([int(Opcode.MMAD), int(Opcode.FENCE), int(Opcode.MMAD), int(Opcode.HALT)]))
+    for _ in range(200):
+        await RisingEdge(dut.clk)
+    assert len(bench.pushed) == 1 and not bench.fences and bench.pin["index"].get() == 1
+    bench.pin["drained"].set(1)
+    assert await task == "halted" and len(bench.pushed) == 2
+
+
+@cocotb.test()
+async def reports_faults_at_their_command(dut):
+    """Unknown opcodes, a missing HALT, a short window, error responses: code and index; nothing past it is pushed."""
+    rng = random.Random(cocotb.RANDOM_SEED)
+    start_clock(dut)
+    bench = Bench(dut, rng)
+    for case in range(40):
+        await reset(dut)
+        bench.pushed.clear()
+        bench.fences.clear()
+        bench.bad_beat = None
+        commands = _program(rng, 30)
+        at = rng.randrange(30)
+        kind = case % 5
+        if kind == 0:
+            commands[at] = commands[at] & ~0xFF | rng.choice([0, 0x03, 0x11, 0x22, 0x61, 0x70, 0xFF])
+            assert await bench.run(commands) == Fault.UNKNOWN_OPCODE
+        elif kind == 1:
+            assert await bench.run(commands, length=at) == Fault.TRUNCATED_PROGRAM
+        elif kind == 2:
+            end = BASE + at * COMMAND_BYTES
+            assert await bench.run(commands, window=(BASE, end)) == Fault.READ_WINDOW
+            at = (end - BASE) // BEAT * BEAT // COMMAND_BYTES
+        else:
+            bench.bad_beat, bench.bad_response = at * COMMAND_BYTES // BEAT, kind - 1
+            at = bench.bad_beat * BEAT // COMMAND_BYTES
+            code = Fault.READ_SLVERR if kind == 3 else Fault.READ_DECERR
+            assert await bench.run(commands) == code
+        assert bench.pin["index"].get() == at, f"case {case}: index {bench.pin['index'].get()}, expected {at}"
+        # What was fetched before the fault has been handed over; wait for stalled queues.
+        assert {index for _, index, _ in bench.pushed} == {i for i in range(at) if commands[i] & 0xF0}
+        bench.pin["halt"].set(1)
+        for _ in range(300):
+            await RisingEdge(dut.clk)
+        assert bench.pin["quiet"].get(), "a burst is still outstanding"
+        bench.pin["halt"].set(0)
