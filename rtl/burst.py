@@ -110,7 +110,7 @@ class BurstGenerator(wiring.Component):
 
     Members
     -------
-    region: ``In(stream)`` of :func:`Region`; its address and pitch are multiples of the beat, its counts not zero
+    region: ``In(stream)`` of :func:`Region`; address and pitch are multiples of the beat, counts not zero
     burst:  ``Out(stream)`` of {address, len, last}: first byte, beats minus one, last burst of its region
     answer: a burst has been answered in full
     stop:   begin no more bursts (one that is already valid stays valid)
@@ -121,7 +121,9 @@ class BurstGenerator(wiring.Component):
         self._address_bits = address_bits
         self._data_bytes = data_bytes
         self._outstanding = outstanding
-        burst = data.StructLayout({"address": unsigned(address_bits), "len": unsigned(8), "last": unsigned(1)})
+        burst = data.StructLayout({
+            "address": unsigned(address_bits), "len": unsigned(8), "last": unsigned(1),
+        })
         super().__init__({
             "region": In(stream.Signature(Region(address_bits))),
             "burst": Out(stream.Signature(burst)),
@@ -136,7 +138,7 @@ class BurstGenerator(wiring.Component):
         block_beats = min(4096 // self._data_bytes, 256)  # divides both limits: no burst crosses a block
 
         active = Signal()
-        region = Signal(Region(self._address_bits), reset_less=True)  # rows, beats: those of the last run come down
+        region = Signal(Region(self._address_bits), reset_less=True)  # what is left, from the current run on
         address = Signal(self._address_bits, reset_less=True)
         beats = Signal.like(region.beats, reset_less=True)
 

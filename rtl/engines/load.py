@@ -15,17 +15,18 @@ from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
 
 __all__ = ["Load"]
 
-#: Commands between the address side and the data side. With one each being captured, decoded and executed,
-#: at most seven are unfinished.
-_COMMANDS_AHEAD = 4
+#: Commands between the address side and the data side. With one each captured, decoded, executed, in the
+#: write register and in ``done``, eight are unfinished at most.
+_COMMANDS_AHEAD = 3
 
 
 class Load(wiring.Component):
     """Executes LOAD. The address side decodes commands and requests bursts, ahead of the data side by up to
     ``axi_outstanding`` bursts and across commands; the data side writes one beat into L1 per cycle.
 
-    **Latency**: five cycles from ``start`` to AR; two from R to L1, three to ``done``. **Throughput**: one beat (or
-    beat of zeros) per cycle, also across commands, while memory delivers and ``l1_ready`` is high.
+    **Latency**: five cycles from ``start`` to AR; two from R to L1, three to ``done``.
+    **Throughput**: one beat (or beat of zeros) per cycle, also across commands, while memory delivers and
+    ``l1_ready`` is high.
 
     A command is checked as a whole before its first request; the first of these that holds is its fault:
     BAD_FIELD, BUFFER_OVERRUN, READ_WINDOW. Such a command requests and writes nothing. READ_SLVERR and
@@ -40,7 +41,7 @@ class Load(wiring.Component):
     -------
     start, done, stall, fault, fault_code: engine protocol, see ``docs/architecture.md``
     axi:          ``Out(ReadSignature)``
-    l1:           write ports of the L1 banks, granularity one row; a beat writes one row of the same address in all
+    l1:           write ports of the L1 banks, granularity one row; a beat writes the same row of all banks
     l1_ready:     low: somebody else writes L1 this cycle
     window_base:  first byte that may be read
     window_limit: first byte past the read window

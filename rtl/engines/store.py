@@ -15,16 +15,16 @@ from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
 
 __all__ = ["Store"]
 
-#: Commands between the address side and the data side. With one each being captured, decoded and executed, and
-#: one that waits for its responses per burst, the count of unfinished commands is limited separately.
+#: Commands between the address side and the data side.
 _COMMANDS_AHEAD = 2
-#: Unfinished commands that the engine protocol allows.
+#: Commands accepted and not finished that the engine protocol allows; most of them wait for their responses.
 _MAX_UNFINISHED = 8
 
 
 class Store(wiring.Component):
-    """Executes STORE. The address side decodes commands and issues bursts, up to ``axi_outstanding`` unanswered;
-    the data side reads OUT (or LSE) and follows with the beats; responses finish commands in order.
+    """Executes STORE. The address side decodes commands and issues bursts, up to ``axi_outstanding``
+    unanswered; the data side reads OUT (or LSE) and follows with the beats; commands finish in order with
+    their responses.
 
     **Latency**: four cycles from ``start`` to AW, seven to the first W beat; two from the last B to ``done``.
     **Throughput**: one beat per cycle, also across commands, while the bus is ready.
@@ -60,7 +60,8 @@ class Store(wiring.Component):
             "fault_code": Out(8),
             "axi": Out(WriteSignature(config.axi_address_bits, config.axi_data_bytes * 8)),
             "out": In(ReadPort.Signature(
-                addr_width=ceil_log2(config.out_words), shape=unsigned(config.m * config.beat_elements * 16))),
+                addr_width=ceil_log2(config.out_words),
+                shape=unsigned(config.m * config.beat_elements * 16))),
             "lse": In(ReadPort.Signature(
                 addr_width=ceil_log2(config.state_words), shape=unsigned(config.m * 32))),
             "window_base": In(config.axi_address_bits),
@@ -116,7 +117,7 @@ class Store(wiring.Component):
             decoded.eq(decode | (decoded & ~dispatch)),
         ]
 
-        # Decode: the products that the checks need. With lse a row group is one beat, one beat after the last.
+        # Decode: the products that the checks need. With lse every row group is one beat, beats adjacent.
         lse = Signal()
         groups = Signal(16)
         beats = Signal(16)
@@ -272,7 +273,7 @@ class Store(wiring.Component):
                     w.payload.last.eq(read.last),
                 ]
 
-        # Responses come in the order of the bursts, so the one at hand belongs to the oldest unfinished command.
+        # Responses come in the order of the bursts: each belongs to the oldest unfinished command.
         fault = Signal(Fault)
         m.d.comb += [
             b.ready.eq(1),

@@ -1,0 +1,489 @@
+"""Bench of the load engine: random commands against a model of its bursts and of its L1 writes.
+
+Every burst address and every L1 write is compared in order; memory and L1 stall at random.
+"""
+
+import random
+from dataclasses import dataclass
+
+import cocotb
+import numpy as np
+from amla.rtl.config import CoreConfig
+from amla.rtl.isa import FLAGS, LAYOUTS, Fault, Opcode
+from amla.tb.axi import AxiMemory
+from amla.tb.engines.configurations import bench_configuration
+from amla.tb.gm import GlobalMemory, PlannedError, Response
+from amla.tb.signals import Pin
+from amla.tb.stream import Scoreboard, StreamDriver, reset, start_clock
+from cocotb.triggers import RisingEdge
+
+GM_BYTES = 1 << 17
+
+
+@dataclass(kw_only=True)
+class Command:
+    """One LOAD in numbers."""
+
+    address: int
+    pitch: int
+    rows: int
+    rows_padded: int
+    cols: int
+    l1: int = 0
+    row0: int = 0
+    a_side: bool = False
+
+    def encode(self) -> int:
+        layout = LAYOUTS[Opcode.LOAD]
+        header = {"opcode": Opcode.LOAD, "flags": self.a_side << FLAGS[Opcode.LOAD]["a_side"]}
+        fields = {name: value for name, value in vars(self).items() if name != "a_side"}
+        return layout.const({"header": header, **fields}).as_value().value
+
+
+class Model:
+    """What a correct engine requests and writes."""
+
+    def __init__(self, config: CoreConfig, memory: GlobalMemory):
+        self.config = config
+        self.memory = memory
+
+    def bursts(self, command: Command) -> list[tuple[int, int]]:
+        """(address, beats) of every burst, in order."""
+        size = self.config.axi_data_bytes
+        beats = command.cols // self.config.beat_elements
+        rows = min(command.rows, command.rows_padded)
+        runs = [(command.address + row * command.pitch, beats) for row in range(rows)]
+        if rows and command.pitch == beats * size:
+            runs = [(command.address, rows * beats)]
+        out = []
+        for address, left in runs:
+            while left:
+                limit = min((4096 - address % 4096) // size, 256 - address // size % 256)
+                out.append((address, min(left, limit)))
+                address += out[-1][1] * size
+                left -= out[-1][1]
+        return out
+
+    def writes(self, command: Command) -> list[int]:
+        """L1 writes in order, each packed by :func:`pack`."""
+        config = self.config
+        size = config.axi_data_bytes
+        group = config.m if command.a_side else config.n
+        beats = command.cols // config.beat_elements
+        out = []
+        for row in range(command.rows_padded):
+            place = command.row0 + row
+            word = command.l1 + place // group * (command.cols // config.k)
+            for beat in range(beats):
+                value = 0
+                if row < command.rows:
+                    content = self.memory.read(command.address + row * command.pitch + beat * size, size)
+                    value = int.from_bytes(content.tobytes(), "little")
+                out.append(pack(word // config.l1_banks + beat, place % group, value))
+        return out
+
+
+def pack(address: int, row: int, value: int) -> int:
+    """One L1 write: bank address, row and beat."""
+    return address | row << 24 | value << 32
+
+
+class Bench:
+    """The engine, its memory, and a watcher of everything it does."""
+
+    def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0, l1_stall=0.0):
+        self.dut, self.rng = dut, rng
+        self.config = bench_configuration()
+        self.size = self.config.axi_data_bytes
+        self.base = rng.randrange(1, (1 << self.config.axi_address_bits) // GM_BYTES - 1) * GM_BYTES
+        self.limit = self.base + GM_BYTES
+        self.memory = GlobalMemory()
+        content = np.random.default_rng(rng.getrandbits(32)).integers(0, 256, GM_BYTES, np.uint8)
+        self.memory.add(self.base, content)
+        self.model = Model(self.config, self.memory)
+        self.axi = AxiMemory(dut, self.memory, latency=latency, stall=stall, rng=rng)
+        self.start = StreamDriver(dut, "start", dut.clk, rng=rng, stall=stall)
+        self.bursts = Scoreboard("bursts")
+        self.writes = Scoreboard("L1 writes")
+        self.l1_stall = l1_stall
+        self.cycle = self.unanswered = self.done = self.stalls = self.written = 0
+        self.done_after: list[int] = []  # L1 writes that must have landed before each done
+        self.done_cycles: list[int] = []
+        self.fault: int | None = None
+        self.halted = False
+        banks = self.config.l1_banks
+        self._pins = {name: Pin(dut, name) for name in (
+            "done", "stall", "fault", "fault_code", "quiet", "halt", "l1_ready", "window_base", "window_limit",
+            "m_axi_araddr", "m_axi_arlen", "m_axi_arvalid", "m_axi_arready",
+            "m_axi_rvalid", "m_axi_rready", "m_axi_rlast")}
+        self._l1 = [{name: Pin(dut, f"l1__{bank}__{name}") for name in ("addr", "en", "data")}
+                    for bank in range(banks)]
+        self._pins["halt"].set(0)
+        self._pins["l1_ready"].set(1)
+        self.set_window(self.base, self.limit)
+        self._watcher = cocotb.start_soon(self._watch())
+
+    def set_window(self, base: int, limit: int) -> None:
+        self._pins["window_base"].set(base)
+        self._pins["window_limit"].set(limit)
+
+    def halt(self) -> None:
+        """Raise ``halt``; from the next edge on it counts."""
+        self._pins["halt"].set(1)
+
+    def stop(self) -> None:
+        self._watcher.cancel()
+        self.axi.stop()
+
+    def expect(self, command: Command) -> None:
+        self.bursts.expect(*(address | beats << 64 for address, beats in self.model.bursts(command)))
+        writes = self.model.writes(command)
+        self.writes.expect(*writes)
+        self.done_after.append((self.done_after[-1] if self.done_after else 0) + len(writes))
+
+    async def run(self, commands: list[Command]) -> None:
+        """Expect, send and await ``commands``."""
+        target = self.done + len(commands)
+        for command in commands:
+            self.expect(command)
+        await self.start.send_all([command.encode() for command in commands])
+        await self.until(lambda: self.done == target or self.fault is not None)
+        assert self.fault is None, f"unexpected fault {Fault(self.fault).name}"
+
+    async def until(self, condition, cycles: int = 50_000) -> None:
+        for _ in range(cycles):
+            if condition():
+                return
+            await RisingEdge(self.dut.clk)
+        raise AssertionError(f"nothing happened for {cycles} cycles")
+
+    def random_command(self) -> Command:
+        config, rng, size = self.config, self.rng, self.size
+        a_side = rng.random() < 0.5
+        group = config.m if a_side else config.n
+        beats = rng.choice([1, 1, 2, 3, rng.randrange(1, 20)])
+        rows_padded = rng.choice([1, 2, group, rng.randrange(1, 40)])
+        rows = rng.choice([0, rows_padded, rows_padded, rng.randrange(rows_padded + 3)])
+        pitch = rng.choice([0, beats, beats, beats + 1, rng.randrange(2 * beats + 2), 4096 // size]) * size
+        span = max(rows_padded - 1, 0) * pitch + beats * size
+        if rng.random() < 0.2:  # up to the last byte of the window
+            address = self.limit - (max(min(rows, rows_padded) - 1, 0) * pitch + beats * size)
+        else:
+            address = self.base + rng.randrange((GM_BYTES - span) // size + 1) * size
+        row0 = rng.choice([0, rng.randrange(group), rng.randrange(256) if rng.random() < 0.1 else 0])
+        groups = (row0 + rows_padded - 1) // group + 1
+        cols = beats * config.beat_elements
+        room = config.l1_words // config.l1_banks - groups * beats
+        if room < 0:
+            return self.random_command()
+        l1 = rng.choice([0, room, rng.randrange(room + 1)]) * config.l1_banks
+        return Command(address=address, pitch=pitch, rows=rows, rows_padded=rows_padded, cols=cols, l1=l1,
+                       row0=row0, a_side=a_side)
+
+    async def _watch(self) -> None:
+        get = {name: pin.get for name, pin in self._pins.items()}
+        bank0 = self._l1[0]
+        bank_bits = self.config.k * 16
+        mask = (1 << bank_bits) - 1
+        while True:
+            await RisingEdge(self.dut.clk)
+            self.cycle += 1
+            if get["done"]():
+                assert self.fault is None and not self.halted, "done after a fault or halt"
+                assert self.written >= self.done_after[self.done], \
+                    f"done {self.done} after {self.written} of {self.done_after[self.done]} writes"
+                self.done += 1
+                self.done_cycles.append(self.cycle)
+            if get["fault"]():
+                assert self.fault is None and not self.halted, "fault after a fault or halt"
+                self.fault = get["fault_code"]()
+            self.stalls += get["stall"]()
+            if get["m_axi_arvalid"]() and get["m_axi_arready"]():
+                self.bursts.observe(get["m_axi_araddr"]() | (get["m_axi_arlen"]() + 1) << 64)
+                self.unanswered += 1
+                assert self.unanswered <= self.config.axi_outstanding
+            assert get["quiet"]() == (not self.unanswered and not get["m_axi_arvalid"]())
+            if get["m_axi_rvalid"]() and get["m_axi_rready"]() and get["m_axi_rlast"]():
+                self.unanswered -= 1
+            enable = bank0["en"].get()
+            for bank in self._l1[1:]:
+                assert bank["en"].get() == enable, "banks written in different rows"
+            if enable:
+                assert get["l1_ready"](), "write while L1 is taken"
+                assert enable & (enable - 1) == 0, f"rows {enable:#b} written at once"
+                row = enable.bit_length() - 1
+                value = 0
+                for number, bank in enumerate(self._l1):
+                    assert bank["addr"].get() == bank0["addr"].get(), "banks written at different addresses"
+                    value |= (bank["data"].get() >> row * bank_bits & mask) << number * bank_bits
+                self.writes.observe(pack(bank0["addr"].get(), row, value))
+                self.written += 1
+            self.halted = self.halted or bool(get["halt"]())
+            if self.l1_stall:
+                self._pins["l1_ready"].set(int(self.rng.random() >= self.l1_stall))
+
+
+async def bench(dut, **options) -> Bench:
+    rng = random.Random(cocotb.RANDOM_SEED)
+    start_clock(dut)
+    out = Bench(dut, rng, **options)
+    await reset(dut)
+    return out
+
+
+@cocotb.test()
+async def random_commands(dut):
+    """Bursts and L1 writes of random commands match the model, for several stall patterns."""
+    rng = random.Random(cocotb.RANDOM_SEED)
+    start_clock(dut)
+    for latency, stall, l1_stall in (((1, 1), 0.0, 0.0), ((1, 30), 0.3, 0.0), ((1, 4), 0.1, 0.4),
+                                     ((20, 60), 0.6, 0.6)):
+        test = Bench(dut, rng, latency=latency, stall=stall, l1_stall=l1_stall)
+        await reset(dut)
+        for _ in range(4):
+            await test.run([test.random_command() for _ in range(12)])
+        assert test.axi.quiet and test._pins["quiet"].get()
+        test.bursts.finish()
+        test.writes.finish()
+        test.stop()
+
+
+@cocotb.test()
+async def zero_rows_need_no_memory(dut):
+    """A command without rows writes zeros, one beat per cycle, and requests nothing."""
+    test = await bench(dut)
+    beats = 8
+    command = Command(address=0, pitch=0, rows=0, rows_padded=16, cols=beats * test.config.beat_elements)
+    await test.run([command] * 3)
+    assert test.bursts.compared == 0 and not test.axi.traffic.reads
+    assert test.done_cycles[2] - test.done_cycles[0] == 2 * 16 * beats
+    assert test.stalls == 0
+    test.writes.finish()
+
+
+def _throughput_command(test: Bench) -> Command:
+    """64 rows of 576 columns, or as much of it as L1 and GM hold."""
+    config = test.config
+    cols = min(576, 16 * config.beat_elements)
+    if config.name == "small":
+        cols = 576
+    rows = min(64, config.l1_words * config.k * config.n // cols)
+    return Command(address=test.base, pitch=2 * cols, rows=rows, rows_padded=rows, cols=cols)
+
+
+@cocotb.test()
+async def one_beat_per_cycle(dut):
+    """A tile from memory without latency takes its beats and 16 cycles."""
+    test = await bench(dut)
+    if test.config.axi_outstanding == 1:
+        return  # one burst in flight waits for its answer by definition
+    command = _throughput_command(test)
+    before = test.cycle
+    await test.run([command])
+    beats = command.rows * command.cols // test.config.beat_elements
+    taken = test.done_cycles[-1] - before
+    dut._log.info("%d beats in %d cycles", beats, taken)
+    assert beats <= taken <= beats + 16
+
+
+@cocotb.test()
+async def latency_is_hidden(dut):
+    """Commands in a row from memory of 40 cycles latency reach 95 % of a beat per cycle, whatever the pitch."""
+    test = await bench(dut, latency=(40, 40))
+    if test.config.axi_outstanding < 4:
+        return  # too few bursts in flight for this latency
+    command = _throughput_command(test)
+    cols, config = command.cols, test.config
+    beats = command.rows * cols // config.beat_elements
+    for pitch in (2 * cols, 2 * cols + test.size):
+        commands = [Command(address=test.base, pitch=pitch, rows=command.rows, rows_padded=command.rows, cols=cols)
+                    for _ in range(1 + 4096 // beats)]
+        before = test.cycle
+        await test.run(commands)
+        taken = test.done_cycles[-1] - before
+        dut._log.info("pitch %d: %d beats in %d cycles", pitch, beats * len(commands), taken)
+        assert beats * len(commands) / (taken - 40) >= 0.95
+        assert test.done_cycles[-1] - test.done_cycles[-2] <= beats + 2
+
+
+@cocotb.test()
+async def stall_counts_waiting(dut):
+    """``stall`` is high in the cycles in which memory or L1 makes a command wait, and only then."""
+    test = await bench(dut, latency=(200, 200))
+    command = Command(address=test.base, pitch=0, rows=1, rows_padded=1, cols=test.config.beat_elements)
+    await test.run([command])
+    assert 195 <= test.stalls <= 205
+    before = test.stalls
+    await test.run([Command(address=0, pitch=0, rows=0, rows_padded=9, cols=test.config.beat_elements)])
+    assert test.stalls == before
+    test._pins["l1_ready"].set(0)
+    task = cocotb.start_soon(test.run([Command(address=0, pitch=0, rows=0, rows_padded=1,
+                                               cols=test.config.beat_elements)]))
+    await test.until(lambda: test.stalls == before + 50, 100)
+    assert test.done == 2
+    test._pins["l1_ready"].set(1)
+    await task
+
+
+def _bad(test: Bench) -> list[tuple[Fault, Command]]:
+    """Commands that are each at fault in one way, close to legal ones."""
+    config, size = test.config, test.size
+    good = Command(address=test.base, pitch=size, rows=4, rows_padded=4, cols=config.beat_elements)
+    depth = config.l1_words // config.l1_banks
+
+    def but(**changes) -> Command:
+        return Command(**{**vars(good), **changes})
+
+    window = [
+        but(address=test.base - size), but(address=test.limit - 3 * size), but(address=test.limit),
+        but(pitch=GM_BYTES // 3 // size * size + size), but(pitch=(1 << 32) - size, rows=2),
+        but(address=(1 << 48) - 4 * size), but(address=test.base + (1 << config.axi_address_bits)),
+        but(address=(1 << 48) - size, pitch=(1 << 32) - size, rows=65535, rows_padded=65535, a_side=False,
+            l1=0, cols=config.beat_elements) if depth * config.n >= 65535 else but(address=0),
+    ]
+    return [
+        *((Fault.READ_WINDOW, command) for command in window),
+        (Fault.BAD_FIELD, but(rows_padded=0)),
+        (Fault.BAD_FIELD, but(cols=0)),
+        (Fault.BAD_FIELD, but(cols=config.beat_elements + 1)),
+        (Fault.BAD_FIELD, but(cols=config.beat_elements // 2)),
+        (Fault.BAD_FIELD, but(address=test.base + size // 2)),
+        (Fault.BAD_FIELD, but(pitch=size + 1)),
+        *([(Fault.BAD_FIELD, but(l1=config.l1_banks // 2))] if config.l1_banks > 1 else []),
+        (Fault.BUFFER_OVERRUN, but(l1=config.l1_words)),
+        (Fault.BUFFER_OVERRUN, but(l1=(1 << 24) - config.l1_banks)),
+        (Fault.BUFFER_OVERRUN, but(l1=config.l1_words - config.l1_banks, row0=config.n - 1)),
+        (Fault.BUFFER_OVERRUN, but(l1=config.l1_words - config.l1_banks, rows=0, rows_padded=config.n + 1)),
+        (Fault.BUFFER_OVERRUN, but(rows=1, rows_padded=65535, pitch=0, cols=65536 - config.beat_elements)),
+    ]
+
+
+async def _ends_in_fault(test: Bench, fault: Fault, commands: list[Command]) -> None:
+    """Send ``commands``, of which one is at fault; await it, then check that all is over."""
+    done = test.done
+    sender = cocotb.start_soon(test.start.send_all([command.encode() for command in commands]))
+    await test.until(lambda: test.fault is not None)
+    assert test.fault == fault, f"fault {Fault(test.fault).name}, expected {fault.name}"
+    written, bursts = test.written, test.bursts.compared
+    arvalid = test._pins["m_axi_arvalid"].get()
+    await test.until(lambda: test._pins["quiet"].get())
+    for _ in range(100):
+        await RisingEdge(test.dut.clk)
+        assert not test.start.ready.get()
+    sender.cancel()
+    assert test.written == written and test.bursts.compared <= bursts + arvalid + 1
+    assert test.done == done + len(test.done_after) - done
+
+
+@cocotb.test()
+async def commands_at_fault(dut):
+    """A wrong command is named after those before it have finished; it and those after it touch nothing."""
+    rng = random.Random(cocotb.RANDOM_SEED)
+    start_clock(dut)
+    number, total = 0, 1
+    while number < total:
+        test = Bench(dut, rng, latency=(1, 40), stall=0.2, l1_stall=0.2)
+        await reset(dut)
+        cases = _bad(test)
+        total = len(cases)
+        fault, wrong = cases[number]
+        before = [test.random_command() for _ in range(rng.randrange(4))]
+        for command in before:
+            test.expect(command)
+        await _ends_in_fault(test, fault, [*before, wrong, test.random_command(), test.random_command()])
+        assert test.done == len(before)
+        if before:
+            test.writes.finish()
+        test.stop()
+        number += 1
+
+
+@cocotb.test()
+async def legal_edges(dut):
+    """Commands one step short of a fault run."""
+    test = await bench(dut)
+    config, size = test.config, test.size
+    depth = config.l1_words // config.l1_banks
+    last = Command(address=test.limit - 4 * size, pitch=size, rows=4, rows_padded=4, cols=config.beat_elements,
+                   l1=(depth - (4 - 1) // config.n - 1) * config.l1_banks)
+    await test.run([
+        last,
+        Command(address=0, pitch=0, rows=0, rows_padded=1, cols=config.beat_elements),
+        Command(address=test.base, pitch=(1 << 32) - size, rows=1, rows_padded=4, cols=config.beat_elements),
+        Command(address=test.base, pitch=0, rows=65535, rows_padded=3, cols=config.beat_elements),
+        Command(address=test.base, pitch=0, rows=2, rows_padded=config.n * depth, cols=config.beat_elements),
+    ])
+    test.writes.finish()
+    test.bursts.finish()
+
+
+@cocotb.test()
+async def error_responses(dut):
+    """RRESP errors: earlier commands finish, the beats before the error are written, nothing after."""
+    rng = random.Random(cocotb.RANDOM_SEED)
+    start_clock(dut)
+    for number in range(16):
+        test = Bench(dut, rng, latency=(1, 20), stall=rng.choice([0.0, 0.3]), l1_stall=rng.choice([0.0, 0.4]))
+        await reset(dut)
+        response, fault = rng.choice([(Response.SLVERR, Fault.READ_SLVERR), (Response.DECERR, Fault.READ_DECERR)])
+        commands = [test.random_command() for _ in range(5)]
+        bursts = [test.model.bursts(command) for command in commands]
+        at_fault = rng.choice([index for index in range(5) if bursts[index]] or [None])
+        if at_fault is None:
+            test.stop()
+            continue
+        burst = rng.randrange(len(bursts[at_fault]))
+        beat = rng.randrange(bursts[at_fault][burst][1])
+        test.memory.read_errors.append(
+            PlannedError(response, burst=sum(map(len, bursts[:at_fault])) + burst, beat=beat))
+        for index, command in enumerate(commands):
+            test.bursts.expect(*(address | beats << 64 for address, beats in bursts[index]))
+            writes = test.model.writes(command)
+            if index < at_fault:
+                test.writes.expect(*writes)
+                test.done_after.append(len(writes) + (test.done_after[-1] if test.done_after else 0))
+            elif index == at_fault:
+                test.writes.expect(*writes[:sum(beats for _, beats in bursts[index][:burst]) + beat])
+        await _ends_in_fault(test, fault, commands)
+        assert test.done == at_fault and test.axi.quiet
+        if test.written:
+            test.writes.finish()
+        test.stop()
+
+
+@cocotb.test()
+async def halt_stops_for_good(dut):
+    """After ``halt``: no new burst, no write, beats in flight are dropped, then quiet; a reset revives the engine."""
+    rng = random.Random(cocotb.RANDOM_SEED)
+    start_clock(dut)
+    written_before_halt = 0
+    for _ in range(25):
+        test = Bench(dut, rng, latency=(1, 50), stall=rng.choice([0.0, 0.3]), l1_stall=rng.choice([0.0, 0.4]))
+        await reset(dut)
+        commands = [test.random_command() for _ in range(6)]
+        for command in commands:
+            test.expect(command)
+        sender = cocotb.start_soon(test.start.send_all([command.encode() for command in commands]))
+        for _ in range(rng.randrange(300)):
+            await RisingEdge(dut.clk)
+        test.halt()
+        written, bursts, done = test.written, test.bursts.compared, test.done
+        await RisingEdge(dut.clk)
+        # ``done`` may have been on its way; the request that was valid when halt came stays valid.
+        done += test.done != done
+        valid = test._pins["m_axi_arvalid"].get()
+        await test.until(lambda: test._pins["quiet"].get())
+        for _ in range(60):
+            await RisingEdge(dut.clk)
+        assert test.written == written and test.done == done
+        assert test.bursts.compared <= bursts + valid
+        assert test.axi.quiet
+        written_before_halt += written
+        sender.cancel()
+        test.stop()
+    assert written_before_halt
+    test = Bench(dut, rng)
+    await reset(dut)
+    await test.run([test.random_command() for _ in range(5)])
+    test.writes.finish()
+    test.stop()
