@@ -1,4 +1,4 @@
-"""In-order completion of an engine's commands: the unfinished count, ``done``, and the fault that stops it."""
+"""In-order completion of commands: how many are unfinished, ``done``, and the fault that stops the engine."""
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring

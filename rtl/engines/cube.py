@@ -78,9 +78,9 @@ class Cube(wiring.Component):
         command = Signal(layout)
         active = Signal()
 
-        # Fractals (ki, mi) of L0A and (ki, ni) of L0B follow each other in the order of the loops, except that
-        # L0B starts its row again for every mi, and L0C its tile for every ki. One bit wider than the fields:
-        # an address stops at the depth of its buffer, at most 2^16.
+        # Fractals (ki, mi) of L0A and (ki, ni) of L0B follow each other in the order of the loops, except
+        # that L0B starts its row again for every mi, and L0C its tile for every ki. One bit wider than the
+        # fields: an address stops at the depth of its buffer, at most 2^16.
         a, b, b_row, c = (Signal(17, name=name) for name in ("a", "b", "b_row", "c"))
         ki, mi, ni = (Signal(16, name=name) for name in ("ki", "mi", "ni"))
         last_k, last_m, last_n = ki == command.kt - 1, mi == command.mt - 1, ni == command.nt - 1

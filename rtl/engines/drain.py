@@ -102,7 +102,7 @@ class Drain(wiring.Component):
         fractal, target, target_row, state = (
             Signal(17, name=name) for name in ("fractal", "target", "target_row", "state"))
         mi, ni = Signal(16), Signal(16)
-        group = Signal(range(groups))
+        group = Signal(range(max(groups, 2)))  # not of zero bits, which Verilog lacks
         column_group = Signal(16 + ceil_log2(groups))  # ni * groups + group
         last_group = group == groups - 1
         row_start, row_end = column_group == 0, last_group & (ni == command.nt - 1)

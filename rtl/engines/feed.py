@@ -86,7 +86,7 @@ class Feed(wiring.Component):
         l0 = Signal(17)
         outer = Signal(16)
         inner = Signal(16)
-        j = Signal(range(group))
+        j = Signal(range(max(group, 2)))  # not of zero bits, which Verilog lacks
         inner_next = inner_base + command.inner_stride
         outer_next = outer_base + command.outer_stride
         last_j = ~transpose | (j == group - 1)
@@ -125,7 +125,8 @@ class Feed(wiring.Component):
                 address.eq(incoming.l1), inner_base.eq(incoming.l1), outer_base.eq(incoming.l1),
             ]
 
-        bank = address[:bank_bits]
+        bank = Signal(max(bank_bits, 1))
+        m.d.comb += bank.eq(address[:bank_bits])
         for index, port in enumerate(self.l1):
             m.d.comb += [port.addr.eq(address[bank_bits:]), port.en.eq(issue & (bank == index))]
 
@@ -144,7 +145,7 @@ class Feed(wiring.Component):
         with m.If(issue | self.stall):
             m.d.sync += head.eq(head + 1)
 
-        read_bank = Signal(bank_bits)
+        read_bank = Signal.like(bank)
         m.d.sync += read_bank.eq(bank)
         word = Array(port.data for port in self.l1)[read_bank]
         ring = Array(Signal(self._word_bits, reset_less=True, name=f"ring_{slot}")
