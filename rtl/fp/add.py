@@ -1,0 +1,71 @@
+"""FP32 addition. Golden twin: ``amla.model.add``."""
+
+from amaranth import C, Cat, Module, Mux, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .pipeline import net, register
+from .word import FP32, normalise, round_word, unpack
+
+__all__ = ["Add"]
+
+#: Bits kept below the larger significand: guard, round and sticky.
+_EXTRA = 3
+
+
+class Add(wiring.Component):
+    """y = a + b, rounded once; a − b is a + (b with its sign inverted).
+
+    **Latency:** 3 cycles. **Throughput:** one result per cycle.
+
+    Stages: order by magnitude; align, add and normalise's input; normalise and round.
+
+    Members
+    -------
+    a, b : In(32), FP32 words
+    y :    Out(32), FP32 word
+    """
+
+    a: In(32)
+    b: In(32)
+    y: Out(32)
+
+    latency = 3
+
+    def elaborate(self, platform):
+        m = Module()
+
+        # Stage 1: the larger magnitude to the left. Subnormals may order as they like: they count as zeros.
+        swap = net(m, self.a[:31] < self.b[:31], name="swap")
+        large = unpack(m, net(m, Mux(swap, self.b, self.a), name="large"), FP32, name="large")
+        small = unpack(m, net(m, Mux(swap, self.a, self.b), name="small"), FP32, name="small")
+        subtract = net(m, large.sign ^ small.sign, name="subtract")
+        nan = large.nan | (large.inf & small.inf & subtract)
+        special = register(m, Cat(nan, large.inf), name="special", cycles=2)
+        sign = register(m, Mux(large.zero, large.sign & small.sign, large.sign), name="sign")
+        exponent = register(m, large.exponent, name="exponent", cycles=2)
+        distance = register(m, (large.exponent - small.exponent)[:8], name="distance")
+        left = register(m, large.significand, name="left")
+        right = register(m, small.significand, name="right")
+        subtract = register(m, subtract, name="subtract_1")
+        zero = register(m, large.zero, name="zero", cycles=2)
+
+        # Stage 2: align and add. Any bit lost below the guard bits is kept as one sticky bit.
+        width = FP32.fraction_bits + 1 + _EXTRA
+        wide = net(m, Cat(C(0, width), C(0, _EXTRA), right), name="wide")  # lower half: what leaves the window
+        shifted = net(m, Mux(distance[5:] == 0, wide >> distance[:5], right != 0), shape=2 * width, name="shifted")
+        aligned = net(m, Mux(distance[5:] == 0, Cat(shifted[width] | (shifted[:width] != 0), shifted[width + 1:]),
+                             right != 0), name="aligned")
+        left = net(m, Cat(C(0, _EXTRA), left), name="left_wide")
+        total = register(m, Mux(subtract, left - aligned, left + aligned), shape=width + 1, name="total")
+        sign = register(m, sign, name="sign_2")
+
+        # Stage 3: normalise and round. The top bit of ``total`` weighs twice the larger operand's.
+        normal, count = normalise(m, total, name="normal")
+        rounded = net(m, round_word(m, sign, net(m, exponent + 1 - count, shape=signed(10), name="top"), normal, FP32,
+                                    name="round"), name="rounded")
+        # A difference of equals is +0; a sum of zeros is −0 only if both are.
+        result = net(m, Mux(normal[-1], rounded, Cat(C(0, 31), sign & zero)), name="result")
+        infinity = Cat(C(FP32.infinity, 31), sign)
+        m.d.sync += self.y.eq(Mux(special[0], FP32.nan, Mux(special[1], infinity, result)))
+        return m

@@ -1,0 +1,103 @@
+"""Conversions of FP32 words, all combinational. Golden twin: ``amla.model.convert``."""
+
+from amaranth import C, Cat, Module, Mux, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .pipeline import net
+from .word import BF16, FP32, round_word, unpack
+
+__all__ = ["Rint", "ToBf16", "ToInt"]
+
+
+class ToBf16(wiring.Component):
+    """The nearest BF16 word, ties to even.
+
+    **Latency:** none, combinational.
+
+    Members
+    -------
+    a : In(32), FP32 word
+    y : Out(16), BF16 word
+    """
+
+    a: In(32)
+    y: Out(16)
+
+    latency = 0
+
+    def elaborate(self, platform):
+        m = Module()
+        a = unpack(m, self.a, FP32, name="a")
+        exponent = net(m, a.exponent, shape=signed(9), name="exponent")
+        rounded = round_word(m, a.sign, exponent, Cat(self.a[:23], 1), BF16, name="round")
+        # An exponent field of 0 flushes and one of 255 saturates by itself, so that only NaN is special.
+        m.d.comb += self.y.eq(Mux(a.nan, BF16.nan, rounded))
+        return m
+
+
+class Rint(wiring.Component):
+    """The nearest integer, ties to even, as an FP32 word; zero results are +0, infinities pass.
+
+    **Latency:** none, combinational.
+
+    Members
+    -------
+    a : In(32), FP32 word
+    y : Out(32), FP32 word
+    """
+
+    a: In(32)
+    y: Out(32)
+
+    latency = 0
+
+    def elaborate(self, platform):
+        m = Module()
+        a = unpack(m, self.a, FP32, name="a")
+        # With 1 to 23 fraction bits below the point the word itself is rounded there; a carry moves into the
+        # exponent as it should. The bit above the point is the hidden one for 23: exponent 127 is odd, so it reads 1.
+        shift = net(m, 150 - a.exponent, shape=5, name="shift")
+        below = net(m, (C(1, 24) << shift) - 1, shape=23, name="below")
+        odd = (self.a[:24] >> shift)[0]
+        moved = net(m, self.a[:31] + below[1:] + odd, shape=31, name="moved")
+        rounded = Cat(moved & ~Cat(below, C(0, 8)), a.sign)
+        with m.If(a.nan):
+            m.d.comb += self.y.eq(FP32.nan)
+        with m.Elif(a.exponent >= 150):
+            m.d.comb += self.y.eq(self.a)
+        with m.Elif(a.exponent >= 127):
+            m.d.comb += self.y.eq(rounded)
+        with m.Elif((a.exponent == 126) & (self.a[:23] != 0)):
+            m.d.comb += self.y.eq(Cat(C(FP32.bias << 23, 31), a.sign))
+        return m
+
+
+class ToInt(wiring.Component):
+    """An integer-valued word as an integer, clamped to [−255, 0]; NaN gives 0. Fraction bits are dropped.
+
+    **Latency:** none, combinational.
+
+    Members
+    -------
+    a : In(32), FP32 word
+    y : Out(signed(9))
+    """
+
+    a: In(32)
+    y: Out(signed(9))
+
+    latency = 0
+
+    def elaborate(self, platform):
+        m = Module()
+        a = unpack(m, self.a, FP32, name="a")
+        # Eight bits left of the point: exponents 127 to 134, that is 7 to 0 places to the right.
+        places = net(m, 134 - a.exponent, shape=3, name="places")
+        magnitude = net(m, a.significand[16:] >> places, name="magnitude")
+        with m.If(a.sign & ~a.nan):
+            with m.If(a.exponent >= 135):
+                m.d.comb += self.y.eq(-255)
+            with m.Elif(a.exponent >= 127):
+                m.d.comb += self.y.eq(-magnitude)
+        return m

@@ -1,0 +1,62 @@
+"""exp2. Golden twin, and the algorithm step by step: ``amla.model.exp2``."""
+
+from amaranth import C, Cat, Module, Mux, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from amla.model.tables import EXP2
+
+from .pipeline import net, register
+from .quadratic import Quadratic
+from .word import FP32, unpack
+
+__all__ = ["Exp2"]
+
+#: Fraction bits of the argument in fixed point.
+_POINT = EXP2.index_bits + EXP2.u_bits
+
+
+class Exp2(wiring.Component):
+    """y = 2^x: faithful, monotonic, exact for integers; zero below x = −126, infinity from 128 on.
+
+    **Latency:** 4 cycles. **Throughput:** one result per cycle.
+
+    Members
+    -------
+    x : In(32), FP32 word
+    y : Out(32), FP32 word
+    """
+
+    x: In(32)
+    y: Out(32)
+
+    latency = Quadratic.latency + 1
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.quadratic = quadratic = Quadratic(table=EXP2)
+        x = unpack(m, self.x, FP32, name="x")
+
+        # Fixed point: magnitudes below 2^7, that is exponents up to 133, truncated below the last fraction bit.
+        width = 7 + _POINT
+        wide = net(m, Cat(C(0, width - len(x.significand)), x.significand), name="wide")
+        places = net(m, FP32.bias + 6 - x.exponent, shape=8, name="places")
+        magnitude = net(m, Mux(places[6:] == 0, wide >> places[:6], 0), name="magnitude")
+        fixed = net(m, Mux(x.sign, -magnitude, magnitude), shape=signed(width + 1), name="fixed")
+        integer = net(m, fixed[_POINT:].as_signed(), name="integer")
+        m.d.comb += [
+            quadratic.index.eq(fixed[EXP2.u_bits:_POINT]),
+            quadratic.u.eq(fixed[:EXP2.u_bits]),
+        ]
+        huge = net(m, x.exponent >= FP32.bias + 7, name="huge")
+        flags = Cat(x.nan, huge & ~x.sign, x.sign & (huge | (integer < -126)))
+        special = register(m, flags, name="special", cycles=Quadratic.latency)
+        scale = register(m, integer + (FP32.bias - 1), shape=8, name="scale", cycles=Quadratic.latency)
+
+        # The hidden bit of the significand adds the missing one to the exponent.
+        value = quadratic.v
+        rounded = net(m, (value + C(127, 7) + value[8]) >> 8, shape=25, name="rounded")
+        word = net(m, (scale << FP32.fraction_bits) + rounded, shape=31, name="word")
+        m.d.sync += self.y.eq(
+            Mux(special[0], FP32.nan, Mux(special[1], FP32.infinity, Mux(special[2], 0, word))))
+        return m

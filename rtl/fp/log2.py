@@ -1,0 +1,68 @@
+"""log2. Golden twin, and the algorithm step by step: ``amla.model.log2``."""
+
+from amaranth import C, Cat, Module, Mux, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from amla.model.tables import LOG2
+
+from .pipeline import net, register
+from .quadratic import Quadratic
+from .word import FP32, normalise, round_word, unpack
+
+__all__ = ["Log2"]
+
+#: Fraction bits of t = m − 1, and of the exact result before its rounding.
+_T_BITS = FP32.fraction_bits + 1
+_POINT = _T_BITS + LOG2.value_bits
+
+
+class Log2(wiring.Component):
+    """y = log2(x): faithful, monotonic, exact for powers of two; −inf for ±0, NaN below.
+
+    **Latency:** 6 cycles. **Throughput:** one result per cycle.
+
+    Stages: the three of :class:`Quadratic`; e + t·g; normalise; round.
+
+    Members
+    -------
+    x : In(32), FP32 word
+    y : Out(32), FP32 word
+    """
+
+    x: In(32)
+    y: Out(32)
+
+    latency = Quadratic.latency + 3
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.quadratic = quadratic = Quadratic(table=LOG2)
+        x = unpack(m, self.x, FP32, name="x")
+        fraction = self.x[:FP32.fraction_bits]
+        m.d.comb += [quadratic.index.eq(fraction[LOG2.u_bits:]), quadratic.u.eq(fraction)]
+        flags = Cat(x.nan | (x.sign & ~x.zero), x.zero, x.inf)
+        special = register(m, flags, name="special", cycles=self.latency - 1)
+
+        # x = 2^e·(1 + t) with t in [−1/4, 1/2).
+        half = fraction[-1]
+        t = register(m, Mux(half, fraction - 2**FP32.fraction_bits, Cat(C(0, 1), fraction)), shape=signed(_T_BITS),
+                     name="t", cycles=Quadratic.latency)
+        e = register(m, x.exponent + half - FP32.bias, shape=signed(9), name="e", cycles=Quadratic.latency)
+
+        width = 8 + _POINT
+        exact = register(m, (e << _POINT) + t * quadratic.v, shape=signed(width + 1), name="exact")
+
+        negative = net(m, exact[-1], name="negative")
+        magnitude = net(m, Mux(negative, -exact, exact), shape=width, name="magnitude")
+        normal, count = normalise(m, magnitude, name="normal")
+        sign = register(m, negative, name="sign")
+        significand = register(m, normal, name="significand")
+        exponent = register(m, FP32.bias + width - 1 - _POINT - count, shape=signed(9), name="exponent")
+
+        rounded = net(m, round_word(m, sign, exponent, significand, FP32, name="round"), name="rounded")
+        result = net(m, Mux(significand[-1], rounded, 0), name="result")
+        minus_infinity = FP32.infinity | 1 << 31
+        m.d.sync += self.y.eq(
+            Mux(special[0], FP32.nan, Mux(special[1], minus_infinity, Mux(special[2], FP32.infinity, result))))
+        return m

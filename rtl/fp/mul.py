@@ -1,0 +1,76 @@
+"""Multiplication: FP32 × FP32 → FP32 and FP32 × BF16 → BF16. Golden twin: ``amla.model.mul``."""
+
+from amaranth import C, Cat, Module, Mux, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .pipeline import net, register
+from .word import BF16, FP32, Format, round_word, unpack
+
+__all__ = ["Mul", "MulBf16"]
+
+
+class Mul(wiring.Component):
+    """y = a · b, the exact product rounded once.
+
+    **Latency:** 2 cycles. **Throughput:** one result per cycle.
+
+    Members
+    -------
+    a, b : In(32), FP32 words
+    y :    Out(32), FP32 word
+    """
+
+    a: In(32)
+    b: In(32)
+    y: Out(32)
+
+    latency = 2
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += self.y.eq(_product(m, self.a, FP32, self.b, FP32, FP32))
+        return m
+
+
+class MulBf16(wiring.Component):
+    """y = a · b, the exact product rounded once to BF16.
+
+    **Latency:** 2 cycles. **Throughput:** one result per cycle.
+
+    Members
+    -------
+    a : In(32), FP32 word
+    b : In(16), BF16 word
+    y : Out(16), BF16 word
+    """
+
+    a: In(32)
+    b: In(16)
+    y: Out(16)
+
+    latency = 2
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += self.y.eq(_product(m, self.a, FP32, self.b, BF16, BF16))
+        return m
+
+
+def _product(m: Module, a: Value, a_format: Format, b: Value, b_format: Format, y_format: Format) -> Value:
+    """Word of a·b: one register stage after the multiplier; the rounded word is not registered."""
+    left = unpack(m, a, a_format, name="a")
+    right = unpack(m, b, b_format, name="b")
+    nan = left.nan | right.nan | (left.inf & right.zero) | (left.zero & right.inf)
+    special = register(m, Cat(nan, left.inf | right.inf, left.zero | right.zero), name="special")
+    sign = register(m, left.sign ^ right.sign, name="sign")
+    exponent = register(m, left.exponent + right.exponent, name="exponent")
+    product = register(m, left.significand * right.significand, name="product")
+
+    # The product is in [1, 4): its top bit weighs two.
+    high = product[-1]
+    top = net(m, exponent + high - FP32.bias, shape=signed(11), name="top")
+    normal = net(m, Mux(high, product, product << 1), shape=len(product), name="normal")
+    rounded = net(m, round_word(m, sign, top, normal, y_format, name="round"), name="rounded")
+    infinity, zero = Cat(C(y_format.infinity, y_format.width - 1), sign), Cat(C(0, y_format.width - 1), sign)
+    return Mux(special[0], y_format.nan, Mux(special[1], infinity, Mux(special[2], zero, rounded)))

@@ -1,0 +1,122 @@
+"""Floating-point words: formats, and the unpack, normalise, round and pack steps that the operators share.
+
+The rules are those of ``docs/numerics.md``: subnormal inputs are signed zeros; a result is rounded to nearest,
+ties to even, with an unbounded exponent, then flushed to signed zero below the normal range or turned into
+infinity above it; there is one NaN.
+"""
+
+from dataclasses import dataclass
+
+from amaranth import C, Cat, Module, Mux, Value, signed
+from amaranth.lib import data
+from amaranth.utils import ceil_log2
+
+from .pipeline import net
+
+__all__ = ["BF16", "FP32", "Format", "Unpacked", "normalise", "pack", "round_word", "unpack"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A binary interchange format: sign, biased exponent, fraction, from the top bit down."""
+
+    exponent_bits: int
+    fraction_bits: int
+
+    @property
+    def width(self) -> int:
+        """Bits of a word."""
+        return 1 + self.exponent_bits + self.fraction_bits
+
+    @property
+    def bias(self) -> int:
+        """What the exponent field of 1.0 holds."""
+        return 2 ** (self.exponent_bits - 1) - 1
+
+    @property
+    def special(self) -> int:
+        """The exponent field of infinities and NaN."""
+        return 2**self.exponent_bits - 1
+
+    @property
+    def infinity(self) -> int:
+        """The word of +inf."""
+        return self.special << self.fraction_bits
+
+    @property
+    def nan(self) -> int:
+        """The word of NaN."""
+        return self.infinity | 1 << (self.fraction_bits - 1)
+
+    @property
+    def layout(self) -> data.StructLayout:
+        """A view of a word's fields."""
+        return data.StructLayout({"fraction": self.fraction_bits, "exponent": self.exponent_bits, "sign": 1})
+
+
+FP32 = Format(exponent_bits=8, fraction_bits=23)
+BF16 = Format(exponent_bits=8, fraction_bits=7)
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What a word means. ``significand`` has its leading one explicit and is zero when the value is."""
+
+    sign: Value
+    exponent: Value
+    significand: Value
+    zero: Value
+    inf: Value
+    nan: Value
+
+
+def unpack(m: Module, word: Value, format: Format, *, name: str) -> Unpacked:
+    """Fields and class of ``word``; nets are named after ``name``."""
+    view = data.View(format.layout, word)
+    zero = net(m, view.exponent == 0, name=f"{name}_zero")
+    special = net(m, view.exponent == format.special, name=f"{name}_special")
+    significand = net(m, Mux(zero, 0, Cat(view.fraction, 1)), name=f"{name}_significand")
+    return Unpacked(
+        sign=view.sign, exponent=view.exponent, significand=significand, zero=zero,
+        inf=net(m, special & (view.fraction == 0), name=f"{name}_inf"),
+        nan=net(m, special & (view.fraction != 0), name=f"{name}_nan"),
+    )
+
+
+def normalise(m: Module, value: Value, *, name: str) -> tuple[Value, Value]:
+    """Shift ``value`` left until its top bit is set; return it and the shift (all ones' worth for zero).
+
+    A logarithmic shifter that decides as it goes: each step looks at the top bits only.
+    """
+    width = len(value)
+    count = []
+    for step in reversed(range(ceil_log2(width))):
+        amount = 1 << step
+        clear = net(m, value[width - amount:] == 0, name=f"{name}_clear{amount}")
+        value = net(m, Mux(clear, value << amount, value), shape=width, name=f"{name}_shift{amount}")
+        count.insert(0, clear)
+    return value, Cat(count)
+
+
+def pack(m: Module, sign: Value, body: Value, format: Format, *, name: str) -> Value:
+    """Word of ``sign`` and the signed integer ``body`` = exponent·2^fraction_bits + fraction, exponent unbounded.
+
+    Below the smallest normal word it is zero, from infinity upwards it is infinity.
+    """
+    limit = net(m, Mux(body >= format.infinity, format.infinity, body[:format.width - 1]), name=f"{name}_limited")
+    return Cat(Mux(body < 1 << format.fraction_bits, 0, limit), sign)
+
+
+def round_word(m: Module, sign: Value, exponent: Value, significand: Value, format: Format, *, name: str) -> Value:
+    """Round a normalised ``significand`` (top bit set, every lower bit counts) and pack it.
+
+    ``exponent`` is the biased exponent of the top bit, signed and unbounded.
+    """
+    bits = format.fraction_bits
+    drop = len(significand) - 1 - bits
+    fraction = significand[drop:-1]
+    up = net(m, significand[drop - 1] & ((significand[:drop - 1] != 0) | significand[drop]), name=f"{name}_up")
+    # The carry out of the fraction is the exponent's increment.
+    body = net(m, (exponent << bits) + Cat(fraction, C(0, 1)) + up, name=f"{name}_body",
+               shape=signed(max(len(exponent), format.exponent_bits + 1) + bits + 1))
+    return pack(m, sign, body, format, name=name)
