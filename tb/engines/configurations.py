@@ -1,4 +1,4 @@
-"""Configurations that the load and store benches run on: the shipped ones and the corners of the parameters."""
+"""Configurations that the load and store benches run on: the shipped ones and corners of the parameters."""
 
 import os
 from dataclasses import replace
@@ -14,7 +14,8 @@ _TINY = CoreConfig.load("tiny")
 CONFIGURATIONS = {
     "tiny": _TINY,
     "small": CoreConfig.load("small"),
-    "narrow": replace(_TINY, name="narrow", m=1, n=4, k=4, axi_data_bytes=8, axi_outstanding=1, out_bytes=1024),
+    "narrow": replace(_TINY, name="narrow", m=1, n=4, k=4, axi_data_bytes=8, axi_outstanding=1,
+                      out_bytes=1024),
     "wide": replace(_TINY, name="wide", m=8, n=4, k=8, axi_data_bytes=128, axi_outstanding=3,
                     axi_address_bits=33, l1_bytes=131072, out_bytes=32768, state_rows=64),
 }

@@ -17,6 +17,7 @@ from amla.tb.signals import Pin
 from amla.tb.stream import Scoreboard, StreamDriver, reset, start_clock
 from cocotb.triggers import RisingEdge
 
+CONFIG = bench_configuration()
 GM_BYTES = 1 << 17
 
 
@@ -93,7 +94,7 @@ class Bench:
 
     def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0, l1_stall=0.0):
         self.dut, self.rng = dut, rng
-        self.config = bench_configuration()
+        self.config = CONFIG
         self.size = self.config.axi_data_bytes
         self.base = rng.randrange(1, (1 << self.config.axi_address_bits) // GM_BYTES - 1) * GM_BYTES
         self.limit = self.base + GM_BYTES
@@ -112,24 +113,25 @@ class Bench:
         self.fault: int | None = None
         self.halted = False
         banks = self.config.l1_banks
-        self._pins = {name: Pin(dut, name) for name in (
-            "done", "stall", "fault", "fault_code", "quiet", "halt", "l1_ready", "window_base", "window_limit",
+        self.pins = {name: Pin(dut, name) for name in (
+            "done", "stall", "fault", "fault_code", "quiet", "halt", "l1_ready",
+            "window_base", "window_limit",
             "m_axi_araddr", "m_axi_arlen", "m_axi_arvalid", "m_axi_arready",
             "m_axi_rvalid", "m_axi_rready", "m_axi_rlast")}
         self._l1 = [{name: Pin(dut, f"l1__{bank}__{name}") for name in ("addr", "en", "data")}
                     for bank in range(banks)]
-        self._pins["halt"].set(0)
-        self._pins["l1_ready"].set(1)
+        self.pins["halt"].set(0)
+        self.pins["l1_ready"].set(1)
         self.set_window(self.base, self.limit)
         self._watcher = cocotb.start_soon(self._watch())
 
     def set_window(self, base: int, limit: int) -> None:
-        self._pins["window_base"].set(base)
-        self._pins["window_limit"].set(limit)
+        self.pins["window_base"].set(base)
+        self.pins["window_limit"].set(limit)
 
     def halt(self) -> None:
         """Raise ``halt``; from the next edge on it counts."""
-        self._pins["halt"].set(1)
+        self.pins["halt"].set(1)
 
     def stop(self) -> None:
         self._watcher.cancel()
@@ -166,25 +168,25 @@ class Bench:
         rows = rng.choice([0, rows_padded, rows_padded, rng.randrange(rows_padded + 3)])
         pitch = rng.choice([0, beats, beats, beats + 1, rng.randrange(2 * beats + 2), 4096 // size]) * size
         span = max(rows_padded - 1, 0) * pitch + beats * size
+        row0 = rng.choice([0, rng.randrange(group), rng.randrange(256) if rng.random() < 0.1 else 0])
+        groups = (row0 + rows_padded - 1) // group + 1
+        room = config.l1_words // config.l1_banks - groups * beats
+        if room < 0 or span > GM_BYTES:
+            return self.random_command()
+        l1 = rng.choice([0, room, rng.randrange(room + 1)]) * config.l1_banks
         if rng.random() < 0.2:  # up to the last byte of the window
             address = self.limit - (max(min(rows, rows_padded) - 1, 0) * pitch + beats * size)
         else:
             address = self.base + rng.randrange((GM_BYTES - span) // size + 1) * size
-        row0 = rng.choice([0, rng.randrange(group), rng.randrange(256) if rng.random() < 0.1 else 0])
-        groups = (row0 + rows_padded - 1) // group + 1
-        cols = beats * config.beat_elements
-        room = config.l1_words // config.l1_banks - groups * beats
-        if room < 0:
-            return self.random_command()
-        l1 = rng.choice([0, room, rng.randrange(room + 1)]) * config.l1_banks
-        return Command(address=address, pitch=pitch, rows=rows, rows_padded=rows_padded, cols=cols, l1=l1,
-                       row0=row0, a_side=a_side)
+        return Command(address=address, pitch=pitch, rows=rows, rows_padded=rows_padded,
+                       cols=beats * config.beat_elements, l1=l1, row0=row0, a_side=a_side)
 
     async def _watch(self) -> None:
-        get = {name: pin.get for name, pin in self._pins.items()}
+        get = {name: pin.get for name, pin in self.pins.items()}
         bank0 = self._l1[0]
         bank_bits = self.config.k * 16
         mask = (1 << bank_bits) - 1
+        waiting = False
         while True:
             await RisingEdge(self.dut.clk)
             self.cycle += 1
@@ -198,11 +200,15 @@ class Bench:
                 assert self.fault is None and not self.halted, "fault after a fault or halt"
                 self.fault = get["fault_code"]()
             self.stalls += get["stall"]()
-            if get["m_axi_arvalid"]() and get["m_axi_arready"]():
+            valid, ready = get["m_axi_arvalid"](), get["m_axi_arready"]()
+            if valid and (self.halted or self.fault is not None):
+                assert waiting, "new burst after a fault or halt"
+            waiting = valid and not ready
+            if valid and ready:
                 self.bursts.observe(get["m_axi_araddr"]() | (get["m_axi_arlen"]() + 1) << 64)
                 self.unanswered += 1
                 assert self.unanswered <= self.config.axi_outstanding
-            assert get["quiet"]() == (not self.unanswered and not get["m_axi_arvalid"]())
+            assert get["quiet"]() == (not self.unanswered and not valid)
             if get["m_axi_rvalid"]() and get["m_axi_rready"]() and get["m_axi_rlast"]():
                 self.unanswered -= 1
             enable = bank0["en"].get()
@@ -210,6 +216,7 @@ class Bench:
                 assert bank["en"].get() == enable, "banks written in different rows"
             if enable:
                 assert get["l1_ready"](), "write while L1 is taken"
+                assert self.fault is None and not get["halt"](), "write after a fault or during halt"
                 assert enable & (enable - 1) == 0, f"rows {enable:#b} written at once"
                 row = enable.bit_length() - 1
                 value = 0
@@ -220,7 +227,7 @@ class Bench:
                 self.written += 1
             self.halted = self.halted or bool(get["halt"]())
             if self.l1_stall:
-                self._pins["l1_ready"].set(int(self.rng.random() >= self.l1_stall))
+                self.pins["l1_ready"].set(int(self.rng.random() >= self.l1_stall))
 
 
 async def bench(dut, **options) -> Bench:
@@ -240,9 +247,9 @@ async def random_commands(dut):
                                      ((20, 60), 0.6, 0.6)):
         test = Bench(dut, rng, latency=latency, stall=stall, l1_stall=l1_stall)
         await reset(dut)
-        for _ in range(4):
+        for _ in range(12):
             await test.run([test.random_command() for _ in range(12)])
-        assert test.axi.quiet and test._pins["quiet"].get()
+        assert test.axi.quiet and test.pins["quiet"].get()
         test.bursts.finish()
         test.writes.finish()
         test.stop()
@@ -264,19 +271,15 @@ async def zero_rows_need_no_memory(dut):
 def _throughput_command(test: Bench) -> Command:
     """64 rows of 576 columns, or as much of it as L1 and GM hold."""
     config = test.config
-    cols = min(576, 16 * config.beat_elements)
-    if config.name == "small":
-        cols = 576
+    cols = 576 if config.name == "small" else 16 * config.beat_elements
     rows = min(64, config.l1_words * config.k * config.n // cols)
     return Command(address=test.base, pitch=2 * cols, rows=rows, rows_padded=rows, cols=cols)
 
 
-@cocotb.test()
+@cocotb.test(skip=CONFIG.axi_outstanding == 1)  # then every burst waits for the one before
 async def one_beat_per_cycle(dut):
     """A tile from memory without latency takes its beats and 16 cycles."""
     test = await bench(dut)
-    if test.config.axi_outstanding == 1:
-        return  # one burst in flight waits for its answer by definition
     command = _throughput_command(test)
     before = test.cycle
     await test.run([command])
@@ -286,18 +289,15 @@ async def one_beat_per_cycle(dut):
     assert beats <= taken <= beats + 16
 
 
-@cocotb.test()
+@cocotb.test(skip=CONFIG.axi_outstanding < 4)  # then too few beats are in flight
 async def latency_is_hidden(dut):
-    """Commands in a row from memory of 40 cycles latency reach 95 % of a beat per cycle, whatever the pitch."""
+    """Commands in a row reach 95 % of a beat per cycle at 40 cycles latency, whatever the pitch."""
     test = await bench(dut, latency=(40, 40))
-    if test.config.axi_outstanding < 4:
-        return  # too few bursts in flight for this latency
     command = _throughput_command(test)
     cols, config = command.cols, test.config
     beats = command.rows * cols // config.beat_elements
     for pitch in (2 * cols, 2 * cols + test.size):
-        commands = [Command(address=test.base, pitch=pitch, rows=command.rows, rows_padded=command.rows, cols=cols)
-                    for _ in range(1 + 4096 // beats)]
+        commands = [Command(**{**vars(command), "pitch": pitch})] * (1 + 4096 // beats)
         before = test.cycle
         await test.run(commands)
         taken = test.done_cycles[-1] - before
@@ -316,12 +316,12 @@ async def stall_counts_waiting(dut):
     before = test.stalls
     await test.run([Command(address=0, pitch=0, rows=0, rows_padded=9, cols=test.config.beat_elements)])
     assert test.stalls == before
-    test._pins["l1_ready"].set(0)
+    test.pins["l1_ready"].set(0)
     task = cocotb.start_soon(test.run([Command(address=0, pitch=0, rows=0, rows_padded=1,
                                                cols=test.config.beat_elements)]))
     await test.until(lambda: test.stalls == before + 50, 100)
     assert test.done == 2
-    test._pins["l1_ready"].set(1)
+    test.pins["l1_ready"].set(1)
     await task
 
 
@@ -329,7 +329,7 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
     """Commands that are each at fault in one way, close to legal ones."""
     config, size = test.config, test.size
     good = Command(address=test.base, pitch=size, rows=4, rows_padded=4, cols=config.beat_elements)
-    depth = config.l1_words // config.l1_banks
+    all_rows = min(65535, config.l1_words // config.l1_banks * config.n)  # as many as L1 holds
 
     def but(**changes) -> Command:
         return Command(**{**vars(good), **changes})
@@ -338,8 +338,8 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
         but(address=test.base - size), but(address=test.limit - 3 * size), but(address=test.limit),
         but(pitch=GM_BYTES // 3 // size * size + size), but(pitch=(1 << 32) - size, rows=2),
         but(address=(1 << 48) - 4 * size), but(address=test.base + (1 << config.axi_address_bits)),
-        but(address=(1 << 48) - size, pitch=(1 << 32) - size, rows=65535, rows_padded=65535, a_side=False,
-            l1=0, cols=config.beat_elements) if depth * config.n >= 65535 else but(address=0),
+        *(but(address=address, pitch=(1 << 32) - size, rows=all_rows, rows_padded=all_rows)
+          for address in (test.base, (1 << 48) - size)),
     ]
     return [
         *((Fault.READ_WINDOW, command) for command in window),
@@ -360,19 +360,15 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
 
 async def _ends_in_fault(test: Bench, fault: Fault, commands: list[Command]) -> None:
     """Send ``commands``, of which one is at fault; await it, then check that all is over."""
-    done = test.done
     sender = cocotb.start_soon(test.start.send_all([command.encode() for command in commands]))
     await test.until(lambda: test.fault is not None)
     assert test.fault == fault, f"fault {Fault(test.fault).name}, expected {fault.name}"
-    written, bursts = test.written, test.bursts.compared
-    arvalid = test._pins["m_axi_arvalid"].get()
-    await test.until(lambda: test._pins["quiet"].get())
+    await test.until(test.pins["quiet"].get)
     for _ in range(100):
         await RisingEdge(test.dut.clk)
         assert not test.start.ready.get()
     sender.cancel()
-    assert test.written == written and test.bursts.compared <= bursts + arvalid + 1
-    assert test.done == done + len(test.done_after) - done
+    assert test.axi.quiet and test.done == len(test.done_after)
 
 
 @cocotb.test()
@@ -391,7 +387,6 @@ async def commands_at_fault(dut):
         for command in before:
             test.expect(command)
         await _ends_in_fault(test, fault, [*before, wrong, test.random_command(), test.random_command()])
-        assert test.done == len(before)
         if before:
             test.writes.finish()
         test.stop()
@@ -404,8 +399,8 @@ async def legal_edges(dut):
     test = await bench(dut)
     config, size = test.config, test.size
     depth = config.l1_words // config.l1_banks
-    last = Command(address=test.limit - 4 * size, pitch=size, rows=4, rows_padded=4, cols=config.beat_elements,
-                   l1=(depth - (4 - 1) // config.n - 1) * config.l1_banks)
+    last = Command(address=test.limit - 4 * size, pitch=size, rows=4, rows_padded=4,
+                   cols=config.beat_elements, l1=(depth - (4 - 1) // config.n - 1) * config.l1_banks)
     await test.run([
         last,
         Command(address=0, pitch=0, rows=0, rows_padded=1, cols=config.beat_elements),
@@ -422,10 +417,12 @@ async def error_responses(dut):
     """RRESP errors: earlier commands finish, the beats before the error are written, nothing after."""
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
-    for number in range(16):
-        test = Bench(dut, rng, latency=(1, 20), stall=rng.choice([0.0, 0.3]), l1_stall=rng.choice([0.0, 0.4]))
+    for _ in range(30):
+        test = Bench(dut, rng, latency=(1, 20), stall=rng.choice([0.0, 0.3]),
+                     l1_stall=rng.choice([0.0, 0.4]))
         await reset(dut)
-        response, fault = rng.choice([(Response.SLVERR, Fault.READ_SLVERR), (Response.DECERR, Fault.READ_DECERR)])
+        response = rng.choice([Response.SLVERR, Response.DECERR])
+        fault = Fault[f"READ_{response.name}"]
         commands = [test.random_command() for _ in range(5)]
         bursts = [test.model.bursts(command) for command in commands]
         at_fault = rng.choice([index for index in range(5) if bursts[index]] or [None])
@@ -445,7 +442,7 @@ async def error_responses(dut):
             elif index == at_fault:
                 test.writes.expect(*writes[:sum(beats for _, beats in bursts[index][:burst]) + beat])
         await _ends_in_fault(test, fault, commands)
-        assert test.done == at_fault and test.axi.quiet
+        assert test.done == at_fault
         if test.written:
             test.writes.finish()
         test.stop()
@@ -453,12 +450,13 @@ async def error_responses(dut):
 
 @cocotb.test()
 async def halt_stops_for_good(dut):
-    """After ``halt``: no new burst, no write, beats in flight are dropped, then quiet; a reset revives the engine."""
+    """After ``halt``: no new burst, no write, beats in flight are dropped, then quiet. A reset revives it."""
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
     written_before_halt = 0
     for _ in range(25):
-        test = Bench(dut, rng, latency=(1, 50), stall=rng.choice([0.0, 0.3]), l1_stall=rng.choice([0.0, 0.4]))
+        test = Bench(dut, rng, latency=(1, 50), stall=rng.choice([0.0, 0.3]),
+                     l1_stall=rng.choice([0.0, 0.4]))
         await reset(dut)
         commands = [test.random_command() for _ in range(6)]
         for command in commands:
@@ -467,18 +465,12 @@ async def halt_stops_for_good(dut):
         for _ in range(rng.randrange(300)):
             await RisingEdge(dut.clk)
         test.halt()
-        written, bursts, done = test.written, test.bursts.compared, test.done
         await RisingEdge(dut.clk)
-        # ``done`` may have been on its way; the request that was valid when halt came stays valid.
-        done += test.done != done
-        valid = test._pins["m_axi_arvalid"].get()
-        await test.until(lambda: test._pins["quiet"].get())
+        written_before_halt += test.written
+        await test.until(test.pins["quiet"].get)
         for _ in range(60):
             await RisingEdge(dut.clk)
-        assert test.written == written and test.done == done
-        assert test.bursts.compared <= bursts + valid
-        assert test.axi.quiet
-        written_before_halt += written
+        assert test.axi.quiet and test.fault is None
         sender.cancel()
         test.stop()
     assert written_before_halt
