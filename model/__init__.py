@@ -1,0 +1,31 @@
+"""Golden model: MLA decode and its operations, bit-exact to the RTL.
+
+Names are loaded on first use, so that importing a table or a constant does not load the compiler. Kernels
+are compiled on first call and cached beside the sources.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .decode import mla_decode as mla_decode
+    from .numerics import MODES as MODES
+    from .numerics import Numerics as Numerics
+    from .reference import error_metrics as error_metrics
+    from .reference import mla_reference as mla_reference
+
+_HOMES = {
+    "MODES": "numerics",
+    "Numerics": "numerics",
+    "error_metrics": "reference",
+    "mla_decode": "decode",
+    "mla_reference": "reference",
+}
+
+__all__ = ["MODES", "Numerics", "error_metrics", "mla_decode", "mla_reference"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

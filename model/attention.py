@@ -1,0 +1,54 @@
+"""Attention of a set of query rows over the keys of one request, KV block by KV block, on words."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .accumulate import accumulate, normalize, reciprocal_and_lse
+from .fdpa import matmul
+from .numerics import Numerics
+from .softmax import RowState, row_maximum, softmax_tile
+
+__all__ = ["attend"]
+
+
+def attend(
+    q: np.ndarray, keys: Callable[[int, int], np.ndarray], length: int, limits: np.ndarray, *,
+    head_dim_v: int, scale_word: int, mode: str, numerics: Numerics,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Attention output and LSE of R query rows that share one sequence of keys.
+
+    Every row passes through every KV block, whatever its own limit; memory is O(R · kv_block).
+
+    Parameters
+    ----------
+    q:          uint16[R, d], BF16 words
+    keys:       ``keys(start, stop)`` gives uint16[stop - start, d], whose first `head_dim_v` columns are V
+    length:     keys of the request
+    limits:     int64[R], keys that each row may see (a prefix; negative counts as 0)
+    head_dim_v: columns of the output
+    scale_word: FP32 word of softmax_scale * log2(e)
+    mode:       "amla" or "mul"
+    numerics:   numeric parameters
+
+    Returns
+    -------
+    out: uint32[R, head_dim_v], FP32 words before the rounding to BF16
+    lse: uint32[R], FP32 words
+    """
+    state = RowState.empty(len(q))
+    output = np.zeros((len(q), head_dim_v), np.uint32)
+    for start in range(0, length, numerics.kv_block):
+        stop, first = min(start + numerics.kv_block, length), start == 0
+        block = keys(start, stop)
+        valid = np.clip(limits - start, 0, stop - start)
+        scores = matmul(q, block, k=numerics.k, acc_frac_bits=numerics.acc_frac_bits)
+        p, offsets = softmax_tile(
+            scores, valid, row_maximum(scores, valid), state,
+            scale_word=scale_word, first=first, mode=mode, comp_bits=numerics.comp_bits,
+        )
+        values = np.ascontiguousarray(block[:, :head_dim_v].T)
+        pv = matmul(p, values, k=numerics.k, acc_frac_bits=numerics.acc_frac_bits)
+        accumulate(output, pv, offsets, first=first, mode=mode, comp_bits=numerics.comp_bits)
+    r, lse = reciprocal_and_lse(state, mode=mode)
+    return normalize(output, r), lse

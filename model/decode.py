@@ -1,0 +1,78 @@
+"""MLA decode on the golden model: FlashMLA's interface, the hardware's bits."""
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from .attention import attend
+from .convert import to_bf16
+from .numerics import Numerics, check_mode
+from .paged import PagedBatch
+from .softmax import softmax_scale_word
+
+__all__ = ["mla_decode"]
+
+_DEFAULT_NUMERICS = Numerics()
+
+
+def mla_decode(
+    q: Any, kv_cache: Any, block_table: Any, cache_seqlens: Any, *,
+    head_dim_v: int = 512, softmax_scale: float | None = None, causal: bool = False, mode: str = "amla",
+    out_dtype: Any = None, numerics: Numerics = _DEFAULT_NUMERICS,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Multi-head latent attention of a decode step over a paged KV cache, bit-exact to the RTL.
+
+    K is a cache slot's d columns, V the first `head_dim_v` of them. The result of a request depends on that
+    request alone.
+
+    Parameters
+    ----------
+    q:             [b, s_q, h_q, d], bfloat16; NumPy (``ml_dtypes.bfloat16``) or a CPU torch tensor
+    kv_cache:      [blocks, page, 1, d] or [blocks, page, d], bfloat16; unused slots may hold NaN
+    block_table:   [b, max_blocks], int32; unused entries may hold any number
+    cache_seqlens: [b], int32; keys of each request, 0 included
+    head_dim_v:    columns of V and of the output
+    softmax_scale: factor of the scores, d**-0.5 by default
+    causal:        query token t sees the keys below s_k - s_q + 1 + t
+    mode:          "amla" (rescale by integer addition) or "mul" (plain FP32 multiplication)
+    out_dtype:     None: q's type, bfloat16; float32: the output before its last rounding
+    numerics:      the numeric parameters of a core
+
+    Returns
+    -------
+    out: [b, s_q, h_q, head_dim_v]; 0 in rows that see no key
+    lse: float32[b, h_q, s_q], natural logarithm; +inf in rows that see no key
+
+    Raises
+    ------
+    TypeError, ValueError: an argument breaks its rule; the message names it.
+    """
+    check_mode(mode)
+    if not isinstance(numerics, Numerics):
+        raise TypeError(f"numerics must be a Numerics, not {numerics!r}")
+    if type(head_dim_v) is not int:
+        raise TypeError(f"head_dim_v must be an int, not {head_dim_v!r}")
+    dtype = np.dtype(ml_dtypes.bfloat16 if out_dtype is None else out_dtype)
+    if dtype not in (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float32)):
+        raise ValueError(f"out_dtype must be None, bfloat16 or float32, not {out_dtype!r}")
+    batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens)
+    requests, tokens, heads, width = batch.q.shape
+    if width % numerics.k:
+        raise ValueError(f"head dimension d must be a multiple of k = {numerics.k}, not {width!r}")
+    if not 1 <= head_dim_v <= width:
+        raise ValueError(f"head_dim_v must be from 1 to d = {width}, not {head_dim_v!r}")
+    scale_word = softmax_scale_word(width**-0.5 if softmax_scale is None else softmax_scale)
+
+    out = np.empty((requests, tokens, heads, head_dim_v), dtype)
+    lse = np.empty((requests, heads, tokens), np.float32)
+    for request in range(requests):
+        out_words, lse_words = attend(
+            batch.rows(request), lambda start, stop, request=request: batch.keys(request, start, stop),
+            int(batch.cache_seqlens[request]), batch.limits(request, causal=causal),
+            head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics,
+        )
+        words = out_words if dtype == np.float32 else to_bf16(out_words)
+        out[request] = words.view(dtype).reshape(tokens, heads, head_dim_v)
+        lse[request] = lse_words.view(np.float32).reshape(tokens, heads).T
+    return out, lse

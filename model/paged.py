@@ -1,0 +1,145 @@
+"""A batch of decode requests over a paged KV cache: checked once, read tile by tile.
+
+The argument conventions are FlashMLA's. Slots of the cache that no request uses are never read, so they may
+hold NaN; block-table entries past a request's last page are never looked at, so they may hold any number.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+__all__ = ["PagedBatch"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PagedBatch:
+    """Validated inputs of one MLA decode call; BF16 as words.
+
+    Attributes
+    ----------
+    q:             uint16[b, s_q, h_q, d]
+    cache:         uint16[blocks, page, d]
+    block_table:   int32[b, max_blocks]
+    cache_seqlens: int32[b]
+    """
+
+    q: np.ndarray
+    cache: np.ndarray
+    block_table: np.ndarray
+    cache_seqlens: np.ndarray
+
+    @classmethod
+    def build(cls, q: Any, kv_cache: Any, block_table: Any, cache_seqlens: Any) -> "PagedBatch":
+        """Check and wrap the arguments of :func:`amla.model.mla_decode`; nothing large is copied.
+
+        Parameters
+        ----------
+        q:             [b, s_q, h_q, d], bfloat16 (a NumPy array of ``ml_dtypes.bfloat16``, a CPU torch
+                       tensor, or anything NumPy turns into the former)
+        kv_cache:      [blocks, page, 1, d] or [blocks, page, d], bfloat16
+        block_table:   [b, max_blocks], int32
+        cache_seqlens: [b], int32
+
+        Raises
+        ------
+        TypeError:  a dtype is wrong.
+        ValueError: a rank, a shape, a length or a used page index is wrong.
+        """
+        words = _bf16_words("q", q)
+        cache = _bf16_words("kv_cache", kv_cache)
+        table = _int32("block_table", block_table, 2)
+        lengths = _int32("cache_seqlens", cache_seqlens, 1)
+        if words.ndim != 4:
+            raise ValueError(f"q must have shape [b, s_q, h_q, d], not {words.shape!r}")
+        if cache.ndim == 4:
+            if cache.shape[2] != 1:
+                raise ValueError(f"kv_cache must have one KV head (MLA), not {cache.shape[2]!r}")
+            cache = cache[:, :, 0]
+        if cache.ndim != 3 or cache.shape[1] == 0:
+            raise ValueError(f"kv_cache must have shape [blocks, page, 1, d] or [blocks, page, d], not {cache.shape!r}")
+        batch, tokens, heads, width = words.shape
+        if not (tokens and heads and width):
+            raise ValueError(f"q must have s_q, h_q and d of at least 1, not shape {words.shape!r}")
+        if cache.shape[2] != width:
+            raise ValueError(f"kv_cache must have q's head dimension d = {width}, not {cache.shape[2]!r}")
+        if len(table) != batch:
+            raise ValueError(f"block_table must have q's batch size of {batch} rows, not {len(table)!r}")
+        if len(lengths) != batch:
+            raise ValueError(f"cache_seqlens must have q's batch size of {batch} entries, not {len(lengths)!r}")
+        result = cls(q=words, cache=cache, block_table=table, cache_seqlens=lengths)
+        for request in range(batch):
+            result._check_request(request)
+        return result
+
+    def _check_request(self, request: int) -> None:
+        length, page = int(self.cache_seqlens[request]), self.cache.shape[1]
+        if length < 0:
+            raise ValueError(f"cache_seqlens[{request}] must be at least 0, not {length!r}")
+        capacity = self.block_table.shape[1] * page
+        if length > capacity:
+            raise ValueError(
+                f"cache_seqlens[{request}] must be at most {capacity}, the keys of its block-table row, not {length!r}"
+            )
+        used = self.block_table[request, : -(-length // page)]
+        bad = np.flatnonzero((used < 0) | (used >= len(self.cache)))
+        if bad.size:
+            raise ValueError(
+                f"block_table[{request}, {bad[0]}] must be a page from 0 to {len(self.cache) - 1}, "
+                f"not {int(used[bad[0]])!r}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.q)
+
+    def rows(self, request: int) -> np.ndarray:
+        """Query rows of a request, uint16[s_q · h_q, d]; row = token · h_q + head."""
+        return np.ascontiguousarray(self.q[request]).reshape(-1, self.q.shape[3])
+
+    def keys(self, request: int, start: int, stop: int) -> np.ndarray:
+        """Keys `start` ... `stop` - 1 of a request, uint16[stop - start, d]."""
+        page, slot = np.divmod(np.arange(start, stop), self.cache.shape[1])
+        return self.cache[self.block_table[request, page], slot]
+
+    def limits(self, request: int, *, causal: bool) -> np.ndarray:
+        """Keys that each row of a request may see, int64[s_q · h_q]; negative where a causal row sees none."""
+        _, tokens, heads, _ = self.q.shape
+        length = int(self.cache_seqlens[request])
+        if not causal:
+            return np.full(tokens * heads, length, np.int64)
+        return np.repeat(length - tokens + 1 + np.arange(tokens, dtype=np.int64), heads)
+
+
+def _from_torch(name: str, tensor: Any) -> np.ndarray:
+    """NumPy view of a CPU torch tensor; NumPy cannot take torch's bfloat16 by itself."""
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{name} must be on the CPU, not on {tensor.device}")
+    torch, tensor = sys.modules["torch"], tensor.detach()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return _from_torch(name, value)
+    return np.asarray(value)
+
+
+def _bf16_words(name: str, value: Any) -> np.ndarray:
+    array = _array(name, value)
+    if array.dtype != ml_dtypes.bfloat16:
+        raise TypeError(f"{name} must be an array of bfloat16, not of {array.dtype}")
+    return array.view(np.uint16)
+
+
+def _int32(name: str, value: Any, rank: int) -> np.ndarray:
+    array = _array(name, value)
+    if array.dtype != np.int32:
+        raise TypeError(f"{name} must be an array of int32, not of {array.dtype}")
+    if array.ndim != rank:
+        raise ValueError(f"{name} must have {rank} dimension{'s' * (rank > 1)}, not shape {array.shape!r}")
+    return array

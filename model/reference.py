@@ -1,0 +1,74 @@
+"""The float64 oracle: MLA decode by the textbook, and the error of a result against it."""
+
+from typing import Any
+
+import numpy as np
+
+from .paged import PagedBatch
+
+__all__ = ["error_metrics", "mla_reference"]
+
+
+def mla_reference(
+    q: Any, kv_cache: Any, block_table: Any, cache_seqlens: Any, *,
+    head_dim_v: int = 512, softmax_scale: float | None = None, causal: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """MLA decode in float64: one softmax over all keys, no tiles, no rounding between.
+
+    Parameters and shapes are those of :func:`~amla.model.mla_decode`.
+
+    Returns
+    -------
+    out: float64[b, s_q, h_q, head_dim_v]; 0 in rows that see no key
+    lse: float64[b, h_q, s_q], natural logarithm; +inf in rows that see no key
+    """
+    batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens)
+    requests, tokens, heads, width = batch.q.shape
+    scale = width**-0.5 if softmax_scale is None else softmax_scale
+    out = np.zeros((requests, tokens, heads, head_dim_v))
+    lse = np.full((requests, heads, tokens), np.inf)
+    for request in range(requests):
+        length = int(batch.cache_seqlens[request])
+        keys = _to_float64(batch.keys(request, 0, length))
+        for token in range(tokens):
+            seen = max(length - tokens + 1 + token, 0) if causal else length
+            if seen:
+                scores = scale * (_to_float64(batch.q[request, token]) @ keys[:seen].T)
+                maximum = scores.max(axis=1, keepdims=True)
+                with np.errstate(invalid="ignore"):  # inf or NaN in the data gives NaN, as it should
+                    weights = np.exp(scores - maximum)
+                    total = weights.sum(axis=1, keepdims=True)
+                    out[request, token] = (weights / total) @ keys[:seen, :head_dim_v]
+                    lse[request, :, token] = (maximum + np.log(total))[:, 0]
+    return out, lse
+
+
+def error_metrics(out: Any, lse: Any, ref_out: Any, ref_lse: Any) -> dict[str, float]:
+    """Error of a result against the oracle's.
+
+    Returns
+    -------
+    relative_frobenius: norm of the difference of the outputs over the norm of the reference (0 if both are 0)
+    max_abs:            largest absolute difference of the outputs
+    lse_max_abs:        largest absolute difference of the LSE; equal infinities (rows without key) differ by
+                        0, an infinity on one side only by inf
+    """
+    ref_out, ref_lse = np.asarray(ref_out, np.float64), np.asarray(ref_lse, np.float64)
+    out, lse = np.asarray(out).astype(np.float64), np.asarray(lse).astype(np.float64)
+    if out.shape != ref_out.shape or lse.shape != ref_lse.shape:
+        raise ValueError(f"out and lse must have the reference's shapes {ref_out.shape!r} and {ref_lse.shape!r}, "
+                         f"not {out.shape!r} and {lse.shape!r}")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        difference = out - ref_out
+        lse_error = np.where(lse == ref_lse, 0.0, np.abs(lse - ref_lse))
+        error, norm = np.linalg.norm(difference), np.linalg.norm(ref_out)
+        relative = 0.0 if error == 0 else error / norm
+    return {
+        "relative_frobenius": float(relative),
+        "max_abs": float(np.max(np.abs(difference), initial=0.0)),
+        "lse_max_abs": float(np.max(lse_error, initial=0.0)),
+    }
+
+
+def _to_float64(words: np.ndarray) -> np.ndarray:
+    return (words.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
