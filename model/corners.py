@@ -8,7 +8,7 @@ __all__ = ["bf16_corners", "fp32_corners", "random_pairs", "random_words"]
 
 
 def _classes(format: Format) -> list[int]:
-    """Positive words of every class of a format: zero, subnormals, normals at the ends and at one, specials."""
+    """Positive words of every class: zero, subnormals, normals at the ends and at one, infinity, NaN."""
     one, hidden = format.one, format.min_normal
     return [
         0, 1, hidden >> 1, hidden - 1,
@@ -19,7 +19,7 @@ def _classes(format: Format) -> list[int]:
 
 
 def _signed(positive: list[int], format: Format, dtype: type) -> np.ndarray:
-    words = np.unique(np.array(positive, dtype=dtype))
+    words: np.ndarray = np.unique(np.array(positive, dtype=dtype))
     return np.concatenate([words, words | dtype(1 << (format.bits - 1))])
 
 
@@ -32,14 +32,15 @@ def bf16_corners() -> np.ndarray:
 def fp32_corners() -> np.ndarray:
     """FP32 words (``uint32``) of every class, both signs, and where our operations change course.
 
-    Powers of two and their neighbours, BF16 ties, halves and integers for rounding to integers, the ends of the ranges
-    of exp2, and around the fixed point's unit 2^-32.
+    Powers of two and their neighbours, BF16 ties, halves and integers for rounding to integers, the ends of
+    the ranges of exp2, and around the fixed point's unit 2^-32.
     """
     powers = [field << FP32.fraction_bits for field in range(1, FP32.max_field, 9)]
     ties = [FP32.one | low for low in (0x7FFF, 0x8000, 0x8001, 0x17FFF, 0x18000, 0x18001, 0x7F8000)]
     values = [
-        0.25, 0.5, 1.5, 2.5, 3.5, 2.0, 100.5, 125.0, 126.0, 126.5, 127.0, 127.5, 128.0, 149.0, 150.0, 254.0, 255.0,
-        256.0, 2.0**22 + 0.5, 2.0**23 - 0.5, 2.0**23 + 1, 2.0**24, 2.0**-24, 2.0**-25, 2.0**-30, 2.0**-32, 2.0**-33,
+        0.25, 0.5, 1.5, 2.5, 3.5, 2.0, 100.5, 125.0, 126.0, 126.5, 127.0, 127.5, 128.0, 149.0, 150.0,
+        254.0, 255.0, 256.0, 2.0**22 + 0.5, 2.0**23 - 0.5, 2.0**23 + 1, 2.0**24,
+        2.0**-24, 2.0**-25, 2.0**-30, 2.0**-32, 2.0**-33,
     ]
     exact = np.array(values, dtype=np.float32).view(np.uint32)
     near = [int(word) + step for word in exact for step in (-1, 0, 1)]
@@ -54,7 +55,7 @@ def random_words(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def random_pairs(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two arrays of FP32 words; in half the pairs the exponents are at most 26 apart, so that they interact."""
+    """Two arrays of FP32 words; in half the pairs the exponents are at most 26 apart: they interact."""
     a, b = random_words(rng, count), random_words(rng, count)
     field = (a >> 23 & 0xFF).astype(np.int64) + rng.integers(-26, 27, count)
     close = b & np.uint32(0x807FFFFF) | np.clip(field, 0, 255).astype(np.uint32) << 23

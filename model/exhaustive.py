@@ -25,7 +25,7 @@ from .exp2 import exp2_word
 from .log2 import log2_word
 from .recip import recip_word
 
-__all__ = ["OPERATIONS", "Result", "check"]
+__all__ = ["CURVES", "OPERATIONS", "Result", "check", "faithful_kernel"]
 
 _INFINITE = float.fromhex("0x1p128")
 #: From here on a magnitude rounds to a normal number, or is one.
@@ -79,8 +79,12 @@ def _ulp(value):
     return math.ldexp(1.0, math.frexp(value)[1] - 24)
 
 
-def _faithful_kernel(operation, curve, exact, direction):
-    """Compile the check of ``operation`` against ``curve`` (float64 → float64)."""
+def faithful_kernel(operation, curve, exact, direction):
+    """The check of ``operation`` (FP32 word → FP32 word) against ``curve`` (float64 → float64).
+
+    All arguments but the last are compiled functions; ``exact(x)`` says where the result must equal it,
+    ``direction`` is 1.0 for a rising and −1.0 for a falling curve.
+    """
 
     @numba.njit(nogil=True, error_model="numpy")
     def kernel(start, stop):
@@ -171,11 +175,18 @@ def _to_bf16_kernel(start, stop):
     return worst, worst_word, unfaithful, 0, special, 0
 
 
+#: What :func:`faithful_kernel` needs besides the operation: its curve, where it is exact, and its direction.
+CURVES = {
+    "exp2": (_exp2, _integer, 1.0),
+    "log2": (_log2, _power_of_two, 1.0),
+    "recip": (_recip, _power_of_two, -1.0),
+}
+
 #: The kernels by operation: (start word, stop word) → the fields of :class:`Result` after ``words``.
 OPERATIONS: dict[str, Callable] = {
-    "exp2": _faithful_kernel(exp2_word, _exp2, _integer, 1.0),
-    "log2": _faithful_kernel(log2_word, _log2, _power_of_two, 1.0),
-    "recip": _faithful_kernel(recip_word, _recip, _power_of_two, -1.0),
+    "exp2": faithful_kernel(exp2_word, *CURVES["exp2"]),
+    "log2": faithful_kernel(log2_word, *CURVES["log2"]),
+    "recip": faithful_kernel(recip_word, *CURVES["recip"]),
     "to_bf16": _to_bf16_kernel,
 }
 
