@@ -25,7 +25,8 @@ class FlatAxi(wiring.Component):
             ports |= {
                 f"m_axi_{channel}id": Out(1), f"m_axi_{channel}addr": Out(address_bits),
                 f"m_axi_{channel}len": Out(8), f"m_axi_{channel}size": Out(3),
-                f"m_axi_{channel}burst": Out(2), f"m_axi_{channel}valid": Out(1), f"m_axi_{channel}ready": In(1),
+                f"m_axi_{channel}burst": Out(2), f"m_axi_{channel}valid": Out(1),
+                f"m_axi_{channel}ready": In(1),
             }
         ports |= {
             "m_axi_rid": In(1), "m_axi_rdata": In(8 * data_bytes), "m_axi_rresp": In(2), "m_axi_rlast": In(1),

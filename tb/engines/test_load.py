@@ -11,6 +11,7 @@ import numpy as np
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import FLAGS, LAYOUTS, Fault, Opcode
 from amla.tb.axi import AxiMemory
+from amla.tb.engines.bursts import expected_bursts
 from amla.tb.engines.configurations import bench_configuration
 from amla.tb.gm import GlobalMemory, PlannedError, Response
 from amla.tb.signals import Pin
@@ -50,20 +51,9 @@ class Model:
 
     def bursts(self, command: Command) -> list[tuple[int, int]]:
         """(address, beats) of every burst, in order."""
-        size = self.config.axi_data_bytes
-        beats = command.cols // self.config.beat_elements
-        rows = min(command.rows, command.rows_padded)
-        runs = [(command.address + row * command.pitch, beats) for row in range(rows)]
-        if rows and command.pitch == beats * size:
-            runs = [(command.address, rows * beats)]
-        out = []
-        for address, left in runs:
-            while left:
-                limit = min((4096 - address % 4096) // size, 256 - address // size % 256)
-                out.append((address, min(left, limit)))
-                address += out[-1][1] * size
-                left -= out[-1][1]
-        return out
+        return expected_bursts(
+            address=command.address, pitch=command.pitch, rows=min(command.rows, command.rows_padded),
+            beats=command.cols // self.config.beat_elements, size=self.config.axi_data_bytes)
 
     def writes(self, command: Command) -> list[int]:
         """L1 writes in order, each packed by :func:`pack`."""
