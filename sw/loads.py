@@ -1,0 +1,148 @@
+"""The loads of a program: Q row tiles and KV blocks into L1, page by page."""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from amla.rtl.isa import SEMAPHORE_MAX, Opcode, Semaphore
+
+from .drafts import Draft, Drafts
+from .items import Item
+from .tiling import Piece, Plan
+
+__all__ = ["Addresses", "Layout", "Loader"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addresses:
+    """Where the arrays lie in GM (byte addresses)."""
+
+    q: int
+    kv: int
+    o: int
+    lse: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A row-major matrix in L1: column panels one after the other, each in row groups of chunks of k columns."""
+
+    base: int
+    groups: int
+    panels: tuple[Piece, ...]
+
+    def panel(self, chunk: int) -> int:
+        """Index of the panel that holds a chunk."""
+        return next(index for index, panel in enumerate(self.panels) if chunk < panel.stop)
+
+    def locate(self, chunk: int, group: int = 0) -> tuple[int, int]:
+        """Word of a fractal, and words from one row group to the next."""
+        panel = self.panels[self.panel(chunk)]
+        return self.base + self.groups * panel.start + group * panel.size + chunk - panel.start, panel.size
+
+
+class Loader:
+    """Emits LOADs in the order in which FEED needs their data.
+
+    LOADs form units; the last of a unit signals KV_READY, and the FEED that first needs the unit's data waits for it.
+    A unit is a key sub-tile if the tokens that may pile up allow it, else a block. Q and the program's very first
+    block come in column panels, so that the cube starts after a quarter of the first sub-tile; all else comes in whole
+    rows, which makes longer bursts.
+    """
+
+    def __init__(self, drafts: Drafts, addresses: Addresses, block_table: np.ndarray):
+        self._drafts, self._addresses, self._table = drafts, addresses, block_table
+        self._plan: Plan = drafts.plan
+        self._row_bytes = 2 * self._plan.workload.head_dim
+        self._whole = (Piece(0, self._plan.workload.head_dim // self._plan.config.k),)
+        regions, sub_tiles = self._plan.regions, -(-self._plan.config.kv_block // self._plan.key_tile)
+        queries = regions["Q"].slots if self._plan.resident_tiles > 1 else 0
+        most = regions["KV"].slots * sub_tiles + len(self._plan.panels) - 1 + queries
+        self._unit_per_sub_tile = most <= SEMAPHORE_MAX
+
+    def q_layout(self, item: Item) -> Layout:
+        """Where the item's row tile of Q lies."""
+        return Layout(self._drafts.slot("Q", item.tile_sequence), item.tile.groups, self._panels(item.tile_sequence))
+
+    def kv_layout(self, item: Item) -> Layout:
+        """Where the item's block lies while it is resident."""
+        return Layout(self._drafts.slot("KV", item.block_sequence), self._plan.config.kv_block // self._plan.config.n,
+                      self._panels(item.block_sequence))
+
+    def load_resident(self, item: Item, sub_tiles: tuple[Piece, ...]) -> set[tuple[int, int]]:
+        """Load what the item is the first to need; returns the (sub-tile, panel) at which FEED waits for a unit."""
+        parts: list[tuple[tuple[int, int], list[Draft]]] = []
+        if item.loads_block:
+            layout = self.kv_layout(item)
+            for index, keys in enumerate(sub_tiles):
+                for number, panel in enumerate(layout.panels):
+                    loads = [self._load_q(item, panel)] if item.first and index == 0 else []
+                    base, _ = layout.locate(panel.start, keys.start // self._plan.config.n)
+                    keys_from = len(loads)
+                    loads += self._load_keys(item, keys, panel, base)
+                    if index == 0 and number == 0:
+                        self._drafts.take("KV", loads[keys_from])
+                    parts.append((self._unit(index, number, len(layout.panels)), loads))
+        elif item.first:
+            parts.append(((0, 0), [self._load_q(item, panel) for panel in self.q_layout(item).panels]))
+        if item.first:
+            self._drafts.take("Q", parts[0][1][0])
+        units = set()
+        for unit, group in groupby(parts, key=lambda part: part[0]):
+            list(group)[-1][1][-1].signals(Semaphore.KV_READY)
+            units.add(unit)
+        return units
+
+    def load_streamed(self, item: Item, keys: Piece, columns: Piece, *, with_q: bool) -> tuple[int, int]:
+        """Load the operand of one slab, and Q before it if asked; returns its first word and words per row group."""
+        if with_q:
+            self._drafts.take("Q", self._load_q(item, self._whole[0]))
+        base = self._drafts.next("KV")
+        loads = self._load_keys(item, keys, columns, base)
+        self._drafts.take("KV", loads[0])
+        loads[-1].signals(Semaphore.KV_READY)
+        return base, columns.size
+
+    def _panels(self, sequence: int) -> tuple[Piece, ...]:
+        return self._plan.panels if sequence == 0 and self._plan.resident else self._whole
+
+    def _unit(self, sub_tile: int, panel: int, panels: int) -> tuple[int, int]:
+        """The (sub-tile, panel) that begins the unit."""
+        if sub_tile == 0 and panels > 1:
+            return 0, panel
+        return (sub_tile if self._unit_per_sub_tile else int(panels > 1)), 0
+
+    def _load_q(self, item: Item, panel: Piece) -> Draft:
+        k, tile = self._plan.config.k, item.tile
+        row = item.request * self._plan.workload.rows + tile.row
+        return self._drafts.emit(
+            Opcode.LOAD, a_side=True, address=self._addresses.q + row * self._row_bytes + 2 * k * panel.start,
+            pitch=self._row_bytes, rows=tile.rows, rows_padded=tile.groups * self._plan.config.m, cols=k * panel.size,
+            l1=self.q_layout(item).locate(panel.start)[0], row0=0,
+        )
+
+    def _load_keys(self, item: Item, keys: Piece, columns: Piece, base: int) -> list[Draft]:
+        """Load a range of the block's keys (from a multiple of n on), row groups from word ``base`` on.
+
+        One LOAD per page; the last one pads with zeros.
+        """
+        k, page = self._plan.config.k, self._plan.workload.page_size
+        pieces = []
+        key, stop = keys.start, max(min(keys.stop, item.keys.size), keys.start)
+        while key < stop:
+            entry, slot = divmod(item.keys.start + key, page)
+            count = min(page - slot, stop - key)
+            pieces.append((key, count, int(self._table[item.request, entry]) * page + slot))
+            key += count
+        if not pieces:
+            pieces.append((keys.start, 0, 0))
+        loads = []
+        for index, (key, count, place) in enumerate(pieces):
+            group, row0 = divmod(key - keys.start, self._plan.config.n)
+            loads.append(self._drafts.emit(
+                Opcode.LOAD, address=self._addresses.kv + place * self._row_bytes + 2 * k * columns.start,
+                pitch=self._row_bytes, rows=count, cols=k * columns.size, l1=base + group * columns.size, row0=row0,
+                rows_padded=keys.stop - key if index == len(pieces) - 1 else count,
+            ))
+        return loads

@@ -1,0 +1,114 @@
+"""Program order: engines' command streams merged in the order in which they are expected to start.
+
+Commands are fetched in order and a full engine queue holds up everything behind it, so a command must neither come so
+late that its engine starves nor so early that it clogs a queue. The expected start comes from a model of the engines:
+one command at a time, a duration by its counts, semaphores as the core has them. It decides the order only; what
+depends on what is settled by the semaphores, whatever the timing.
+
+Sorting by start keeps each engine's own order, and a waiter behind its signaller: the result runs one by one without
+blocking.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+from amla.rtl.config import CoreConfig
+from amla.rtl.isa import SEMAPHORES, Engine, Opcode
+
+from .drafts import Draft
+
+__all__ = ["by_estimated_start", "duration"]
+
+#: Cycles from the last step of a command to a waiter's start.
+_LATENCY = {Engine.LOAD: 60, Engine.FEED: 8, Engine.CUBE: 24, Engine.DRAIN: 16, Engine.VECTOR: 60, Engine.STORE: 40,
+            Engine.SEQUENCER: 4}
+
+
+def duration(draft: Draft, config: CoreConfig) -> int:
+    """Cycles that a command occupies its engine, at full throughput."""
+    f = {name: int(value) for name, value in draft.operands.items()}
+    match draft.opcode:
+        case Opcode.LOAD:
+            return max(f["rows"], -(-f["rows_padded"] // config.l1_banks)) * (f["cols"] // config.beat_elements)
+        case Opcode.FEED_A:
+            return f["outer"] * f["inner"]
+        case Opcode.FEED_B:
+            return f["outer"] * f["inner"] * (config.k // config.n if f.get("transpose") else 1)
+        case Opcode.MMAD:
+            return f["mt"] * f["nt"] * f["kt"]
+        case Opcode.DRAIN_S | Opcode.DRAIN_O:
+            return f["mt"] * f["nt"] * (config.n // config.lanes)
+        case Opcode.SOFTMAX:
+            return f["mt"] * f["kt"] * (config.k // config.lanes)
+        case Opcode.NORMALIZE:
+            return f["mt"] * f["nt"] * (config.beat_elements // config.lanes)
+        case Opcode.STORE:
+            return 1 if f.get("lse") else f["rows"] * (f["cols"] // config.beat_elements)
+        case _:
+            return 1
+
+
+def by_estimated_start(drafts: Sequence[Draft], config: CoreConfig) -> list[Draft]:
+    """The drafts in the order of their estimated start; each engine's own order stays.
+
+    A command of the sequencer (FENCE, HALT) stays behind all that was before it, and before all that was behind it.
+    """
+    result: list[Draft] = []
+    engines = _Engines(config)
+    section: list[Draft] = []
+    for draft in drafts:
+        section.append(draft)
+        if draft.engine == Engine.SEQUENCER:
+            result += engines.run(section)
+            section = []
+    return result + engines.run(section)
+
+
+class _Engines:
+    """Estimated time of every engine, and when each semaphore's tokens come."""
+
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        self._free = dict.fromkeys(Engine, 0)
+        self._finished = 0
+        self._tokens: list[deque[int]] = [deque() for _ in range(SEMAPHORES)]
+
+    def run(self, section: Sequence[Draft]) -> list[Draft]:
+        """Time a section that only its last command may close; returns it sorted by start."""
+        queues: dict[Engine, deque[tuple[int, Draft]]] = {engine: deque() for engine in Engine}
+        for index, draft in enumerate(section):
+            queues[draft.engine].append((index, draft))
+        starts: list[tuple[int, int, Draft]] = []
+        progress = True
+        while progress:
+            progress = False
+            for engine in Engine:
+                queue = queues[engine]
+                while queue and self._can_start(engine, queue[0][1], closing=len(starts) == len(section) - 1):
+                    index, draft = queue.popleft()
+                    starts.append((self._start(engine, draft), index, draft))
+                    progress = True
+        assert len(starts) == len(section), "the streams wait for each other"
+        starts.sort(key=lambda entry: entry[:2])
+        return [draft for _, _, draft in starts]
+
+    def _can_start(self, engine: Engine, draft: Draft, *, closing: bool) -> bool:
+        return (engine != Engine.SEQUENCER or closing) and all(
+            self._tokens[semaphore] for semaphore in range(SEMAPHORES) if draft.wait >> semaphore & 1)
+
+    def _start(self, engine: Engine, draft: Draft) -> int:
+        start = self._free[engine]
+        for semaphore in range(SEMAPHORES):
+            if draft.wait >> semaphore & 1:
+                start = max(start, self._tokens[semaphore].popleft())
+        if engine == Engine.SEQUENCER:
+            start = max(start, self._finished)
+        self._free[engine] = start + duration(draft, self._config)
+        finish = self._free[engine] + _LATENCY[engine]
+        self._finished = max(self._finished, finish)
+        if engine == Engine.SEQUENCER:
+            self._free = dict.fromkeys(Engine, finish)
+        for semaphore in range(SEMAPHORES):
+            if draft.signal >> semaphore & 1:
+                self._tokens[semaphore].append(finish)
+        return start

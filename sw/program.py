@@ -1,0 +1,234 @@
+"""Commands and programs: assembler, disassembler, text form. Everything derives from the layouts of ``rtl/isa.py``."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from amla.rtl.isa import COMMAND_BYTES, FLAGS, LAYOUTS, Engine, Header, Opcode, Semaphore
+
+__all__ = ["Annotation", "Command", "Program", "UnknownOpcode", "assemble", "disassemble", "words"]
+
+
+class _Bits(NamedTuple):
+    """Place of a field in the command word."""
+
+    lsb: int
+    width: int
+    signed: bool
+
+    @property
+    def range(self) -> range:
+        return range(-(1 << self.width - 1), 1 << self.width - 1) if self.signed else range(1 << self.width)
+
+    def decode(self, word: int) -> int:
+        value = word >> self.lsb & (1 << self.width) - 1
+        return value - (1 << self.width) if self.signed and value >> self.width - 1 else value
+
+
+def _place(layout, name: str) -> _Bits:
+    bits = layout[name]
+    shape = bits.shape
+    return _Bits(bits.offset, bits.width, getattr(shape, "signed", False))
+
+
+_HEADER = {name: _place(Header, name) for name in ("opcode", "flags", "wait", "signal")}
+_PAYLOAD = {opcode: {name: _place(layout, name) for name in layout.members if name not in ("header", "pad")}
+            for opcode, layout in LAYOUTS.items()}
+
+
+class UnknownOpcode(ValueError):
+    """A word's opcode is none of :class:`~amla.rtl.isa.Opcode`."""
+
+
+def _mask(semaphores: int | Iterable[Semaphore]) -> int:
+    return semaphores if isinstance(semaphores, int) else sum(1 << semaphore for semaphore in set(semaphores))
+
+
+def _semaphore_names(mask: int) -> str:
+    return ",".join(semaphore.name for semaphore in Semaphore if mask >> semaphore & 1)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command; :meth:`build` is the assembler.
+
+    Attributes
+    ----------
+    opcode: operation
+    fields: every payload field of the operation
+    flags:  names of the flags that are set
+    wait:   mask of semaphores taken before the command starts
+    signal: mask of semaphores raised when it has finished
+    """
+
+    opcode: Opcode
+    fields: Mapping[str, int]
+    flags: frozenset[str] = frozenset()
+    wait: int = 0
+    signal: int = 0
+
+    @classmethod
+    def build(cls, opcode: Opcode, *, wait: int | Iterable[Semaphore] = 0, signal: int | Iterable[Semaphore] = 0,
+              **operands: int | bool) -> "Command":
+        """Build a command from its fields (0 if not given) and flags (clear if not given).
+
+        Parameters
+        ----------
+        opcode:       operation
+        wait, signal: masks, or the semaphores themselves
+        operands:     payload fields as integers, flags as booleans
+
+        Raises
+        ------
+        TypeError:  the operation has no such field or flag.
+        ValueError: a value does not fit its field; the message names both.
+        """
+        payload, flags = _PAYLOAD[opcode], FLAGS[opcode]
+        for name in operands:
+            if name not in payload and name not in flags:
+                raise TypeError(f"{opcode.name} has the fields {', '.join([*payload, *flags])}, not {name!r}")
+        values = {name: int(operands.get(name, 0)) for name in payload}
+        command = cls(opcode, values, frozenset(name for name in flags if operands.get(name)), _mask(wait),
+                      _mask(signal))
+        command.check()
+        return command
+
+    def check(self) -> None:
+        """Raise ValueError if a value does not fit its field."""
+        for name, bits in _PAYLOAD[self.opcode].items():
+            if self.fields[name] not in bits.range:
+                raise ValueError(f"{self.opcode.name}.{name} must be from {bits.range.start} to {bits.range.stop - 1}, "
+                                 f"not {self.fields[name]!r}")
+        for name, mask in (("wait", self.wait), ("signal", self.signal)):
+            if mask not in _HEADER[name].range:
+                raise ValueError(f"{self.opcode.name}.{name} must be a mask of {_HEADER[name].width} semaphores, "
+                                 f"not {mask!r}")
+
+    def __getitem__(self, name: str) -> int:
+        return self.fields[name]
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that executes the command."""
+        return Engine(self.opcode >> 4)
+
+    def encode(self) -> int:
+        """The 256-bit word."""
+        self.check()
+        flags = sum(1 << bit for name, bit in FLAGS[self.opcode].items() if name in self.flags)
+        word = 0
+        for name, value in (("opcode", self.opcode), ("flags", flags), ("wait", self.wait), ("signal", self.signal)):
+            word |= value << _HEADER[name].lsb
+        for name, bits in _PAYLOAD[self.opcode].items():
+            word |= (self.fields[name] & (1 << bits.width) - 1) << bits.lsb
+        return word
+
+    @classmethod
+    def decode(cls, word: int) -> "Command":
+        """The command of a 256-bit word; unused bits are ignored, as the core does.
+
+        Raises
+        ------
+        UnknownOpcode: the opcode is none of ours.
+        """
+        opcode, flags, wait, signal = (bits.decode(word) for bits in _HEADER.values())
+        try:
+            known = Opcode(opcode)
+        except ValueError:
+            raise UnknownOpcode(f"opcode must be one of {', '.join(Opcode.__members__)}, not {opcode:#04x}") from None
+        names = frozenset(name for name, bit in FLAGS[known].items() if flags >> bit & 1)
+        return cls(known, {name: bits.decode(word) for name, bits in _PAYLOAD[known].items()}, names, wait, signal)
+
+    def __str__(self) -> str:
+        parts = [f"{self.opcode.name:9}"]
+        for name, value in self.fields.items():
+            parts.append(f"{name}={value:#x}" if name == "address" else f"{name}={value}")
+        parts += [name for name in FLAGS[self.opcode] if name in self.flags]
+        for name, mask in (("wait", self.wait), ("signal", self.signal)):
+            if mask:
+                parts.append(f"{name}={_semaphore_names(mask)}")
+        return " ".join(parts).rstrip()
+
+
+def assemble(commands: Iterable[Command]) -> bytes:
+    """The words of the commands, little-endian, one after the other."""
+    return b"".join(command.encode().to_bytes(COMMAND_BYTES, "little") for command in commands)
+
+
+def words(binary: bytes) -> Iterator[int]:
+    """The command words of a binary."""
+    if len(binary) % COMMAND_BYTES:
+        raise ValueError(f"binary must be a multiple of {COMMAND_BYTES} bytes, not {len(binary)!r}")
+    for start in range(0, len(binary), COMMAND_BYTES):
+        yield int.from_bytes(binary[start:start + COMMAND_BYTES], "little")
+
+
+def disassemble(binary: bytes) -> list[Command]:
+    """The commands of a binary.
+
+    Raises
+    ------
+    ValueError:    the length is not a whole number of commands.
+    UnknownOpcode: a word is no command; the message names its index.
+    """
+    commands = []
+    for index, word in enumerate(words(binary)):
+        try:
+            commands.append(Command.decode(word))
+        except UnknownOpcode as error:
+            raise UnknownOpcode(f"command {index}: {error}") from None
+    return commands
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What a command works on, for reports; -1 where it does not apply."""
+
+    request: int = -1
+    tile: int = -1
+    block: int = -1
+    stage: str = ""
+
+    def __str__(self) -> str:
+        parts = [self.stage] if self.stage else []
+        parts += [f"{name} {value}" for name, value in (("request", self.request), ("tile", self.tile),
+                                                        ("block", self.block)) if value >= 0]
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A program and what the core's registers must hold to run it.
+
+    Attributes
+    ----------
+    commands:     in program order, HALT last
+    scale_word:   FP32 word of softmax_scale * log2(e)
+    read_window, write_window: first byte, first byte past
+    symbols:      byte addresses of Q, KV, PROGRAM, O, LSE
+    annotations:  one per command
+    """
+
+    commands: Sequence[Command]
+    scale_word: int
+    read_window: tuple[int, int]
+    write_window: tuple[int, int]
+    symbols: Mapping[str, int] = field(default_factory=dict)
+    annotations: Sequence[Annotation] = ()
+
+    def __len__(self) -> int:
+        return len(self.commands)
+
+    def assemble(self) -> bytes:
+        """The program's binary."""
+        return assemble(self.commands)
+
+    def line(self, index: int) -> str:
+        """The readable line of one command."""
+        command = self.commands[index]
+        note = f"  ; {self.annotations[index]}" if index < len(self.annotations) and str(self.annotations[index]) else ""
+        return f"{index:6} {command.engine.name.lower():9} {command}{note}"
+
+    def listing(self) -> str:
+        """The whole program, one readable line per command."""
+        return "\n".join(self.line(index) for index in range(len(self.commands)))

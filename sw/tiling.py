@@ -1,0 +1,330 @@
+"""Tiler: how a workload is cut for a core, and where every tile lies in its buffers.
+
+Levels, outermost first: request, row tiles resident together, KV block, row tile, sub-tile, slab. A sub-tile is what
+one L0C slot holds (keys of a score product, columns of a value product); a slab is what one L0 slot holds (a range of
+its reduction).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from amla.rtl.config import CoreConfig
+from amla.rtl.isa import SEMAPHORE_MAX
+
+from .errors import AmlaError
+from .workload import Workload
+
+__all__ = ["PRELOADS", "Piece", "Plan", "Region", "RowTile", "plan_tiles", "split"]
+
+#: Preload depths: C1 runs this many KV blocks ahead of C2; 0 is the serial baseline.
+PRELOADS = (0, 1, 2)
+
+#: L0C fractals of a sub-tile to aim for: long enough to cover the cube's pipeline and to share each operand word
+#: among several fractals, short enough for a quick start and tail.
+_SUBTILE_FRACTALS = 64
+
+#: Column panels into which Q and the first KV block are loaded, so that the cube starts after the first panel.
+_PANELS = 4
+
+_MAX_RESIDENT_TILES = 4
+_MAX_L0C_SLOTS = 4
+_MAX_OUT_SLOTS = 4
+_MAX_STREAM_SLOTS = 6
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A range [start, start + size)."""
+
+    start: int
+    size: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.size
+
+
+def split(total: int, largest: int, *, multiple: int = 1) -> tuple[Piece, ...]:
+    """Cut ``total`` into as few even pieces as possible of at most ``largest``, each but the last a ``multiple``."""
+    count = -(-total // largest)
+    size = -(-total // (count * multiple)) * multiple
+    return tuple(Piece(start, min(size, total - start)) for start in range(0, total, size))
+
+
+@dataclass(frozen=True)
+class RowTile:
+    """Consecutive query rows of a request that pass through the core together.
+
+    ``token`` and ``head`` place the first row; ``groups`` counts its row groups of m rows, padding included.
+    """
+
+    row: int
+    rows: int
+    groups: int
+    token: int
+    head: int
+
+
+@dataclass(frozen=True)
+class Region:
+    """A ring of equal slots in a buffer."""
+
+    name: str
+    buffer: str
+    base: int
+    slots: int
+    words: int
+
+    def address(self, index: int) -> int:
+        """First word of the slot that the index-th user gets."""
+        return self.base + index % self.slots * self.words
+
+    @property
+    def stop(self) -> int:
+        return self.base + self.slots * self.words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a workload runs on a core.
+
+    Attributes
+    ----------
+    tiles:          row tiles of every request
+    resident_tiles: row tiles that are in O together and share each KV block
+    resident:       KV blocks stay in L1 from their C1 to their C2; else every slab's operand is loaded on its own and
+                    C2 reads the block again
+    key_tile:       keys of a score sub-tile
+    panels:         chunks of k columns that Q and the first KV block are loaded in
+    score_slabs:    chunks of the head dimension taken per score slab
+    value_tiles:    columns of each value sub-tile
+    value_chunks:   chunks of keys taken per value slab, at most
+    units:          value sub-tiles that are normalised and stored together
+    regions:        buffer map
+    """
+
+    config: CoreConfig
+    workload: Workload
+    preload: int
+    tiles: tuple[RowTile, ...]
+    resident_tiles: int
+    resident: bool
+    key_tile: int
+    panels: tuple[Piece, ...]
+    score_slabs: tuple[Piece, ...]
+    value_tiles: tuple[Piece, ...]
+    value_chunks: int
+    units: tuple[Piece, ...]
+    regions: dict[str, Region] = field(repr=False)
+
+    @property
+    def traffic(self) -> str:
+        """One line: how often each KV byte is read."""
+        passes = -(-len(self.tiles) // self.resident_tiles)
+        if not self.resident:
+            return (f"KV re-read: L1 does not hold {self.preload + 1} KV blocks; each is read for its scores and again "
+                    f"for its values, {passes} time{'s' * (passes > 1)}")
+        if passes > 1:
+            return f"KV read {passes} times: O holds {self.resident_tiles} of {len(self.tiles)} row tiles"
+        return "KV read once"
+
+    def blocks(self, length: int) -> Iterator[Piece]:
+        """KV blocks of a request; a request without keys has one empty block, which writes its rows."""
+        for start in range(0, max(length, 1), self.config.kv_block):
+            yield Piece(start, min(self.config.kv_block, length - start))
+
+    def padded_keys(self, keys: int) -> int:
+        """Keys of a block as computed: whole chunks of k, at least one."""
+        return max(-(-keys // self.config.k), 1) * self.config.k
+
+    def key_tiles(self, keys: int) -> tuple[Piece, ...]:
+        """Score sub-tiles of a block with this many keys."""
+        padded = self.padded_keys(keys)
+        return tuple(Piece(start, min(self.key_tile, padded - start)) for start in range(0, padded, self.key_tile))
+
+    def buffer_map(self) -> str:
+        """The buffer map as text, one line per ring of slots."""
+        lines = [f"{'buffer':8} {'ring':8} {'words':>13}  {'slots':>5} x words"]
+        for region in self.regions.values():
+            lines.append(f"{region.buffer:8} {region.name:8} {region.base:6}..{region.stop - 1:5}  {region.slots:5} x {region.words}")
+        return "\n".join(lines)
+
+
+class _TooSmall(Exception):
+    """A buffer cannot hold what the plan needs."""
+
+    def __init__(self, buffer: str, needed: int, available: int):
+        super().__init__(buffer)
+        self.buffer, self.needed, self.available = buffer, needed, available
+
+
+def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1) -> Plan:
+    """Cut a workload for a core.
+
+    The largest row tile that fits is taken. KV stays in L1 if it can; then come, as L1 allows, sharing of KV blocks
+    among row tiles, prefetch of the next block, prefetch of the next queries.
+
+    Raises
+    ------
+    AmlaError: the workload does not suit the core, or a buffer is too small: says which, by how many bytes.
+    """
+    if preload not in PRELOADS:
+        raise AmlaError(f"preload must be one of {', '.join(map(str, PRELOADS))}, not {preload!r}")
+    for key in ("head_dim", "head_dim_v"):
+        value = getattr(workload, key)
+        if value % config.beat_elements:
+            raise AmlaError(f"{key} must be a multiple of {config.beat_elements}, the elements of a beat of "
+                            f"{config.name}, not {value!r}")
+    needed = -(-workload.rows // config.m)
+    groups = min(needed, config.max_rows // config.m)
+    while True:
+        try:
+            return _Fit(workload, config, preload, groups).plan()
+        except _TooSmall as error:
+            if groups == 1:
+                raise AmlaError(
+                    f"{error.buffer} of {config.name} is too small for this workload at preload {preload}: a row tile of "
+                    f"{config.m} rows needs {error.needed} bytes, {error.needed - error.available} more than its "
+                    f"{error.available}"
+                ) from None
+        groups = (groups + 1) // 2
+
+
+class _Fit:
+    """Tries to fit row tiles of a number of row groups; raises :class:`_TooSmall`."""
+
+    def __init__(self, workload: Workload, config: CoreConfig, preload: int, groups: int):
+        self._workload, self._config, self._preload = workload, config, preload
+        tiles = split(-(-workload.rows // config.m), groups)
+        self._groups = tiles[0].size
+        self._tiles = tuple(self._row_tile(piece) for piece in tiles)
+        self._regions: dict[str, Region] = {}
+        self._next: dict[str, int] = {}
+
+    def _row_tile(self, piece: Piece) -> RowTile:
+        row = piece.start * self._config.m
+        rows = min(piece.size * self._config.m, self._workload.rows - row)
+        return RowTile(row, rows, piece.size, *divmod(row, self._workload.heads))
+
+    def plan(self) -> Plan:
+        config, workload, groups, preload = self._config, self._workload, self._groups, self._preload
+        chunks, columns = workload.head_dim // config.k, workload.head_dim_v
+
+        # L0C: two slots at least, so that drain and cube overlap. A value sub-tile is a whole number of beats.
+        beat_fractals = config.beat_elements // config.n
+        self._check("l0c", 2 * groups * beat_fractals)
+        self._check("l0b", 2 * beat_fractals)
+        cap = min(config.l0c_words // (2 * groups), max(_SUBTILE_FRACTALS // groups, 1))
+        value_fractals = max(min(cap, config.l0b_words // 2, columns // config.n) // beat_fractals, 1) * beat_fractals
+        key_fractals = _power_of_two_below(min(cap, config.l0b_words // 2, config.kv_block // config.n))
+        value_tiles = split(columns, value_fractals * config.n, multiple=config.beat_elements)
+        widest = value_tiles[0].size // config.n
+
+        # L0A and L0B: two slots of a slab each.
+        self._check("l0a", 2 * groups)
+        half_a, half_b = config.l0a_words // 2, config.l0b_words // 2
+        largest = min(half_a // groups, half_b // key_fractals)
+        panels = self._panels(value_tiles[0].size // config.k)
+        score_slabs = tuple(Piece(panel.start + slab.start, slab.size)
+                            for panel in panels for slab in split(panel.size, largest))
+        value_chunks = min(half_a // groups, half_b // widest, config.kv_block // config.k)
+        slab_a = groups * max(value_chunks, max(slab.size for slab in score_slabs))
+        slab_b = max(widest * value_chunks, key_fractals * max(slab.size for slab in score_slabs))
+        self._ring("L0A", "l0a", 2, slab_a)
+        self._ring("L0B", "l0b", 2, slab_b)
+        slot = groups * max(key_fractals, widest)
+        self._ring("L0C", "l0c", min(config.l0c_words // slot, _MAX_L0C_SLOTS), slot)
+
+        # Per block in flight between C1 and C2: scores and their row maxima, P, row offsets.
+        depth = preload + 1
+        self._ring("S", "s", depth, groups * (config.kv_block // config.lanes))
+        self._ring("ROWMAX", "state", depth, groups)
+        self._ring("OFFSETS", "state", depth, groups)
+
+        sharing, resident = self._fit_l1(value_chunks, value_tiles[0].size, key_fractals, score_slabs)
+        self._ring("O", "o", sharing, groups * columns // config.lanes)
+        self._ring("STATE", "state", min(sharing + preload, self._words("state") // groups), groups)
+
+        units = split(len(value_tiles), max(-(-len(value_tiles) // (SEMAPHORE_MAX // sharing)), 1))
+        lse_slots = min(2, self._words("state") // groups)
+        self._ring("LSE", "state", lse_slots, groups)
+        widest_unit = max(sum(tile.size for tile in value_tiles[unit.start:unit.stop]) for unit in units)
+        out_words = groups * widest_unit // config.beat_elements
+        self._check("out", out_words)
+        self._ring("OUT", "out", min(config.out_words // out_words, _MAX_OUT_SLOTS, lse_slots * len(units)), out_words)
+
+        assert sum(panel.size for panel in panels) == chunks
+        return Plan(config=config, workload=workload, preload=preload, tiles=self._tiles, resident_tiles=sharing,
+                    resident=resident, key_tile=key_fractals * config.n, panels=panels, score_slabs=score_slabs,
+                    value_tiles=value_tiles, value_chunks=value_chunks, units=units, regions=self._regions)
+
+    def _panels(self, tile_chunks: int) -> tuple[Piece, ...]:
+        """Column panels of about a quarter of the head dimension; no value sub-tile crosses from one to the next."""
+        chunks, v_chunks = self._workload.head_dim // self._config.k, self._workload.head_dim_v // self._config.k
+        size = max(chunks // _PANELS // tile_chunks, 1) * tile_chunks
+        starts = list(range(0, v_chunks, size))
+        # The rotary columns join the last panel, or are one of their own when that would make it large.
+        if chunks - starts[-1] > 2 * size:
+            starts.append(v_chunks)
+        return tuple(Piece(start, stop - start) for start, stop in zip(starts, [*starts[1:], chunks], strict=True))
+
+    def _fit_l1(self, value_chunks: int, value_columns: int, key_fractals: int,
+                score_slabs: tuple[Piece, ...]) -> tuple[int, bool]:
+        """Lay out L1: P first, then Q and KV as well as they fit; return resident tiles and KV residency."""
+        config, groups, preload = self._config, self._groups, self._preload
+        chunks = self._workload.head_dim // config.k
+        banks = config.l1_banks
+        p_words = -(-groups * (config.kv_block // config.k) // banks) * banks
+        q_words, kv_words = groups * chunks, config.kv_block // config.n * chunks
+        o_tiles = config.o_words // (groups * self._workload.head_dim_v // config.lanes)
+        self._check("o", groups * self._workload.head_dim_v // config.lanes)
+        self._check("state", (1 + preload) * groups)
+        most = min(len(self._tiles), o_tiles, self._words("state") // groups - preload, _MAX_RESIDENT_TILES)
+        room = config.l1_words - (preload + 1) * p_words
+
+        for sharing in range(most, 0, -1):
+            live = 1 + -(-preload // sharing)  # KV blocks between their C1 and the end of their C2
+            for kv_slots, q_slots in ((live + 2, 2 * sharing), (live + 1, 2 * sharing), (live + 1, sharing),
+                                      (live, sharing)):
+                if q_slots * q_words + kv_slots * kv_words <= room:
+                    self._ring("P", "l1", preload + 1, p_words)
+                    self._ring("Q", "l1", q_slots, q_words)
+                    self._ring("KV", "l1", kv_slots, kv_words)
+                    return sharing, True
+
+        score_words = key_fractals * max(slab.size for slab in score_slabs)
+        value_words = value_chunks * (config.k // config.n) * (value_columns // config.k)
+        slot = -(-max(score_words, value_words) // banks) * banks
+        q_slots = 2 if 2 * q_words + 2 * slot <= room else 1
+        kv_slots = min((room - q_slots * q_words) // slot, _MAX_STREAM_SLOTS)
+        if kv_slots < 1:
+            self._check("l1", (preload + 1) * p_words + q_words + slot)
+        self._ring("P", "l1", preload + 1, p_words)
+        self._ring("Q", "l1", q_slots, q_words)
+        self._ring("KV", "l1", kv_slots, slot)
+        return 1, False
+
+    def _words(self, buffer: str) -> int:
+        return getattr(self._config, f"{buffer}_words")
+
+    def _check(self, buffer: str, words: int) -> None:
+        """Raise unless the buffer has this many words."""
+        available = self._words(buffer)
+        if words > available:
+            if buffer == "state":
+                rows = self._config.m
+                raise _TooSmall("row state (state_rows, counted in rows)", words * rows, available * rows)
+            size = getattr(self._config, f"{buffer}_bytes")
+            raise _TooSmall(f"{buffer}_bytes", words * size // available, size)
+
+    def _ring(self, name: str, buffer: str, slots: int, words: int) -> None:
+        """Place a ring of slots behind the others of its memory; row-state memories are one per ring."""
+        memory = name if buffer == "state" else buffer.upper()
+        base = self._next.get(memory, 0)
+        self._check(buffer, base + slots * words)
+        self._regions[name] = Region(name, memory, base, slots, words)
+        self._next[memory] = base + slots * words
+
+
+def _power_of_two_below(value: int) -> int:
+    return 1 << (value.bit_length() - 1)
