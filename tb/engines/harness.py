@@ -1,4 +1,4 @@
-"""What the benches of the pipelined engines (feed, cube, drain) share: commands, protocol checks, timing model.
+"""What the benches of the pipelined engines share: commands, protocol checks, timing model.
 
 A bench keeps the engine's buffers as :class:`~amla.tb.memory.SyncMemory` models, whose words are unsigned
 integers, and gives for each command the words it must write; :class:`EngineBench` drives the commands and
@@ -21,7 +21,9 @@ from ..memory import SyncMemory
 from ..signals import Pin
 from ..stream import StreamDriver, reset
 
-__all__ = ["Command", "EngineBench", "Timeline", "bench_config", "bench_environment", "encode", "pack", "unpack"]
+__all__ = [
+    "Command", "EngineBench", "Timeline", "bench_config", "bench_environment", "encode", "pack", "unpack",
+]
 
 #: Environment variable that carries the configuration of a build to its bench.
 _CONFIG = "AMLA_BENCH_CONFIG"
@@ -113,9 +115,10 @@ class Timeline:
 class EngineBench:
     """Drives commands into an engine and checks everything the protocol and the timing model promise.
 
-    Checked in every cycle: ``done`` only with an unfinished command and at the predicted cycle, at that moment all
-    words of the command in place, at most eight unfinished, ``ready`` at the predicted cycle, ``stall`` only
-    with a command in progress, ``fault`` with the right code after all earlier commands, and nothing after it.
+    Checked in every cycle: ``done`` only with an unfinished command and at the predicted cycle, at that
+    moment all words of the command in place, at most eight unfinished, ``ready`` at the predicted cycle,
+    ``stall`` only with a command in progress, ``fault`` with the right code after all earlier commands, and
+    nothing after it.
 
     Parameters
     ----------
@@ -129,10 +132,9 @@ class EngineBench:
         self.buffers = buffers
         self._new_timeline = timeline
         self._driver = StreamDriver(dut, "start", dut.clk)
-        self._pins = {name: Pin(dut, name) for name in ("start__valid", "start__ready", "done", "stall", "fault",
-                                                        "fault_code")}
+        self._pins = {name: Pin(dut, name) for name in (
+            "start__valid", "start__ready", "done", "stall", "fault", "fault_code")}
         self.finished = 0
-        self.cycle = 0
 
     async def restart(self) -> None:
         """Reset the engine."""
@@ -140,10 +142,11 @@ class EngineBench:
 
     async def run(self, commands: Sequence[Command], *, pause: Callable[[], int] = lambda: 0,
                   settle: int = 40) -> int:
-        """Run ``commands`` after a reset, ``pause()`` idle cycles before each; return the cycles to the last ``done``.
+        """Run ``commands`` after a reset with ``pause()`` idle cycles before each.
 
-        A command with a fault must be met before the commands end; those behind it must not be accepted. In the
-        ``settle`` cycles after the end nothing may happen. Then all buffers must hold just what was expected.
+        A command with a fault must stop the engine; those behind it must not be accepted. In the ``settle``
+        cycles after the end nothing may happen. Then all buffers must hold just what was expected. Returns
+        the cycle of the last ``done``, counted from the reset.
         """
         assert commands, "no commands to run"
         await self.restart()
@@ -162,7 +165,8 @@ class EngineBench:
             touched = {address for command in faulty for buffer, address in command.writes if buffer == name}
             for address, (word, wanted) in enumerate(zip(memory.storage, expected[name], strict=True)):
                 assert word == wanted or address in touched, \
-                    f"{name}[{address}] is {word:#x}, expected {wanted:#x} ({_writer(commands, name, address)})"
+                    f"{name}[{address}] is {word:#x}, expected {wanted:#x}, " \
+                    f"{_writer(commands, name, address)}"
         return done[-1] if done else 0
 
     async def _feed(self, commands, pause) -> None:
@@ -182,7 +186,7 @@ class EngineBench:
             await edge
             cycle += 1
             if pins["done"].get():
-                assert len(done) < min(len(due), finishing), f"cycle {cycle}: done without a command to finish"
+                assert len(done) < min(len(due), finishing), f"cycle {cycle}: done without a command"
                 assert cycle == due[len(done)], \
                     f"command {len(done)} done in cycle {cycle}, predicted {due[len(done)]}"
                 self._check_words(commands, len(done), len(due))
@@ -192,7 +196,7 @@ class EngineBench:
             if pins["fault"].get():
                 assert fault is Fault.NONE, f"cycle {cycle}: second fault"
                 fault = Fault(pins["fault_code"].get())
-                assert len(done) == finishing < len(due), f"fault {fault.name} while {len(done)} commands are done"
+                assert len(done) == finishing < len(due), f"{fault.name} after {len(done)} commands"
             if pins["stall"].get():
                 assert len(due) > len(done), f"cycle {cycle}: stall without a command"
                 stalls += 1
@@ -205,19 +209,18 @@ class EngineBench:
                         f"command {len(due)} accepted in cycle {cycle}, predicted {max(wanted, waiting)}"
                     due.append(timeline.accept(commands[len(due)].items, cycle))
                     waiting = None
-                    assert len(due) - len(done) <= MAX_UNFINISHED, f"{len(due) - len(done)} unfinished commands"
+                    assert len(due) - len(done) <= MAX_UNFINISHED, f"{len(due) - len(done)} unfinished"
                 elif waiting is None:
                     waiting = cycle
             over = len(done) == finishing and (finishing == len(commands) or fault is not Fault.NONE)
             quiet = quiet + 1 if over else 0
-            assert cycle < 1000 + (due[-1] if due else 0), f"no end after {cycle} cycles: {len(done)} commands done"
+            assert cycle < 1000 + (due[-1] if due else 0), f"no end: {len(done)} commands in {cycle} cycles"
         if fault is Fault.NONE:
             assert stalls == timeline.stalls, f"{stalls} cycles of stall, predicted {timeline.stalls}"
-        self.cycle += cycle
         return done, fault
 
     def _check_words(self, commands, index, accepted) -> None:
-        """All words of command ``index`` are in place, but for those that a later command may have replaced."""
+        """All words of command ``index`` are in place, save those that a later command may have replaced."""
         later = set().union(*(command.writes for command in commands[index + 1:accepted]))
         for (name, address), word in commands[index].writes.items():
             if (name, address) not in later:

@@ -163,7 +163,8 @@ def faults(model: FeedModel):
         yield model.command(opcode, **fine | {"l0": 65535})
     yield model.command(Opcode.FEED_B, "transpose", **fine | {"l0": L0_WORDS["l0b"] - 4 * GROUP + 1})
     if GROUP > 1:
-        yield model.command(Opcode.FEED_B, "transpose", **fine | {"group_stride": CONFIG.l1_words // (GROUP - 1)})
+        stride = CONFIG.l1_words // (GROUP - 1)
+        yield model.command(Opcode.FEED_B, "transpose", **fine | {"group_stride": stride})
 
 
 @cocotb.test()

@@ -5,7 +5,8 @@ from amla.rtl.config import CoreConfig
 __all__ = ["VARIANTS"]
 
 #: square: the cube of ``tiny``; wide: m > n, k/n = 4, one lane, one L1 bank, no compensation index;
-#: tall: m < n, a whole fractal per lane group, four L1 banks, mode ``mul``. No depth of L0 or S is a power of two.
+#: tall: m < n, a whole fractal per lane group, four L1 banks, mode ``mul``. The depths of L0 and S are no
+#: powers of two, so that the end of a buffer is not the end of its address.
 VARIANTS = {
     "square": CoreConfig(name="square", m=4, n=4, k=4, lanes=2, kv_block=16, max_rows=16, axi_data_bytes=16,
                          l1_bytes=64 * 32, l0a_bytes=24 * 32, l0b_bytes=20 * 32, l0c_bytes=40 * 64,

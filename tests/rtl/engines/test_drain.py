@@ -1,0 +1,18 @@
+"""The drain engine under its cocotb bench."""
+
+import pytest
+from amla.rtl.engines.drain import Drain
+from amla.tb.engines.harness import bench_environment
+from amla.tb.engines.variants import VARIANTS
+from amla.tb.runner import run_bench
+
+
+@pytest.mark.parametrize("variant", [
+    pytest.param("square", marks=pytest.mark.smoke),
+    pytest.param("wide", marks=pytest.mark.regress),
+    pytest.param("tall", marks=pytest.mark.regress),
+])
+def test_drain(variant):
+    config = VARIANTS[variant]
+    run_bench(Drain(config), name=f"drain_{variant}", module="amla.tb.engines.test_drain",
+              env=bench_environment(config))
