@@ -46,13 +46,13 @@ def sub_word(a, b):
     return add_word(a, np.uint32(b ^ np.uint32(0x80000000)))
 
 
-@numba.vectorize(["uint32(uint32, uint32)"], cache=True)
-def add(a, b):
+@numba.guvectorize(["(uint32, uint32, uint32[:])"], "(),()->()", cache=True)
+def add(a, b, out):
     """a + b of each pair of FP32 words."""
-    return add_word(a, b)
+    out[0] = add_word(a, b)
 
 
-@numba.vectorize(["uint32(uint32, uint32)"], cache=True)
-def sub(a, b):
+@numba.guvectorize(["(uint32, uint32, uint32[:])"], "(),()->()", cache=True)
+def sub(a, b, out):
     """a − b of each pair of FP32 words."""
-    return sub_word(a, b)
+    out[0] = sub_word(a, b)

@@ -54,19 +54,19 @@ def to_int_word(a):
     return np.int32(-(significand >> (150 - field)))
 
 
-@numba.vectorize(["uint16(uint32)"], cache=True)
-def to_bf16(a):
+@numba.guvectorize(["(uint32, uint16[:])"], "()->()", cache=True)
+def to_bf16(a, out):
     """The BF16 word nearest to each FP32 word."""
-    return to_bf16_word(a)
+    out[0] = to_bf16_word(a)
 
 
-@numba.vectorize(["uint32(uint32)"], cache=True)
-def rint(a):
+@numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)
+def rint(a, out):
     """The integer nearest to each FP32 word, as an FP32 word."""
-    return rint_word(a)
+    out[0] = rint_word(a)
 
 
-@numba.vectorize(["int32(uint32)"], cache=True)
-def to_int(a):
+@numba.guvectorize(["(uint32, int32[:])"], "()->()", cache=True)
+def to_int(a, out):
     """Each integer-valued FP32 word as an integer, clamped to [−255, 0]."""
-    return to_int_word(a)
+    out[0] = to_int_word(a)

@@ -51,7 +51,7 @@ def exp2_word(x):
     return np.uint32(((n + 126) << 23) + rounded)  # the hidden bit adds the missing 1 to the exponent field
 
 
-@numba.vectorize(["uint32(uint32)"], cache=True)
-def exp2(x):
+@numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)
+def exp2(x, out):
     """2^x of each FP32 word."""
-    return exp2_word(x)
+    out[0] = exp2_word(x)

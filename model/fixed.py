@@ -28,13 +28,13 @@ def from_fixed_word(s):
     return np.uint32(round_pack(0, np.int64(s), -32, 8, 23))
 
 
-@numba.vectorize(["uint64(uint32)"], cache=True)
-def to_fixed(a):
+@numba.guvectorize(["(uint32, uint64[:])"], "()->()", cache=True)
+def to_fixed(a, out):
     """floor(|a|·2³²) of each FP32 word in [0, 2)."""
-    return to_fixed_word(a)
+    out[0] = to_fixed_word(a)
 
 
-@numba.vectorize(["uint32(uint64)"], cache=True)
-def from_fixed(s):
+@numba.guvectorize(["(uint64, uint32[:])"], "()->()", cache=True)
+def from_fixed(s, out):
     """s·2⁻³² of each unsigned integer, as FP32 words."""
-    return from_fixed_word(s)
+    out[0] = from_fixed_word(s)

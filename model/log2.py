@@ -50,7 +50,7 @@ def log2_word(x):
     return np.uint32(round_pack(negative, -result if negative else result, -_POINT, 8, 23))
 
 
-@numba.vectorize(["uint32(uint32)"], cache=True)
-def log2(x):
+@numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)
+def log2(x, out):
     """log2(x) of each FP32 word."""
-    return log2_word(x)
+    out[0] = log2_word(x)

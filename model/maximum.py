@@ -29,7 +29,7 @@ def maximum_word(a, b):
     return np.uint32(x if _key(x) >= _key(y) else y)
 
 
-@numba.vectorize(["uint32(uint32, uint32)"], cache=True)
-def maximum(a, b):
+@numba.guvectorize(["(uint32, uint32, uint32[:])"], "(),()->()", cache=True)
+def maximum(a, b, out):
     """max(a, b) of each pair of FP32 words."""
-    return maximum_word(a, b)
+    out[0] = maximum_word(a, b)

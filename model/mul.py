@@ -40,13 +40,13 @@ def mul_bf16_word(a, b):
     return np.uint16(_multiply(a, 23, b, 7, 7))
 
 
-@numba.vectorize(["uint32(uint32, uint32)"], cache=True)
-def mul(a, b):
+@numba.guvectorize(["(uint32, uint32, uint32[:])"], "(),()->()", cache=True)
+def mul(a, b, out):
     """a · b of each pair of FP32 words."""
-    return mul_word(a, b)
+    out[0] = mul_word(a, b)
 
 
-@numba.vectorize(["uint16(uint32, uint16)"], cache=True)
-def mul_bf16(a, b):
+@numba.guvectorize(["(uint32, uint16, uint16[:])"], "(),()->()", cache=True)
+def mul_bf16(a, b, out):
     """a · b of each pair of an FP32 and a BF16 word, as BF16 words."""
-    return mul_bf16_word(a, b)
+    out[0] = mul_bf16_word(a, b)

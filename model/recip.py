@@ -43,7 +43,7 @@ def recip_word(x):
     return np.uint32(sign | (((252 - field) << 23) + rounded))  # the hidden bit adds 1 to it, 2²⁴ adds 2
 
 
-@numba.vectorize(["uint32(uint32)"], cache=True)
-def recip(x):
+@numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)
+def recip(x, out):
     """1/x of each FP32 word."""
-    return recip_word(x)
+    out[0] = recip_word(x)
