@@ -40,7 +40,7 @@ class Inputs:
 
     def __post_init__(self) -> None:
         try:
-            PagedBatch.build(self.q, self.kv_cache, self.block_table, self.cache_seqlens)
+            PagedBatch.build(self.q, self.kv_cache, self.block_table, self.cache_seqlens, head_dim_v=1)
         except (TypeError, ValueError) as error:
             raise AmlaError(str(error)) from None
         if len(self.q) == 0:
