@@ -1,5 +1,6 @@
 """MLA decode on the golden model: FlashMLA's interface, the hardware's bits."""
 
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -51,24 +52,18 @@ def mla_decode(
     check_mode(mode)
     if not isinstance(numerics, Numerics):
         raise TypeError(f"numerics must be a Numerics, not {numerics!r}")
-    if type(head_dim_v) is not int:
-        raise TypeError(f"head_dim_v must be an int, not {head_dim_v!r}")
-    dtype = np.dtype(ml_dtypes.bfloat16 if out_dtype is None else out_dtype)
-    if dtype not in (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float32)):
-        raise ValueError(f"out_dtype must be None, bfloat16 or float32, not {out_dtype!r}")
-    batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens)
+    dtype = _output_dtype(out_dtype)
+    batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens, head_dim_v=head_dim_v)
     requests, tokens, heads, width = batch.q.shape
     if width % numerics.k:
         raise ValueError(f"head dimension d must be a multiple of k = {numerics.k}, not {width!r}")
-    if not 1 <= head_dim_v <= width:
-        raise ValueError(f"head_dim_v must be from 1 to d = {width}, not {head_dim_v!r}")
     scale_word = softmax_scale_word(width**-0.5 if softmax_scale is None else softmax_scale)
 
     out = np.empty((requests, tokens, heads, head_dim_v), dtype)
     lse = np.empty((requests, heads, tokens), np.float32)
     for request in range(requests):
         out_words, lse_words = attend(
-            batch.rows(request), lambda start, stop, request=request: batch.keys(request, start, stop),
+            batch.rows(request), partial(batch.keys, request),
             int(batch.cache_seqlens[request]), batch.limits(request, causal=causal),
             head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics,
         )
@@ -76,3 +71,14 @@ def mla_decode(
         out[request] = words.view(dtype).reshape(tokens, heads, head_dim_v)
         lse[request] = lse_words.view(np.float32).reshape(tokens, heads).T
     return out, lse
+
+
+def _output_dtype(out_dtype: Any) -> np.dtype:
+    rule = f"out_dtype must be None, bfloat16 or float32, not {out_dtype!r}"
+    try:
+        dtype = np.dtype(ml_dtypes.bfloat16 if out_dtype is None else out_dtype)
+    except TypeError:
+        raise TypeError(rule) from None
+    if dtype not in (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float32)):
+        raise ValueError(rule)
+    return dtype

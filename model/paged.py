@@ -32,7 +32,9 @@ class PagedBatch:
     cache_seqlens: np.ndarray
 
     @classmethod
-    def build(cls, q: Any, kv_cache: Any, block_table: Any, cache_seqlens: Any) -> "PagedBatch":
+    def build(
+        cls, q: Any, kv_cache: Any, block_table: Any, cache_seqlens: Any, *, head_dim_v: int,
+    ) -> "PagedBatch":
         """Check and wrap the arguments of :func:`amla.model.mla_decode`; nothing large is copied.
 
         Parameters
@@ -42,6 +44,7 @@ class PagedBatch:
         kv_cache:      [blocks, page, 1, d] or [blocks, page, d], bfloat16
         block_table:   [b, max_blocks], int32
         cache_seqlens: [b], int32
+        head_dim_v:    columns of V, 1 ... d
 
         Raises
         ------
@@ -59,16 +62,23 @@ class PagedBatch:
                 raise ValueError(f"kv_cache must have one KV head (MLA), not {cache.shape[2]!r}")
             cache = cache[:, :, 0]
         if cache.ndim != 3 or cache.shape[1] == 0:
-            raise ValueError(f"kv_cache must have shape [blocks, page, 1, d] or [blocks, page, d], not {cache.shape!r}")
+            raise ValueError("kv_cache must have shape [blocks, page, 1, d] or [blocks, page, d] and page > 0, "
+                             f"not {cache.shape!r}")
         batch, tokens, heads, width = words.shape
         if not (tokens and heads and width):
             raise ValueError(f"q must have s_q, h_q and d of at least 1, not shape {words.shape!r}")
         if cache.shape[2] != width:
             raise ValueError(f"kv_cache must have q's head dimension d = {width}, not {cache.shape[2]!r}")
+        if type(head_dim_v) is not int:
+            raise TypeError(f"head_dim_v must be an int, not {head_dim_v!r}")
+        if not 1 <= head_dim_v <= width:
+            raise ValueError(f"head_dim_v must be from 1 to d = {width}, not {head_dim_v!r}")
         if len(table) != batch:
-            raise ValueError(f"block_table must have q's batch size of {batch} rows, not {len(table)!r}")
+            raise ValueError(f"block_table must have {batch} rows, the batch size of q, not {len(table)!r}")
         if len(lengths) != batch:
-            raise ValueError(f"cache_seqlens must have q's batch size of {batch} entries, not {len(lengths)!r}")
+            raise ValueError(
+                f"cache_seqlens must have {batch} entries, the batch size of q, not {len(lengths)!r}"
+            )
         result = cls(q=words, cache=cache, block_table=table, cache_seqlens=lengths)
         for request in range(batch):
             result._check_request(request)
@@ -81,7 +91,8 @@ class PagedBatch:
         capacity = self.block_table.shape[1] * page
         if length > capacity:
             raise ValueError(
-                f"cache_seqlens[{request}] must be at most {capacity}, the keys of its block-table row, not {length!r}"
+                f"cache_seqlens[{request}] must be at most {capacity}, the slots of its block-table row, "
+                f"not {length!r}"
             )
         used = self.block_table[request, : -(-length // page)]
         bad = np.flatnonzero((used < 0) | (used >= len(self.cache)))
@@ -104,7 +115,7 @@ class PagedBatch:
         return self.cache[self.block_table[request, page], slot]
 
     def limits(self, request: int, *, causal: bool) -> np.ndarray:
-        """Keys that each row of a request may see, int64[s_q · h_q]; negative where a causal row sees none."""
+        """Keys that each row of a request may see, int64[s_q · h_q]; below 1 where it sees none."""
         _, tokens, heads, _ = self.q.shape
         length = int(self.cache_seqlens[request])
         if not causal:

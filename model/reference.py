@@ -22,7 +22,7 @@ def mla_reference(
     out: float64[b, s_q, h_q, head_dim_v]; 0 in rows that see no key
     lse: float64[b, h_q, s_q], natural logarithm; +inf in rows that see no key
     """
-    batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens)
+    batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens, head_dim_v=head_dim_v)
     requests, tokens, heads, width = batch.q.shape
     scale = width**-0.5 if softmax_scale is None else softmax_scale
     out = np.zeros((requests, tokens, heads, head_dim_v))
@@ -56,8 +56,8 @@ def error_metrics(out: Any, lse: Any, ref_out: Any, ref_lse: Any) -> dict[str, f
     ref_out, ref_lse = np.asarray(ref_out, np.float64), np.asarray(ref_lse, np.float64)
     out, lse = np.asarray(out).astype(np.float64), np.asarray(lse).astype(np.float64)
     if out.shape != ref_out.shape or lse.shape != ref_lse.shape:
-        raise ValueError(f"out and lse must have the reference's shapes {ref_out.shape!r} and {ref_lse.shape!r}, "
-                         f"not {out.shape!r} and {lse.shape!r}")
+        raise ValueError(f"out and lse must have the reference's shapes {ref_out.shape!r} and "
+                         f"{ref_lse.shape!r}, not {out.shape!r} and {lse.shape!r}")
     with np.errstate(invalid="ignore", divide="ignore"):
         difference = out - ref_out
         lse_error = np.where(lse == ref_lse, 0.0, np.abs(lse - ref_lse))

@@ -9,6 +9,7 @@ Rows are independent. A row's valid columns are a prefix of the block.
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numba import njit
@@ -26,8 +27,8 @@ from .recip import recip_word
 from .rescale import rescale_word
 
 __all__ = [
-    "RowState", "accumulate", "normalize", "reciprocal_and_lse", "row_maximum", "softmax_scale_word", "softmax_tile",
-    "valid_columns",
+    "RowState", "accumulate", "normalize", "reciprocal_and_lse", "row_maximum", "softmax_scale_word",
+    "softmax_tile", "valid_columns",
 ]
 
 _ONE = np.uint32(0x3F800000)
@@ -78,9 +79,12 @@ def softmax_scale_word(softmax_scale: float) -> int:
 
     Raises
     ------
+    TypeError:  the scale is not a real number.
     ValueError: the scale is not positive, or the product is not a normal, finite FP32 number.
     """
-    product = np.float64(softmax_scale) * np.float64(math.log2(math.e))
+    if not isinstance(softmax_scale, Real):
+        raise TypeError(f"softmax_scale must be a real number, not {softmax_scale!r}")
+    product = float(softmax_scale) * math.log2(math.e)
     with np.errstate(over="ignore", under="ignore"):
         scale = np.float32(product)
     if not (np.isfinite(scale) and scale >= np.finfo(np.float32).tiny):

@@ -1,0 +1,182 @@
+"""MLA decode: FlashMLA's interface and tolerances against the float64 oracle, batch invariance, errors."""
+
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+from amla.model import Numerics, error_metrics, mla_decode, mla_reference
+
+BF16 = ml_dtypes.bfloat16
+POISON_ENTRY = 2147480000
+
+
+def values_like_flashmla(rng, shape):
+    """The scale of FlashMLA's own tests: normal / 10, clamped to [-1, 1]."""
+    return np.clip(rng.normal(size=shape) / 10, -1, 1).astype(BF16)
+
+
+def paged_case(seed, *, lengths, tokens=1, heads=4, d=64, page=16, values=values_like_flashmla):
+    """Arguments of mla_decode: shuffled pages, NaN in every unused slot, poison in every unused entry."""
+    rng = np.random.default_rng(seed)
+    pages = [-(-length // page) for length in lengths]
+    blocks = sum(pages) + 3
+    cache = np.full((blocks, page, 1, d), np.nan, BF16)
+    table = np.full((len(lengths), max([*pages, 1]) + 1), POISON_ENTRY, np.int32)
+    free = iter(rng.permutation(blocks))
+    for request, length in enumerate(lengths):
+        for index in range(pages[request]):
+            table[request, index] = block = next(free)
+            used = min(page, length - index * page)
+            cache[block, :used, 0] = values(rng, (used, d))
+    return values(rng, (len(lengths), tokens, heads, d)), cache, table, np.array(lengths, np.int32)
+
+
+CASES = [
+    {"lengths": [1]},
+    {"lengths": [0]},
+    {"lengths": [15, 16, 17, 0, 1, 200], "page": 16},
+    {"lengths": [64, 0, 129, 63, 513], "page": 64, "heads": 8},
+    {"lengths": [1000, 3], "page": 128, "heads": 16},
+    {"lengths": [0, 1, 2, 3, 4, 5], "tokens": 4, "heads": 2},
+    {"lengths": [130, 2, 0, 515], "tokens": 2, "heads": 3, "page": 64},
+    {"lengths": [300, 128], "tokens": 3, "heads": 5, "page": 128, "d": 128},
+    {"lengths": [640], "tokens": 1, "heads": 16, "page": 64, "d": 576, "head_dim_v": 512},
+    {"lengths": [257, 31], "tokens": 2, "heads": 8, "page": 64, "d": 576, "head_dim_v": 512},
+]
+
+
+@pytest.mark.parametrize("kv_block", [32, 128, 512])
+@pytest.mark.parametrize("mode", ["amla", "mul"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_within_flashmlas_tolerance(case, causal, mode, kv_block):
+    case = dict(case)
+    head_dim_v = case.pop("head_dim_v", 48)
+    arguments = paged_case(len(case["lengths"]), **case)
+    ref_out, ref_lse = mla_reference(*arguments, head_dim_v=head_dim_v, causal=causal)
+    out, lse = mla_decode(
+        *arguments, head_dim_v=head_dim_v, causal=causal, mode=mode, numerics=Numerics(kv_block=kv_block),
+    )
+    requests, tokens, heads, _ = arguments[0].shape
+    assert out.dtype == BF16 and out.shape == (requests, tokens, heads, head_dim_v)
+    assert lse.dtype == np.float32 and lse.shape == (requests, heads, tokens)
+
+    error = np.abs(out.astype(np.float64) - ref_out)
+    assert np.all((error <= 8e-4) | (error <= 2.01 / 128 * np.abs(ref_out)))
+    empty = np.isposinf(ref_lse)
+    assert np.array_equal(np.isposinf(lse), empty)
+    lse_error = np.abs(lse[~empty] - ref_lse[~empty])
+    assert np.all((lse_error <= 1e-6) | (lse_error <= 8.01 / 65536 * np.abs(ref_lse[~empty])))
+    no_key = out.view(np.uint16)[empty.transpose(0, 2, 1)]
+    assert not no_key.any()
+    seen = np.array([[length - (tokens - 1 - t) * causal > 0 for t in range(tokens)] for length in case["lengths"]])
+    assert np.array_equal(empty.transpose(0, 2, 1), np.broadcast_to(~seen[:, :, None], (requests, tokens, heads)))
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("comp_bits", [2, 3])
+def test_deepseek_shape_is_as_accurate_as_multiplication(seed, comp_bits):
+    arguments = paged_case(
+        seed, lengths=[1024], heads=32, d=576, page=64,
+        values=lambda rng, shape: rng.normal(size=shape).astype(BF16),
+    )
+    reference = mla_reference(*arguments, softmax_scale=192**-0.5)
+    error = {}
+    for mode in ("amla", "mul"):
+        result = mla_decode(
+            *arguments, softmax_scale=192**-0.5, mode=mode, out_dtype=np.float32,
+            numerics=Numerics(kv_block=128, comp_bits=comp_bits),
+        )
+        metrics = error_metrics(*result, *reference)
+        error[mode] = metrics["relative_frobenius"]
+        assert metrics["lse_max_abs"] < 1e-5
+    assert 1e-4 < error["mul"] < 3e-3
+    assert error["amla"] <= 1.1 * error["mul"]
+
+
+@pytest.mark.parametrize("mode", ["amla", "mul"])
+def test_a_request_does_not_depend_on_its_batch(mode):
+    options = {"head_dim_v": 32, "causal": True, "mode": mode, "numerics": Numerics(kv_block=32)}
+    q, cache, table, lengths = paged_case(5, lengths=[70, 0, 33, 129], tokens=2, heads=3, page=16)
+    out, lse = mla_decode(q, cache, table, lengths, **options)
+    for order in ([3, 2, 1, 0], [2], [1, 3, 1]):
+        some_out, some_lse = mla_decode(q[order], cache, table[order], lengths[order], **options)
+        assert np.array_equal(some_out.view(np.uint16), out[order].view(np.uint16))
+        assert np.array_equal(some_lse, lse[order])
+
+
+def test_page_size_and_placement_change_no_bit():
+    rng = np.random.default_rng(8)
+    q, kv = values_like_flashmla(rng, (1, 1, 4, 32)), values_like_flashmla(rng, (96, 32))
+    results = []
+    for page in (1, 8, 32, 96):
+        order = rng.permutation(96 // page)
+        cache = np.empty((96 // page, page, 32), BF16)
+        cache[order] = kv.reshape(-1, page, 32)
+        out, lse = mla_decode(
+            q, cache, order.astype(np.int32)[None], np.array([96], np.int32), head_dim_v=32,
+            numerics=Numerics(kv_block=32),
+        )
+        results.append((out.view(np.uint16).tolist(), lse.tolist()))
+    assert all(result == results[0] for result in results)
+
+
+def test_float32_output_is_the_one_before_the_last_rounding():
+    arguments = paged_case(2, lengths=[50])
+    wide, lse = mla_decode(*arguments, head_dim_v=64, out_dtype=np.float32)
+    narrow, same_lse = mla_decode(*arguments, head_dim_v=64, out_dtype=BF16)
+    assert wide.dtype == np.float32 and np.array_equal(wide.astype(BF16).view(np.uint16), narrow.view(np.uint16))
+    assert np.any(wide != narrow.astype(np.float32)) and np.array_equal(lse, same_lse)
+
+
+def test_default_scale_is_the_root_of_d():
+    arguments = paged_case(4, lengths=[50], d=64)
+    default, explicit = (mla_decode(*arguments, head_dim_v=8, softmax_scale=scale)[1] for scale in (None, 0.125))
+    assert np.array_equal(default, explicit)
+
+
+def test_an_empty_batch_is_fine():
+    out, lse = mla_decode(
+        np.zeros((0, 1, 2, 16), BF16), np.zeros((1, 4, 1, 16), BF16), np.zeros((0, 1), np.int32),
+        np.zeros(0, np.int32), head_dim_v=16,
+    )
+    assert out.shape == (0, 1, 2, 16) and lse.shape == (0, 2, 1)
+
+
+@pytest.mark.parametrize(("options", "error", "message"), [
+    ({"mode": "paper"}, ValueError, "mode must be one of amla, mul, not 'paper'"),
+    ({"out_dtype": np.float16}, ValueError, "out_dtype must be None, bfloat16 or float32, not "),
+    ({"out_dtype": "words"}, TypeError, "out_dtype must be None, bfloat16 or float32, not 'words'"),
+    ({"numerics": None}, TypeError, "numerics must be a Numerics, not None"),
+    ({"numerics": Numerics(k=32)}, ValueError, "head dimension d must be a multiple of k = 32, not 48"),
+    ({"head_dim_v": 49}, ValueError, "head_dim_v must be from 1 to d = 48, not 49"),
+    ({"head_dim_v": None}, TypeError, "head_dim_v must be an int, not None"),
+    ({"softmax_scale": -0.1}, ValueError, "softmax_scale must be positive .*, not -0.1"),
+    ({"softmax_scale": "1"}, TypeError, "softmax_scale must be a real number, not '1'"),
+])
+def test_rejects_options(options, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        mla_decode(*paged_case(0, lengths=[3], d=48), **{"head_dim_v": 48, **options})
+
+
+def test_rejects_words_in_place_of_bfloat16():
+    q, cache, table, lengths = paged_case(0, lengths=[3])
+    with pytest.raises(TypeError, match="q must be an array of bfloat16, not of uint16"):
+        mla_decode(q.view(np.uint16), cache, table, lengths, head_dim_v=8)
+    with pytest.raises(TypeError, match="kv_cache must be an array of bfloat16, not of uint16"):
+        mla_decode(q, cache.view(np.uint16), table, lengths, head_dim_v=8)
+
+
+def test_the_package_loads_the_compiler_on_first_use_only():
+    code = "import sys, amla.model; assert 'numba' not in sys.modules; amla.model.mla_decode; assert 'numba' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_package_knows_its_names_only():
+    import amla.model
+
+    assert all(hasattr(amla.model, name) for name in amla.model.__all__)
+    with pytest.raises(AttributeError, match="module 'amla.model' has no attribute 'flash'"):
+        amla.model.flash  # noqa: B018

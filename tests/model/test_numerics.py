@@ -1,0 +1,47 @@
+"""Numeric parameters: defaults, limits, and agreement with the hardware's modes."""
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+from amla.model.numerics import MODES, Numerics, check_mode
+from amla.rtl import config
+
+
+def test_modes_are_the_hardwares():
+    assert MODES == config.MODES
+
+
+def test_is_frozen_and_keyword_only():
+    with pytest.raises(FrozenInstanceError):
+        Numerics().k = 8
+    with pytest.raises(TypeError):
+        Numerics(512)
+
+
+@pytest.mark.parametrize("name", ["acc_frac_bits", "comp_bits"])
+def test_defaults_are_the_configurations(name):
+    assert getattr(Numerics(), name) == config.CoreConfig.__dataclass_fields__[name].default
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"kv_block": 0}, "kv_block must be from 1 to 4096, not 0"),
+    ({"kv_block": 8192}, "kv_block must be from 1 to 4096, not 8192"),
+    ({"kv_block": 24}, "kv_block must be a multiple of k = 16, not 24"),
+    ({"k": 0}, "k must be from 1 to 256, not 0"),
+    ({"acc_frac_bits": 23}, "acc_frac_bits must be from 24 to 40, not 23"),
+    ({"comp_bits": 4}, "comp_bits must be from 0 to 3, not 4"),
+])
+def test_rejects_values(values, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Numerics(**values)
+
+
+@pytest.mark.parametrize("value", [True, 16.0, "16"])
+def test_rejects_types(value):
+    with pytest.raises(TypeError, match="k must be an int, not "):
+        Numerics(k=value)
+
+
+def test_check_mode_rejects_unknown_modes():
+    with pytest.raises(ValueError, match="mode must be one of amla, mul, not 'paper'"):
+        check_mode("paper")

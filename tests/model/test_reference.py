@@ -1,0 +1,60 @@
+"""The float64 oracle against plain loops, and the error metrics on results with known errors."""
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+from amla.model.reference import error_metrics, mla_reference
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_equals_plain_loops(causal):
+    rng = np.random.default_rng(3)
+    q = rng.normal(size=(3, 3, 2, 8)).astype(ml_dtypes.bfloat16)
+    cache = rng.normal(size=(5, 4, 1, 8)).astype(ml_dtypes.bfloat16)
+    table = np.array([[3, 0, 1], [2, 9, 9], [4, 4, -5]], np.int32)
+    lengths = np.array([11, 2, 0], np.int32)
+    out, lse = mla_reference(q, cache, table, lengths, head_dim_v=5, softmax_scale=0.7, causal=causal)
+    assert out.shape == (3, 3, 2, 5) and lse.shape == (3, 2, 3)
+    for request, token, head in np.ndindex(3, 3, 2):
+        length = int(lengths[request])
+        seen = min(length, length - 3 + 1 + token) if causal else length
+        keys = [cache[table[request, j // 4], j % 4, 0].astype(float) for j in range(max(seen, 0))]
+        row = q[request, token, head].astype(float)
+        weights = [math.exp(0.7 * math.fsum(row * key)) for key in keys]
+        if not keys:
+            assert not out[request, token, head].any() and lse[request, head, token] == math.inf
+            continue
+        assert math.isclose(lse[request, head, token], math.log(math.fsum(weights)), rel_tol=1e-12, abs_tol=1e-12)
+        for col in range(5):
+            wanted = math.fsum(w * key[col] for w, key in zip(weights, keys, strict=True)) / math.fsum(weights)
+            assert math.isclose(out[request, token, head, col], wanted, rel_tol=1e-12, abs_tol=1e-12)
+
+
+def test_default_scale_and_large_scores():
+    q = np.full((1, 1, 1, 4), 100.0, ml_dtypes.bfloat16)
+    cache = np.array([[[100.0] * 4, [-100.0] * 4]], ml_dtypes.bfloat16)
+    out, lse = mla_reference(q, cache, np.zeros((1, 1), np.int32), np.array([2], np.int32), head_dim_v=4)
+    assert out.ravel().tolist() == [100.0] * 4 and lse.item() == 20000.0
+
+
+def test_error_metrics():
+    ref_out, ref_lse = np.array([[3.0, 4.0], [0.0, 0.0]]), np.array([1.5, np.inf])
+    out = np.array([[3.0, 4.5], [0.0, 0.0]], np.float32)
+    assert error_metrics(out, np.array([1.25, np.inf], np.float32), ref_out, ref_lse) == {
+        "relative_frobenius": 0.1, "max_abs": 0.5, "lse_max_abs": 0.25,
+    }
+    assert error_metrics(ref_out * 0, ref_lse, ref_out * 0, ref_lse) == {
+        "relative_frobenius": 0.0, "max_abs": 0.0, "lse_max_abs": 0.0,
+    }
+    assert error_metrics(ref_out, np.array([1.5, 2.0]), ref_out, ref_lse)["lse_max_abs"] == math.inf
+    assert error_metrics(ref_out, np.array([1.5, -np.inf]), ref_out, ref_lse)["lse_max_abs"] == math.inf
+    assert error_metrics(out, ref_lse, ref_out * 0, ref_lse)["relative_frobenius"] == math.inf
+    assert math.isnan(error_metrics(ref_out * np.nan, ref_lse, ref_out, ref_lse)["relative_frobenius"])
+    assert math.isnan(error_metrics(ref_out, ref_lse * np.nan, ref_out, ref_lse)["lse_max_abs"])
+
+
+def test_error_metrics_rejects_other_shapes():
+    with pytest.raises(ValueError, match=r"must have the reference's shapes \(2, 3\) and \(2,\), not \(3, 2\)"):
+        error_metrics(np.zeros((3, 2)), np.zeros(2), np.zeros((2, 3)), np.zeros(2))
