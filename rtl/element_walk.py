@@ -1,0 +1,92 @@
+"""Walk over the lane groups of a tile in the vector engine."""
+
+from amaranth import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["ElementWalk"]
+
+FIELD_BITS = 16
+
+
+class ElementWalk(wiring.Component):
+    """Addresses of the lane groups of a tile: by row group, block, and lane group, the last innermost.
+
+    A block is what one target word holds (a chunk of P or a beat of OUT): ``parts`` lane groups. Source words
+    follow one another inside a row group, which starts ``pitch`` words after the last one. Target words are
+    counted per block; with ``linear`` they follow one another through the whole tile, else each row group
+    starts ``target_pitch`` words after the last one.
+
+    Addresses do not wrap as long as nobody issues past a buffer of ``depth_bits`` address bits.
+
+    **Latency**: the first lane group stands at the outputs in the cycle after ``start``, the next one in the
+    cycle after ``issue``. **Throughput**: one lane group per cycle.
+
+    Parameters
+    ----------
+    max_parts:   largest ``parts``
+    depth_bits:  address bits of the largest buffer
+
+    Members
+    -------
+    start:   strobe: the next cycle begins a tile; the fields must hold from this cycle on
+    row_groups, blocks, parts: counts, none of them zero
+    source, pitch, target, target_pitch, linear: addresses
+    issue:   strobe: go on to the next lane group
+    active:  a lane group stands at the outputs
+    source_word, target_word: its addresses
+    row_group, group, part: its row group, its number inside the row group and inside the block
+    block_end: it is the last of a block
+    row_start, row_end: it is the first, the last of a row group
+    last:      it is the last of the tile
+    """
+
+    def __init__(self, *, max_parts: int, depth_bits: int):
+        self._address_bits = address_bits = max(FIELD_BITS + 1, depth_bits + 1) + 1
+        super().__init__({
+            "start": In(1),
+            "row_groups": In(FIELD_BITS), "blocks": In(FIELD_BITS), "parts": In(range(max_parts + 1)),
+            "source": In(FIELD_BITS), "pitch": In(FIELD_BITS),
+            "target": In(24), "target_pitch": In(FIELD_BITS), "linear": In(1),
+            "issue": In(1),
+            "active": Out(1), "source_word": Out(address_bits), "target_word": Out(max(25, address_bits)),
+            "row_group": Out(FIELD_BITS), "group": Out(FIELD_BITS + max_parts.bit_length()),
+            "part": Out(range(max_parts)),
+            "block_end": Out(1), "row_start": Out(1), "row_end": Out(1), "last": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        block = Signal(FIELD_BITS)
+        source_row = Signal(self._address_bits)
+        target_row = Signal.like(self.target_word)
+        next_source, next_target = source_row + self.pitch, target_row + self.target_pitch
+        m.d.comb += [
+            self.row_start.eq(self.group == 0),
+            self.block_end.eq(self.part == self.parts - 1),
+            self.row_end.eq(self.block_end & (block == self.blocks - 1)),
+            self.last.eq(self.row_end & (self.row_group == self.row_groups - 1)),
+        ]
+        with m.If(self.issue):
+            m.d.sync += [
+                self.part.eq(self.part + 1), self.group.eq(self.group + 1),
+                self.source_word.eq(self.source_word + 1),
+            ]
+            with m.If(self.block_end):
+                m.d.sync += [self.part.eq(0), block.eq(block + 1), self.target_word.eq(self.target_word + 1)]
+            with m.If(self.row_end):
+                m.d.sync += [
+                    block.eq(0), self.group.eq(0), self.row_group.eq(self.row_group + 1),
+                    source_row.eq(next_source), self.source_word.eq(next_source),
+                ]
+                with m.If(~self.linear):
+                    m.d.sync += [target_row.eq(next_target), self.target_word.eq(next_target)]
+            with m.If(self.last):
+                m.d.sync += self.active.eq(0)
+        with m.If(self.start):
+            m.d.sync += [
+                self.active.eq(1), self.part.eq(0), block.eq(0), self.group.eq(0), self.row_group.eq(0),
+                source_row.eq(self.source), self.source_word.eq(self.source),
+                target_row.eq(self.target), self.target_word.eq(self.target),
+            ]
+        return m

@@ -1,0 +1,246 @@
+"""Vector engine (Ascend: V): online softmax of S tiles, and the final O and LSE."""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ..config import CoreConfig
+from ..dispatch import EngineSignature
+from ..element_pass import ElementPass
+from ..element_walk import ElementWalk
+from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
+from ..row_state import RowState
+from ..valid_columns import ValidColumns
+
+__all__ = ["Vector"]
+
+class Vector(wiring.Component):
+    """Execute SOFTMAX and NORMALIZE, one command at a time.
+
+    Both run their passes at once. The row pass takes one row per cycle through :class:`RowState`, which holds
+    the state of the rows. The element pass follows as soon as its row group is there: a lane group (m rows x
+    ``lanes`` columns) per cycle through :class:`ElementPass`. In SOFTMAX the sums of a row group then go back
+    to the row state, a row per cycle; so a row group takes at least m cycles. NORMALIZE without ``first`` has
+    no row pass.
+
+    **Latency**: from ``start`` to ``done`` the lane groups of the tile (per row group at least m in
+    SOFTMAX) plus a constant: SOFTMAX ``RowUpdate.latency`` + ``VectorLane.latency`` + ``FromFixed.latency`` +
+    ``Add.latency`` + 2m + 9; NORMALIZE ``VectorLane.product_latency`` + 4, and with ``first`` also
+    ``RowResult.latency`` + m + 2.
+
+    **Throughput**: a lane group per cycle inside a command; commands do not overlap.
+
+    Parameters
+    ----------
+    config: core configuration
+
+    Members
+    -------
+    start, done, stall, fault, fault_code: engine protocol; ``stall`` is never set, nothing here waits
+    scale:     FP32 word sigma, constant during a program
+    nonfinite: strobe: a row maximum or an output is NaN or infinite, or an exponential NaN, in valid data
+    s, rowmax, o: read ports
+    offsets:   write port, a write enable per row
+    out:       write port, a write enable per lane group of a beat
+    lse:       write port
+    p_address, p_data, p_valid: word of P for L1 (rows 0 ... m - 1), taken in the cycle of ``p_valid``
+
+    Faults
+    ------
+    BAD_FIELD: ``mt``, ``kt`` or ``nt`` is zero. BUFFER_OVERRUN: a word past the end of its buffer, row state
+    and L1 included.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        rows, group_bits = config.m, config.m * config.lanes
+        state_bits = ceil_log2(config.state_words)
+        super().__init__({
+            **dict(EngineSignature.members.items()),
+            "scale": In(32),
+            "nonfinite": Out(1),
+            "s": In(memory.ReadPort.Signature(addr_width=ceil_log2(config.s_words), shape=group_bits * 32)),
+            "rowmax": In(memory.ReadPort.Signature(addr_width=state_bits, shape=rows * 32)),
+            "o": In(memory.ReadPort.Signature(addr_width=ceil_log2(config.o_words), shape=group_bits * 32)),
+            "offsets": In(memory.WritePort.Signature(
+                addr_width=state_bits, shape=rows * 32 << config.comp_bits,
+                granularity=32 << config.comp_bits)),
+            "out": In(memory.WritePort.Signature(
+                addr_width=ceil_log2(config.out_words), shape=rows * config.beat_elements * 16,
+                granularity=group_bits * 16)),
+            "lse": In(memory.WritePort.Signature(addr_width=state_bits, shape=rows * 32)),
+            "p_address": Out(range(config.l1_words)),
+            "p_data": Out(rows * config.k * 16),
+            "p_valid": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.rows = rows = RowState(config)
+        m.submodules.elements = elements = ElementPass(config)
+
+        command = Signal(COMMAND_BITS)
+        softmax = data.View(LAYOUTS[Opcode.SOFTMAX], command)
+        normalize = data.View(LAYOUTS[Opcode.NORMALIZE], command)
+        ends = softmax.header.opcode == Opcode.NORMALIZE
+        first = softmax.header.flags[FLAGS[Opcode.SOFTMAX]["first"]]
+        row_groups = Mux(ends, normalize.mt, softmax.mt)
+        blocks = Mux(ends, normalize.nt, softmax.kt)
+        state = Mux(ends, normalize.state, softmax.state)
+
+        begin, running, finish, overrun = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += finish.eq(rows.sum_done | elements.out_done)
+        m.d.sync += self.done.eq(finish)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.start.ready.eq(1)
+                m.d.sync += command.eq(self.start.payload)
+                with m.If(self.start.valid):
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.comb += begin.eq(1)
+                m.next = "RUN"
+                with m.If((row_groups == 0) | (blocks == 0)):
+                    m.d.comb += [self.fault.eq(1), self.fault_code.eq(Fault.BAD_FIELD)]
+                    m.next = "STOPPED"
+            with m.State("RUN"):
+                m.d.comb += running.eq(1)
+                with m.If(finish):
+                    m.next = "IDLE"
+                with m.If(overrun):
+                    m.d.comb += [self.fault.eq(1), self.fault_code.eq(Fault.BUFFER_OVERRUN)]
+                    m.next = "STOPPED"
+            with m.State("STOPPED"):
+                pass
+
+        m.d.comb += [
+            rows.scale.eq(self.scale), rows.normalize.eq(ends), rows.first.eq(first),
+            elements.scale.eq(self.scale), elements.normalize.eq(ends),
+            self.nonfinite.eq(rows.nonfinite | elements.nonfinite),
+        ]
+        words = {"state": state, "rowmax": softmax.rowmax, "offsets": softmax.offsets, "lse": normalize.lse}
+        row_overrun, groups_ready = self._row_pass(
+            m, rows, begin=begin, running=running, active=~ends | first, ends=ends, row_groups=row_groups,
+            words=words, softmax=softmax)
+        element_overrun = self._element_pass(
+            m, rows, elements, begin=begin, running=running, ends=ends, row_groups=row_groups, blocks=blocks,
+            state=state, no_row_pass=ends & ~first, groups_ready=groups_ready, softmax=softmax,
+            normalize=normalize)
+        m.d.comb += overrun.eq(row_overrun | element_overrun)
+
+        m.d.comb += [
+            rows.begin.eq(begin), rows.sum_word.eq(state), rows.sum_groups.eq(row_groups),
+            rows.sum_valid.eq(elements.sum_valid), rows.sum_nan.eq(elements.sum_nan),
+            rows.sum_L.eq(elements.sum_L),
+        ]
+        if config.mode == "amla":
+            m.d.comb += rows.sum_l.eq(elements.sum_l)
+        return m
+
+    def _limits(self, m, name, begin, softmax):
+        """Valid columns of the row group that a pass is at."""
+        m.submodules[f"{name}_limits"] = limits = ValidColumns(self.config.m)
+        m.d.comb += [
+            limits.start.eq(begin), limits.head0.eq(softmax.head0),
+            limits.limit.eq(softmax.limit), limits.heads.eq(softmax.heads),
+        ]
+        return limits
+
+    def _row_pass(self, m, rows, *, begin, running, active, ends, row_groups, words, softmax):
+        """Issue one row per cycle; return whether it passes a buffer's end, and the row groups ready."""
+        config = self.config
+        limits = self._limits(m, "row", begin, softmax)
+        here, row, row_group = Signal(), Signal(range(config.m)), Signal(16)
+        overrun, issue, row_end = Signal(), Signal(), Signal()
+        at = {}
+        for name, base in words.items():
+            at[name] = word = Signal(17, name=f"{name}_word")
+            m.d.comb += word.eq(base + row_group)
+        past = {name: word >= config.state_words for name, word in at.items()}
+        m.d.comb += [
+            overrun.eq(here & (past["state"] | Mux(ends, past["lse"], past["rowmax"] | past["offsets"]))),
+            issue.eq(running & here & ~overrun),
+            row_end.eq(row == config.m - 1),
+            limits.advance.eq(issue & row_end),
+            self.rowmax.addr.eq(at["rowmax"]), self.rowmax.en.eq(issue & ~ends),
+            rows.issue.eq(issue), rows.row.eq(row), rows.smax.eq(self.rowmax.data),
+            rows.row_valid.eq(Cat(columns != 0 for columns in limits.columns).bit_select(row, 1)),
+            *(getattr(rows, f"{name}_word").eq(at[name]) for name in ("state", "offsets", "lse")),
+        ]
+        wiring.connect(m, rows.offsets, wiring.flipped(self.offsets))
+        wiring.connect(m, rows.lse, wiring.flipped(self.lse))
+        with m.If(begin):
+            m.d.sync += [here.eq(active), row.eq(0), row_group.eq(0)]
+        with m.Elif(issue):
+            m.d.sync += row.eq(row + 1)
+            with m.If(row_end):
+                m.d.sync += [row.eq(0), row_group.eq(row_group + 1), here.eq(row_group != row_groups - 1)]
+        groups_ready = Signal(17)
+        with m.If(begin):
+            m.d.sync += groups_ready.eq(0)
+        with m.Elif(rows.group_ready):
+            m.d.sync += groups_ready.eq(groups_ready + 1)
+        return overrun, groups_ready
+
+    def _element_pass(self, m, rows, elements, *, begin, running, ends, row_groups, blocks, state,
+                      no_row_pass, groups_ready, softmax, normalize):
+        """Issue one lane group per cycle; return whether it passes a buffer's end."""
+        config = self.config
+        limits = self._limits(m, "element", begin, softmax)
+        p_parts, out_parts = config.k // config.lanes, config.beat_elements // config.lanes
+        m.submodules.walk = walk = ElementWalk(
+            max_parts=out_parts,
+            depth_bits=ceil_log2(max(config.s_words, config.o_words, config.out_words, config.l1_words)))
+        pace = Signal(range(config.m))  # cycles until the sums of a further row group can be taken
+        state_word = Signal(17)
+        issue, ready, overrun = Signal(), Signal(), Signal()
+        m.d.comb += [
+            walk.start.eq(begin), walk.issue.eq(issue),
+            walk.row_groups.eq(row_groups), walk.blocks.eq(blocks),
+            walk.parts.eq(Mux(ends, out_parts, p_parts)),
+            walk.source.eq(Mux(ends, normalize.o, softmax.s)),
+            walk.pitch.eq(Mux(ends, normalize.o_pitch, softmax.s_pitch)),
+            walk.target.eq(Mux(ends, normalize.out, softmax.p)),
+            walk.target_pitch.eq(normalize.out_pitch), walk.linear.eq(~ends),
+            state_word.eq(state + walk.row_group),
+            ready.eq(walk.active & (~walk.row_start | ((ends | (pace == 0))
+                                                       & (no_row_pass | (walk.row_group < groups_ready))))),
+            overrun.eq(ready & ((walk.source_word >= Mux(ends, config.o_words, config.s_words))
+                                | (walk.target_word >= Mux(ends, config.out_words, config.l1_words))
+                                | (state_word >= config.state_words))),
+            issue.eq(running & ready & ~overrun),
+            limits.advance.eq(issue & walk.row_end),
+            self.s.addr.eq(walk.source_word), self.s.en.eq(issue & ~ends),
+            self.o.addr.eq(walk.source_word), self.o.en.eq(issue & ends),
+            rows.read_word.eq(state_word), rows.read_en.eq(issue & walk.row_start),
+        ]
+        with m.If(begin):
+            m.d.sync += pace.eq(0)
+        with m.Elif(issue & walk.row_start):
+            m.d.sync += pace.eq(config.m - 1)
+        with m.Elif(pace != 0):
+            m.d.sync += pace.eq(pace - 1)
+
+        # The memories answer one cycle after the issue.
+        column = walk.group * config.lanes
+        m.d.sync += [
+            elements.valid.eq(issue),
+            elements.mask.eq(Cat(columns > column + lane
+                                 for columns in limits.columns for lane in range(config.lanes))),
+            elements.part.eq(walk.part), elements.part_last.eq(walk.block_end),
+            elements.target.eq(walk.target_word), elements.last.eq(walk.last),
+            elements.row_start.eq(walk.row_start), elements.row_end.eq(walk.row_end),
+        ]
+        m.d.comb += [
+            elements.elements.eq(Mux(ends, self.o.data, self.s.data)),
+            elements.m.eq(rows.m), elements.recip.eq(rows.recip),
+            self.p_valid.eq(elements.p_valid), self.p_address.eq(elements.p_address),
+            self.p_data.eq(elements.p_data),
+            self.out.addr.eq(elements.out_address), self.out.en.eq(elements.out_en),
+            self.out.data.eq(elements.out_data.replicate(out_parts)),
+        ]
+        if config.mode == "amla":
+            m.d.comb += elements.s16.eq(rows.s16)
+        return overrun

@@ -1,0 +1,18 @@
+"""The vector engine under its cocotb bench."""
+
+import pytest
+from amla.rtl.engines.vector import Vector
+from amla.tb.engines.harness import bench_environment
+from amla.tb.engines.variants import VARIANTS
+from amla.tb.runner import run_bench
+
+
+@pytest.mark.parametrize("variant", [
+    pytest.param("square", marks=pytest.mark.smoke),
+    pytest.param("wide", marks=pytest.mark.regress),
+    pytest.param("tall", marks=pytest.mark.regress),
+])
+def test_vector(variant):
+    config = VARIANTS[variant]
+    run_bench(Vector(config), name=f"vector_{variant}", module="amla.tb.engines.test_vector",
+              env=bench_environment(config))
