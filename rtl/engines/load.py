@@ -78,13 +78,14 @@ class Load(wiring.Component):
         config = self._config
         beat_shift = exact_log2(config.beat_elements)
         bank_shift = exact_log2(config.l1_banks)
-        word = Signal(range(self._bank_words + 1)).shape()
+        word = range(self._bank_words + 1)
+        row_in_group = range(max(config.m, config.n, 2))
         task_layout = data.StructLayout({
             "rows": unsigned(16),  # from GM
             "rows_padded": unsigned(16),  # in all
             "beats": unsigned(16),  # per row
             "word": word,  # address in every bank
-            "row": range(max(config.m, config.n)),  # inside the row group
+            "row": row_in_group,  # inside the row group
             "a_side": unsigned(1),
             "fault": Fault,
         })
@@ -220,7 +221,7 @@ class Load(wiring.Component):
         entry = data.StructLayout({
             "beat": unsigned(config.axi_data_bytes * 8),
             "word": unsigned(ceil_log2(self._bank_words)),
-            "row": range(max(config.m, config.n)),
+            "row": row_in_group,
             "last": unsigned(1),
             "fault": Fault,
         })

@@ -16,7 +16,7 @@ from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
 __all__ = ["Store"]
 
 #: Commands between the address side and the data side.
-_COMMANDS_AHEAD = 2
+_COMMANDS_AHEAD = 3
 #: Commands accepted and not finished that the engine protocol allows; most of them wait for their responses.
 _MAX_UNFINISHED = 8
 
@@ -74,6 +74,7 @@ class Store(wiring.Component):
         m = Module()
         config = self._config
         group_shift = exact_log2(config.m)
+        row_in_group = unsigned(max(group_shift, 1))
         task_layout = data.StructLayout({
             "rows": unsigned(16),  # output rows, also with lse
             "beats": unsigned(16),  # per row
@@ -94,8 +95,9 @@ class Store(wiring.Component):
             address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes,
             outstanding=config.axi_outstanding)
         m.submodules.tasks = tasks = SyncFIFOBuffered(width=task_layout.size, depth=_COMMANDS_AHEAD)
-        m.submodules.lengths = lengths = SyncFIFO(width=8, depth=config.axi_outstanding)
-        m.submodules.lasts = lasts = SyncFIFO(width=1, depth=config.axi_outstanding)
+        depth = max(config.axi_outstanding, 2)  # the FIFO's pointers need a bit
+        m.submodules.lengths = lengths = SyncFIFO(width=8, depth=depth)
+        m.submodules.lasts = lasts = SyncFIFO(width=1, depth=depth)
 
         # Capture: unpack the command.
         layout = LAYOUTS[Opcode.STORE]
@@ -199,7 +201,7 @@ class Store(wiring.Component):
         active = Signal()
         now = Signal(task_layout, reset_less=True)
         beat = Signal(16, reset_less=True)
-        row = Signal(range(config.m), reset_less=True)
+        row = Signal(row_in_group, reset_less=True)
         burst_beat = Signal(8)
         step, row_ends, group_ends, task_ends, burst_ends = (Signal() for _ in range(5))
         read_free = Signal()
@@ -239,7 +241,7 @@ class Store(wiring.Component):
         # Read stage: the word of the step before is at the ports and stays there until it is taken.
         read_valid = Signal()
         read = Signal(data.StructLayout({
-            "row": range(config.m), "lse": unsigned(1), "rows": unsigned(config.m),
+            "row": row_in_group, "lse": unsigned(1), "rows": unsigned(config.m),
             "blank": unsigned(1), "last": unsigned(1),
         }), reset_less=True)
         write_free = Signal()

@@ -113,7 +113,6 @@ class Bench:
         self.pins["halt"].set(0)
         self.pins["l1_ready"].set(1)
         self.set_window(self.base, self.limit)
-        self._watcher = cocotb.start_soon(self._watch())
 
     def set_window(self, base: int, limit: int) -> None:
         self.pins["window_base"].set(base)
@@ -122,6 +121,11 @@ class Bench:
     def halt(self) -> None:
         """Raise ``halt``; from the next edge on it counts."""
         self.pins["halt"].set(1)
+
+    async def reset(self) -> None:
+        """Reset the engine and watch it from then on."""
+        await reset(self.dut)
+        self._watcher = cocotb.start_soon(self._watch())
 
     def stop(self) -> None:
         self._watcher.cancel()
@@ -224,7 +228,7 @@ async def bench(dut, **options) -> Bench:
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
     out = Bench(dut, rng, **options)
-    await reset(dut)
+    await out.reset()
     return out
 
 
@@ -236,7 +240,7 @@ async def random_commands(dut):
     for latency, stall, l1_stall in (((1, 1), 0.0, 0.0), ((1, 30), 0.3, 0.0), ((1, 4), 0.1, 0.4),
                                      ((20, 60), 0.6, 0.6)):
         test = Bench(dut, rng, latency=latency, stall=stall, l1_stall=l1_stall)
-        await reset(dut)
+        await test.reset()
         for _ in range(12):
             await test.run([test.random_command() for _ in range(12)])
         assert test.axi.quiet and test.pins["quiet"].get()
@@ -369,7 +373,7 @@ async def commands_at_fault(dut):
     number, total = 0, 1
     while number < total:
         test = Bench(dut, rng, latency=(1, 40), stall=0.2, l1_stall=0.2)
-        await reset(dut)
+        await test.reset()
         cases = _bad(test)
         total = len(cases)
         fault, wrong = cases[number]
@@ -410,7 +414,7 @@ async def error_responses(dut):
     for _ in range(30):
         test = Bench(dut, rng, latency=(1, 20), stall=rng.choice([0.0, 0.3]),
                      l1_stall=rng.choice([0.0, 0.4]))
-        await reset(dut)
+        await test.reset()
         response = rng.choice([Response.SLVERR, Response.DECERR])
         fault = Fault[f"READ_{response.name}"]
         commands = [test.random_command() for _ in range(5)]
@@ -447,7 +451,7 @@ async def halt_stops_for_good(dut):
     for _ in range(25):
         test = Bench(dut, rng, latency=(1, 50), stall=rng.choice([0.0, 0.3]),
                      l1_stall=rng.choice([0.0, 0.4]))
-        await reset(dut)
+        await test.reset()
         commands = [test.random_command() for _ in range(6)]
         for command in commands:
             test.expect(command)
@@ -465,7 +469,7 @@ async def halt_stops_for_good(dut):
         test.stop()
     assert written_before_halt
     test = Bench(dut, rng)
-    await reset(dut)
+    await test.reset()
     await test.run([test.random_command() for _ in range(5)])
     test.writes.finish()
     test.stop()

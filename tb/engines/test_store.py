@@ -120,6 +120,10 @@ class Bench:
         self.pins["halt"].set(0)
         self.pins["window_base"].set(self.base)
         self.pins["window_limit"].set(self.limit)
+
+    async def reset(self) -> None:
+        """Reset the engine and watch it from then on."""
+        await reset(self.dut)
         self._watcher = cocotb.start_soon(self._watch())
 
     def stop(self) -> None:
@@ -174,8 +178,9 @@ class Bench:
                                               rng.randrange(GM_BYTES // size - groups + 1)]) * size
             room = config.state_words - groups
             # The fields that have no meaning hold anything.
-            return Command(address=address, rows=rows, lse=True, out=rng.choice([0, room, rng.randrange(room + 1)]),
-                           pitch=rng.getrandbits(32), cols=rng.getrandbits(16), out_pitch=rng.getrandbits(16))
+            return Command(address=address, rows=rows, lse=True,
+                           out=rng.choice([0, room, rng.randrange(room + 1)]), pitch=rng.getrandbits(32),
+                           cols=rng.getrandbits(16), out_pitch=rng.getrandbits(16))
         beats = rng.choice([1, 1, 2, 3, rng.randrange(1, 20)])
         rows = rng.choice([1, 2, config.m, rng.randrange(1, 40)])
         out_pitch = rng.choice([beats, beats, 0, 1, rng.randrange(2 * beats + 2)])
@@ -191,11 +196,10 @@ class Bench:
     async def _watch(self) -> None:
         get = {name: pin.get for name, pin in self.pins.items()}
         waiting = False
-        ones = [sum(0xFF << 8 * byte for byte in range(self.size) if strobes >> byte & 1)
-                for strobes in range(1 << min(self.size, 8))] if self.size <= 8 else None
         while True:
             await RisingEdge(self.dut.clk)
             self.cycle += 1
+            stopped = self.fault is not None or self.halted
             if get["done"]():
                 assert self.fault is None and not self.halted, "done after a fault or halt"
                 assert self.answered >= self.done_after[self.done], \
@@ -205,7 +209,6 @@ class Bench:
             if get["fault"]():
                 assert self.fault is None and not self.halted, "fault after a fault or halt"
                 self.fault = get["fault_code"]()
-            stopped = self.fault is not None or self.halted
             self.stalls += get["stall"]()
             valid, ready = get["m_axi_awvalid"](), get["m_axi_awready"]()
             assert waiting or not valid or not stopped, "new burst after a fault or halt"
@@ -223,11 +226,8 @@ class Bench:
                     self.blanks += 1
                 else:
                     assert not self.blanks, "beat with strobes after one without"
-                    data = get["m_axi_wdata"]()
-                    if ones is not None:
-                        data &= ones[strobes]
-                    elif strobes != (1 << self.size) - 1:
-                        data &= (1 << 8 * strobes.bit_length()) - 1
+                    # Expected strobes are a prefix, and the strobes are compared too.
+                    data = get["m_axi_wdata"]() & (1 << 8 * strobes.bit_length()) - 1
                     self.beats.observe(data | strobes << 8 * self.size)
             if get["m_axi_bvalid"]() and get["m_axi_bready"]():
                 self.unanswered -= 1
@@ -238,7 +238,7 @@ class Bench:
 async def bench(dut, **options) -> Bench:
     start_clock(dut)
     out = Bench(dut, random.Random(cocotb.RANDOM_SEED), **options)
-    await reset(dut)
+    await out.reset()
     return out
 
 
@@ -249,7 +249,7 @@ async def random_commands(dut):
     start_clock(dut)
     for latency, stall in (((1, 1), 0.0), ((1, 30), 0.3), ((1, 4), 0.1), ((20, 60), 0.6)):
         test = Bench(dut, rng, latency=latency, stall=stall)
-        await reset(dut)
+        await test.reset()
         for _ in range(10):
             await test.run([test.random_command() for _ in range(12)])
         test.finish()
@@ -322,6 +322,8 @@ async def data_do_not_wait_for_the_address(dut):
     await test.start.send(command.encode())
     await test.until(lambda: test.beats.compared == 2, 30)
     assert test.bursts.compared == 0 and test.pins["m_axi_awvalid"].get()
+    test.stop()
+    await reset(dut)  # the burst is never answered
 
 
 @cocotb.test()
@@ -395,7 +397,7 @@ async def commands_at_fault(dut):
     number, total = 0, 1
     while number < total:
         test = Bench(dut, rng, latency=(1, 40), stall=0.2)
-        await reset(dut)
+        await test.reset()
         cases = _bad(test)
         total = len(cases)
         fault, wrong = cases[number]
@@ -419,7 +421,8 @@ async def legal_edges(dut):
     await test.run([
         Command(address=test.limit - 4 * size, pitch=size, rows=4, cols=config.beat_elements,
                 out=config.out_words - (4 - 1) // config.m - 1, out_pitch=1),
-        Command(address=test.base, pitch=(1 << 32) - size, rows=1, cols=config.beat_elements, out_pitch=65535),
+        Command(address=test.base, pitch=(1 << 32) - size, rows=1, cols=config.beat_elements,
+                out_pitch=65535),
         Command(address=test.limit - config.state_words * size, rows=config.state_rows, lse=True),
         Command(address=test.base, rows=1, lse=True, out=config.state_words - 1),
         Command(address=test.base, pitch=size, rows=GM_BYTES // size, cols=config.beat_elements),
@@ -435,20 +438,21 @@ async def error_responses(dut):
     blanks = 0
     for _ in range(30):
         test = Bench(dut, rng, latency=(1, 20), stall=rng.choice([0.0, 0.3]))
-        await reset(dut)
+        await test.reset()
         response = rng.choice([Response.SLVERR, Response.DECERR])
         commands = [test.random_command() for _ in range(5)]
         bursts = [test.model.bursts(command) for command in commands]
         at_fault = rng.randrange(5)
         burst = rng.randrange(len(bursts[at_fault]))
-        test.memory.write_errors.append(PlannedError(response, burst=sum(map(len, bursts[:at_fault])) + burst))
+        before = sum(map(len, bursts[:at_fault]))
+        test.memory.write_errors.append(PlannedError(response, burst=before + burst))
         for command in commands:
             test.expect(command)
         await _ends_in_fault(test, Fault[f"WRITE_{response.name}"], commands)
         assert test.done == at_fault
         blanks += test.blanks
         test.stop()
-    assert blanks
+    assert blanks or test.config.axi_outstanding == 1  # then the burst in error is the only one
 
 
 @cocotb.test()
@@ -459,7 +463,7 @@ async def halt_stops_for_good(dut):
     bursts = blanks = 0
     for _ in range(30):
         test = Bench(dut, rng, latency=(1, 50), stall=rng.choice([0.0, 0.3]))
-        await reset(dut)
+        await test.reset()
         commands = [test.random_command() for _ in range(6)]
         for command in commands:
             test.expect(command)
@@ -479,6 +483,6 @@ async def halt_stops_for_good(dut):
         test.stop()
     assert bursts and blanks
     test = Bench(dut, rng)
-    await reset(dut)
+    await test.reset()
     await test.run([test.random_command() for _ in range(5)])
     test.finish()
