@@ -62,7 +62,7 @@ class PagedBatch:
                 raise ValueError(f"kv_cache must have one KV head (MLA), not {cache.shape[2]!r}")
             cache = cache[:, :, 0]
         if cache.ndim != 3 or cache.shape[1] == 0:
-            raise ValueError("kv_cache must have shape [blocks, page, 1, d] or [blocks, page, d] and page > 0, "
+            raise ValueError("kv_cache must have shape [blocks, page, 1, d] or [blocks, page, d], page > 0, "
                              f"not {cache.shape!r}")
         batch, tokens, heads, width = words.shape
         if not (tokens and heads and width):

@@ -14,7 +14,6 @@ from numbers import Real
 import numpy as np
 from numba import njit
 
-from .accumulate import accumulate, normalize, reciprocal_and_lse
 from .add import add_word, sub_word
 from .checks import check_array
 from .convert import rint_word, to_bf16_word, to_int_word
@@ -26,10 +25,7 @@ from .numerics import check_mode
 from .recip import recip_word
 from .rescale import rescale_word
 
-__all__ = [
-    "RowState", "accumulate", "normalize", "reciprocal_and_lse", "row_maximum", "softmax_scale_word",
-    "softmax_tile", "valid_columns",
-]
+__all__ = ["RowState", "row_maximum", "softmax_scale_word", "softmax_tile", "valid_columns"]
 
 _ONE = np.uint32(0x3F800000)
 _ONE_BF16 = np.uint16(0x3F80)

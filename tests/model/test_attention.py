@@ -13,11 +13,11 @@ BF16 = ml_dtypes.bfloat16
 def run(q, kv, *, limits=None, width=None, scale=None, mode="amla", **numerics):
     """Attention of float arrays q [R, d] and kv [n, d]; returns float64 output, FP32 LSE."""
     d = q.shape[1]
-    words = np.ascontiguousarray(kv.astype(BF16)).view(np.uint16)
+    rows, words = (np.ascontiguousarray(array.astype(BF16)).view(np.uint16) for array in (q, kv))
     limits = np.full(len(q), len(kv), np.int64) if limits is None else np.array(limits)
     out, lse = attend(
-        np.ascontiguousarray(q.astype(BF16)).view(np.uint16), lambda start, stop: words[start:stop], len(kv), limits,
-        head_dim_v=width or d, scale_word=softmax_scale_word(scale or d**-0.5), mode=mode, numerics=Numerics(**numerics),
+        rows, lambda start, stop: words[start:stop], len(kv), limits, head_dim_v=width or d,
+        scale_word=softmax_scale_word(scale or d**-0.5), mode=mode, numerics=Numerics(**numerics),
     )
     return out.view(np.float32).astype(np.float64), lse.view(np.float32).astype(np.float64)
 
@@ -85,7 +85,7 @@ def test_a_row_with_one_key_is_that_key():
 @pytest.mark.parametrize("mode", ["amla", "mul"])
 @pytest.mark.parametrize("kv_block", [16, 48, 512])
 def test_equal_scores_average_the_values_exactly(mode, kv_block):
-    """64 keys of one score: P is one constant, so integers average without error, LSE is a sum of two logs."""
+    """64 keys of one score: P is 1, so integers average without error."""
     q, kv = np.zeros((2, 16)), np.random.default_rng(9).integers(-8, 9, size=(64, 16)).astype(float)
     got, lse = run(q, kv, mode=mode, kv_block=kv_block)
     assert np.array_equal(got, np.broadcast_to(kv.mean(axis=0), got.shape))
@@ -126,14 +126,15 @@ def test_a_limit_equals_a_shorter_sequence(mode):
     rng = np.random.default_rng(23)
     q, kv = rng.normal(size=(1, 32)), rng.normal(size=(100, 32))
     for limit in (1, 31, 32, 33, 64, 99):
-        masked, cut = run(q, kv, limits=[limit], mode=mode, kv_block=32), run(q, kv[:limit], mode=mode, kv_block=32)
+        masked = run(q, kv, limits=[limit], mode=mode, kv_block=32)
+        cut = run(q, kv[:limit], mode=mode, kv_block=32)
         assert np.array_equal(masked[0], cut[0]) and np.array_equal(masked[1], cut[1])
 
 
 @pytest.mark.parametrize("mode", ["amla", "mul"])
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_nan_and_inf_in_valid_data(mode, poison):
-    """A bad value in V's column spoils that output column; one in K only spoils every row that sees it."""
+    """A NaN or inf in a key reaches the rows that see the key, and no other."""
     rng = np.random.default_rng(29)
     q, kv = rng.normal(size=(3, 32)), rng.normal(size=(80, 32))
     kv[50, 31] = poison  # a K-only column
