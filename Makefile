@@ -55,7 +55,7 @@ docs: $(STAMP) ## regenerate docs/isa.md, docs/registers.md, docs/amla.h
 	@$(BIN)/python -m amla.rtl.docs
 
 verilog: $(STAMP) ## write the core's Verilog to build/CONFIG
-	@$(BIN)/python -m amla.rtl.emit --config $(CONFIG) --out build/$(CONFIG)
+	@$(BIN)/python -m amla.rtl --config $(CONFIG) --out build/$(CONFIG)
 
 clean: ## remove build results (keeps .venv)
 	rm -rf build

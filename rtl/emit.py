@@ -4,10 +4,9 @@ Amaranth emits one module per instance, so a cube of 256 dot units would be 256 
 placed through :class:`Leaf` is emitted as one module of its own and instantiated by name; Amaranth's own
 simulator and the formal flow see a normal submodule instead.
 
-``python -m amla.rtl.emit --config small --out build/small`` writes the core.
+``python -m amla.rtl --config small --out build/small`` writes the core.
 """
 
-import argparse
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,20 +89,3 @@ def _write(path: Path, text: str) -> None:
     """Write ``text`` unless the file already holds it, so that an unchanged design is not rebuilt."""
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
-
-
-def main() -> None:
-    from .config import CoreConfig
-    from .core import AmlaCore
-
-    parser = argparse.ArgumentParser(description="Write the Verilog of a core.")
-    parser.add_argument("--config", default="small", help="name under configs/ or path of a YAML file")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    arguments = parser.parse_args()
-    config = CoreConfig.load(arguments.config)
-    leaves = emit(AmlaCore(config), name="amla_core", out=arguments.out)
-    print(f"{arguments.out / 'amla_core.v'}: {config.name}, leaves {', '.join(leaves)}")
-
-
-if __name__ == "__main__":
-    main()
