@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from amla.rtl.isa import Engine, Opcode, Semaphore
 
-from .program import Annotation, Command
+from .program import Annotation, Command, engine_of
 from .tiling import Plan
 
 __all__ = ["Draft", "Drafts", "Ring"]
@@ -23,7 +23,7 @@ class Draft:
 
     @property
     def engine(self) -> Engine:
-        return Engine(self.opcode >> 4)
+        return engine_of(self.opcode)
 
     def waits_for(self, semaphore: Semaphore) -> None:
         self.wait |= 1 << semaphore

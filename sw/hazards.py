@@ -9,6 +9,7 @@ bound every semaphore, and a wait whose signal comes later in program order coul
 Commands of the same engine take effect in order: that is the engine's own business.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from amla.rtl.config import CoreConfig
 from amla.rtl.isa import SEMAPHORE_MAX, SEMAPHORES, Engine, Semaphore
 
 from .footprint import buffer_words, footprint
-from .program import Command
+from .program import Command, members
 
 __all__ = ["find_hazards"]
 
@@ -76,9 +77,8 @@ class _Check:
         clock = self._clock[engine]
         if engine == Engine.SEQUENCER:
             clock[:] = self._number
-        for semaphore in range(SEMAPHORES):
-            if command.wait >> semaphore & 1:
-                self._wait(index, command, semaphore, clock)
+        for semaphore in members(command.wait):
+            self._wait(index, command, semaphore, clock)
         self._number[engine] += 1
         self._index[engine].append(index)
         if engine == Engine.SEQUENCER:
@@ -89,9 +89,8 @@ class _Check:
             self._races(index, command, clock)
         finished = clock.copy()
         finished[engine] = self._number[engine]
-        for semaphore in range(SEMAPHORES):
-            if command.signal >> semaphore & 1:
-                self._signal(index, command, semaphore, finished)
+        for semaphore in members(command.signal):
+            self._signal(index, command, semaphore, finished)
 
     def _wait(self, index: int, command: Command, semaphore: int, clock: np.ndarray) -> None:
         name, number = Semaphore(semaphore).name, len(self._waits[semaphore])
@@ -115,33 +114,33 @@ class _Check:
         waiter = self._waiter[semaphore]
         taken = 0
         if waiter is not None:
-            taken = int(np.searchsorted(self._waits[semaphore], finished[waiter], side="right"))
+            taken = bisect_right(self._waits[semaphore], int(finished[waiter]))
         if len(self._signals[semaphore]) - taken > SEMAPHORE_MAX:
             self._report(f"command {index}: {name} may reach {len(self._signals[semaphore]) - taken}, past its maximum")
 
     def _races(self, index: int, command: Command, clock: np.ndarray) -> None:
-        touched = footprint(command, self._config)
-        engine = command.engine
-        for buffer, words in touched.reads.items():
+        touched, engine = footprint(command, self._config), command.engine
+        reads = {buffer: words.ravel() for buffer, words in touched.reads.items()}
+        writes = {buffer: words.ravel() for buffer, words in touched.writes.items()}
+        for buffer, words in reads.items():
             self._compare(index, command, buffer, words, self._writers[buffer], clock)
-        for buffer, words in touched.writes.items():
+        for buffer, words in writes.items():
             self._compare(index, command, buffer, words, self._writers[buffer], clock)
             self._compare(index, command, buffer, words, self._readers[buffer], clock)
-        for buffer, words in touched.reads.items():
-            self._readers[buffer][engine, words.ravel()] = self._number[engine]
-        for buffer, words in touched.writes.items():
-            self._writers[buffer][engine, words.ravel()] = self._number[engine]
+        for buffer, words in reads.items():
+            self._readers[buffer][engine, words] = self._number[engine]
+        for buffer, words in writes.items():
+            self._writers[buffer][engine, words] = self._number[engine]
 
     def _compare(self, index: int, command: Command, buffer: str, words: np.ndarray, users: np.ndarray,
                  clock: np.ndarray) -> None:
         """Report users of other engines that may not have finished when the command starts."""
-        flat = words.ravel()
-        for other in Engine:
-            if other == command.engine:
-                continue
-            late = np.flatnonzero(users[other, flat] > clock[other])
-            if late.size:
-                word = int(flat[late[0]])
-                earlier = self._index[other][int(users[other, word])]
-                self._report(f"commands {earlier} ({self._commands[earlier].opcode.name}) and {index} "
-                             f"({command.opcode.name}) race for {buffer}[{word}]")
+        bound = clock.copy()
+        bound[command.engine] = self._number[command.engine]
+        late = users[:, words] > bound[:, None]
+        if late.any():
+            other, place = map(int, np.argwhere(late)[0])
+            word = int(words[place])
+            earlier = self._index[other][int(users[other, word])]
+            self._report(f"commands {earlier} ({self._commands[earlier].opcode.name}) and {index} "
+                         f"({command.opcode.name}) race for {buffer}[{word}]")

@@ -22,7 +22,7 @@ from .workload import Workload
 
 __all__ = ["Job", "build_job", "numerics_of"]
 
-#: First byte of the inputs: not zero, so that a lost base address meets the read window.
+#: First byte of it all: not zero, so that a lost base address meets the windows.
 _BASE, _SMALL_BASE = 0x1000_0000, 0x1000
 _ALIGNMENT = 4096
 
@@ -36,8 +36,8 @@ def numerics_of(config: CoreConfig) -> Numerics:
 class Job:
     """A program, its memory and its registers.
 
-    The memory is one array from ``base`` on: Q, KV cache and program (the read window), an unused gap, O and LSE (the
-    write window). Outside of the inputs and the program it holds 0xA5.
+    The memory is one array from ``base`` on: O and LSE (the write window), an unused gap, then Q, KV cache and program
+    (the read window). Outside of the inputs and the program it holds 0xA5.
 
     Attributes
     ----------
@@ -143,29 +143,27 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
     o_bytes = 2 * requests * workload.rows * workload.head_dim_v
     lse_bytes = requests * -(-workload.rows // config.m) * beat
 
-    base = _BASE if config.axi_address_bits > 30 else _SMALL_BASE
-    kv_base = _aligned(base + q.size, _ALIGNMENT)
-    program_base = _aligned(kv_base + kv.size, _ALIGNMENT)
-    # O and LSE lie behind the program, whose length depends on no address: schedule once for it, then in place.
-    commands, _ = schedule(plan, Addresses(q=base, kv=kv_base, o=0, lse=0), inputs.block_table)
-    read_limit = _aligned(program_base + len(commands) * COMMAND_BYTES, beat)
-    o_base = _aligned(read_limit, _ALIGNMENT) + _ALIGNMENT
+    o_base = _BASE if config.axi_address_bits > 30 else _SMALL_BASE
     lse_base = _aligned(o_base + o_bytes, beat)
-    end = lse_base + lse_bytes
-    if end > 1 << config.axi_address_bits:
-        raise AmlaError(f"the workload's memory ends at {end:#x}, past the {config.axi_address_bits} address bits of "
-                        f"{config.name}")
-    addresses = Addresses(q=base, kv=kv_base, o=o_base, lse=lse_base)
+    write_limit = lse_base + lse_bytes
+    q_base = _aligned(write_limit, _ALIGNMENT) + _ALIGNMENT
+    kv_base = _aligned(q_base + q.size, _ALIGNMENT)
+    program_base = _aligned(kv_base + kv.size, _ALIGNMENT)
+    addresses = Addresses(q=q_base, kv=kv_base, o=o_base, lse=lse_base)
     commands, annotations = schedule(plan, addresses, inputs.block_table)
+    read_limit = _aligned(program_base + len(commands) * COMMAND_BYTES, beat)
+    if read_limit > 1 << config.axi_address_bits:
+        raise AmlaError(f"the workload's memory ends at {read_limit:#x}, past the {config.axi_address_bits} address bits "
+                        f"of {config.name}")
     program = Program(
-        commands=tuple(commands), scale_word=scale_word, read_window=(base, read_limit), write_window=(o_base, end),
-        symbols={"Q": base, "KV": kv_base, "PROGRAM": program_base, "O": o_base, "LSE": lse_base},
-        annotations=tuple(annotations),
+        commands=tuple(commands), scale_word=scale_word, read_window=(q_base, read_limit),
+        write_window=(o_base, write_limit), annotations=tuple(annotations),
+        symbols={"Q": q_base, "KV": kv_base, "PROGRAM": program_base, "O": o_base, "LSE": lse_base},
     )
-    memory = np.full(end - base, 0xA5, np.uint8)
-    for start, content in ((base, q), (kv_base, kv), (program_base, np.frombuffer(program.assemble(), np.uint8))):
-        memory[start - base:start - base + content.size] = content
-    return Job(config=config, workload=workload, plan=plan, program=program, base=base, memory=memory)
+    memory = np.full(read_limit - o_base, 0xA5, np.uint8)
+    for start, content in ((q_base, q), (kv_base, kv), (program_base, np.frombuffer(program.assemble(), np.uint8))):
+        memory[start - o_base:start - o_base + content.size] = content
+    return Job(config=config, workload=workload, plan=plan, program=program, base=o_base, memory=memory)
 
 
 def _aligned(address: int, multiple: int) -> int:

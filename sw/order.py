@@ -16,6 +16,7 @@ from amla.rtl.config import CoreConfig
 from amla.rtl.isa import SEMAPHORES, Engine, Opcode
 
 from .drafts import Draft
+from .program import members
 
 __all__ = ["by_estimated_start", "duration"]
 
@@ -94,13 +95,12 @@ class _Engines:
 
     def _can_start(self, engine: Engine, draft: Draft, *, closing: bool) -> bool:
         return (engine != Engine.SEQUENCER or closing) and all(
-            self._tokens[semaphore] for semaphore in range(SEMAPHORES) if draft.wait >> semaphore & 1)
+            self._tokens[semaphore] for semaphore in members(draft.wait))
 
     def _start(self, engine: Engine, draft: Draft) -> int:
         start = self._free[engine]
-        for semaphore in range(SEMAPHORES):
-            if draft.wait >> semaphore & 1:
-                start = max(start, self._tokens[semaphore].popleft())
+        for semaphore in members(draft.wait):
+            start = max(start, self._tokens[semaphore].popleft())
         if engine == Engine.SEQUENCER:
             start = max(start, self._finished)
         self._free[engine] = start + duration(draft, self._config)
@@ -108,7 +108,6 @@ class _Engines:
         self._finished = max(self._finished, finish)
         if engine == Engine.SEQUENCER:
             self._free = dict.fromkeys(Engine, finish)
-        for semaphore in range(SEMAPHORES):
-            if draft.signal >> semaphore & 1:
-                self._tokens[semaphore].append(finish)
+        for semaphore in members(draft.signal):
+            self._tokens[semaphore].append(finish)
         return start

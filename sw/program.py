@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 from amla.rtl.isa import COMMAND_BYTES, FLAGS, LAYOUTS, Engine, Header, Opcode, Semaphore
 
-__all__ = ["Annotation", "Command", "Program", "UnknownOpcode", "assemble", "disassemble", "words"]
+__all__ = ["Annotation", "Command", "Program", "UnknownOpcode", "assemble", "disassemble", "engine_of", "members", "words"]
 
 
 class _Bits(NamedTuple):
@@ -36,6 +37,12 @@ _PAYLOAD = {opcode: {name: _place(layout, name) for name in layout.members if na
             for opcode, layout in LAYOUTS.items()}
 
 
+@cache
+def engine_of(opcode: Opcode) -> Engine:
+    """The engine that executes an operation."""
+    return Engine(opcode >> 4)
+
+
 class UnknownOpcode(ValueError):
     """A word's opcode is none of :class:`~amla.rtl.isa.Opcode`."""
 
@@ -44,8 +51,10 @@ def _mask(semaphores: int | Iterable[Semaphore]) -> int:
     return semaphores if isinstance(semaphores, int) else sum(1 << semaphore for semaphore in set(semaphores))
 
 
-def _semaphore_names(mask: int) -> str:
-    return ",".join(semaphore.name for semaphore in Semaphore if mask >> semaphore & 1)
+@cache
+def members(mask: int) -> tuple[Semaphore, ...]:
+    """The semaphores of a mask."""
+    return tuple(semaphore for semaphore in Semaphore if mask >> semaphore & 1)
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ class Command:
     @property
     def engine(self) -> Engine:
         """The engine that executes the command."""
-        return Engine(self.opcode >> 4)
+        return engine_of(self.opcode)
 
     def encode(self) -> int:
         """The 256-bit word."""
@@ -146,7 +155,8 @@ class Command:
         parts += [name for name in FLAGS[self.opcode] if name in self.flags]
         for name, mask in (("wait", self.wait), ("signal", self.signal)):
             if mask:
-                parts.append(f"{name}={_semaphore_names(mask)}")
+                names = ",".join(semaphore.name for semaphore in members(mask))
+                parts.append(f"{name}={names}")
         return " ".join(parts).rstrip()
 
 

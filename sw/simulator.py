@@ -17,7 +17,7 @@ from amla.rtl.isa import COMMAND_BYTES, SEMAPHORE_MAX, SEMAPHORES, Engine, Fault
 
 from .footprint import Footprint, buffer_words, footprint
 from .memory_map import Job
-from .program import Command, UnknownOpcode, words
+from .program import Command, UnknownOpcode, members, words
 
 __all__ = ["CommandFault", "SimulationResult", "Simulator", "simulate"]
 
@@ -130,20 +130,18 @@ class Simulator:
     # Semaphores, fields, bounds.
 
     def _take(self, index: int, command: Command) -> None:
-        for semaphore in Semaphore:
-            if command.wait >> semaphore & 1:
-                if not self._semaphores[semaphore]:
-                    raise CommandFault(Fault.WATCHDOG, command.engine, index,
-                                       f"waits for {semaphore.name}, which no earlier command has signalled")
-                self._semaphores[semaphore] -= 1
+        for semaphore in members(command.wait):
+            if not self._semaphores[semaphore]:
+                raise CommandFault(Fault.WATCHDOG, command.engine, index,
+                                   f"waits for {semaphore.name}, which no earlier command has signalled")
+            self._semaphores[semaphore] -= 1
 
     def _signal(self, index: int, command: Command) -> None:
-        for semaphore in Semaphore:
-            if command.signal >> semaphore & 1:
-                if self._semaphores[semaphore] == SEMAPHORE_MAX:
-                    raise CommandFault(Fault.SEMAPHORE_OVERFLOW, command.engine, index,
-                                       f"{semaphore.name} is at its maximum of {SEMAPHORE_MAX}")
-                self._semaphores[semaphore] += 1
+        for semaphore in members(command.signal):
+            if self._semaphores[semaphore] == SEMAPHORE_MAX:
+                raise CommandFault(Fault.SEMAPHORE_OVERFLOW, command.engine, index,
+                                   f"{semaphore.name} is at its maximum of {SEMAPHORE_MAX}")
+            self._semaphores[semaphore] += 1
 
     def _check_fields(self, index: int, c: Command) -> None:
         def require(ok: bool, text: str) -> None:

@@ -208,7 +208,7 @@ class _Fit:
 
     def plan(self) -> Plan:
         config, workload, groups, preload = self._config, self._workload, self._groups, self._preload
-        chunks, columns = workload.head_dim // config.k, workload.head_dim_v
+        chunks, columns, banks = workload.head_dim // config.k, workload.head_dim_v, config.l1_banks
 
         # L0C: two slots at least, so that drain and cube overlap. A value sub-tile is a whole number of beats.
         beat_fractals = config.beat_elements // config.n
@@ -216,17 +216,18 @@ class _Fit:
         self._check("l0b", 2 * beat_fractals)
         cap = min(config.l0c_words // (2 * groups), max(_SUBTILE_FRACTALS // groups, 1))
         value_fractals = max(min(cap, config.l0b_words // 2, columns // config.n) // beat_fractals, 1) * beat_fractals
-        key_fractals = _power_of_two_below(min(cap, config.l0b_words // 2, config.kv_block // config.n))
+        self._check("l0b", 2 * banks)
+        key_fractals = _power_of_two_below(min(cap, config.l0b_words // (2 * banks), config.kv_block // config.n))
         value_tiles = split(columns, value_fractals * config.n, multiple=config.beat_elements)
         widest = value_tiles[0].size // config.n
 
-        # L0A and L0B: two slots of a slab each.
-        self._check("l0a", 2 * groups)
+        # L0A and L0B: two slots of a slab each. A score slab is a whole number of beats, as it may be loaded alone.
+        self._check("l0a", 2 * groups * banks)
         half_a, half_b = config.l0a_words // 2, config.l0b_words // 2
-        largest = min(half_a // groups, half_b // key_fractals)
+        largest = min(half_a // groups, half_b // key_fractals) // banks * banks
         panels = self._panels(value_tiles[0].size // config.k)
         score_slabs = tuple(Piece(panel.start + slab.start, slab.size)
-                            for panel in panels for slab in split(panel.size, largest))
+                            for panel in panels for slab in split(panel.size, largest, multiple=banks))
         value_chunks = min(half_a // groups, half_b // widest, config.kv_block // config.k)
         slab_a = groups * max(value_chunks, max(slab.size for slab in score_slabs))
         slab_b = max(widest * value_chunks, key_fractals * max(slab.size for slab in score_slabs))
