@@ -10,7 +10,7 @@ from .fp.convert import ToBf16
 from .fp.exp2 import Exp2
 from .fp.fixed import FRACTION_BITS, ToFixed
 from .fp.mul import Mul, MulBf16
-from .fp.pipeline import register
+from .fp.nets import register
 from .rescale import Rescale
 
 __all__ = ["AccumulateLane", "VectorLane"]

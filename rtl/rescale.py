@@ -4,7 +4,7 @@ from amaranth import Array, C, Cat, Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .fp.pipeline import net
+from .fp.nets import net
 from .fp.word import FP32, pack
 
 __all__ = ["Rescale"]

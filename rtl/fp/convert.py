@@ -4,7 +4,7 @@ from amaranth import C, Cat, Module, Mux, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .pipeline import net
+from .nets import net
 from .word import BF16, FP32, round_word, unpack
 
 __all__ = ["Rint", "ToBf16", "ToInt"]
@@ -30,8 +30,8 @@ class ToBf16(wiring.Component):
         m = Module()
         a = unpack(m, self.a, FP32, name="a")
         exponent = net(m, a.exponent, shape=signed(9), name="exponent")
-        rounded = round_word(m, a.sign, exponent, Cat(self.a[:23], 1), BF16, name="round")
-        # An exponent field of 0 flushes and one of 255 saturates by itself, so that only NaN is special.
+        # Exponent field 0 with a fraction of 0 flushes and 255 saturates by themselves: only NaN is special.
+        rounded = round_word(m, a.sign, exponent, Cat(a.significand[:-1], 1), BF16, name="round")
         m.d.comb += self.y.eq(Mux(a.nan, BF16.nan, rounded))
         return m
 

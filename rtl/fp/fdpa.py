@@ -13,7 +13,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .pipeline import net, register
+from .nets import net, register
 from .word import BF16, FP32, normalise, round_word, unpack
 
 __all__ = ["Fdpa"]

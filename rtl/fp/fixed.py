@@ -4,7 +4,7 @@ from amaranth import C, Cat, Module, Mux, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .pipeline import net, register
+from .nets import net, register
 from .word import FP32, normalise, round_word, unpack
 
 __all__ = ["FRACTION_BITS", "FromFixed", "ToFixed"]

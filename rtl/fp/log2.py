@@ -3,10 +3,9 @@
 from amaranth import C, Cat, Module, Mux, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-
 from amla.model.tables import LOG2
 
-from .pipeline import net, register
+from .nets import net, register
 from .quadratic import Quadratic
 from .word import FP32, normalise, round_word, unpack
 

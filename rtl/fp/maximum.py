@@ -4,7 +4,7 @@ from amaranth import C, Cat, Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .pipeline import net
+from .nets import net
 from .word import FP32, unpack
 
 __all__ = ["Maximum"]

@@ -4,7 +4,7 @@ from amaranth import C, Cat, Module, Mux, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .pipeline import net, register
+from .nets import net, register
 from .word import BF16, FP32, Format, round_word, unpack
 
 __all__ = ["Mul", "MulBf16"]

@@ -3,10 +3,9 @@
 from amaranth import Module
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
-
 from amla.model.tables import Table
 
-from .pipeline import net, register
+from .nets import net, register
 
 __all__ = ["Quadratic"]
 

@@ -11,7 +11,7 @@ from amaranth import C, Cat, Module, Mux, Value, signed
 from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
-from .pipeline import net
+from .nets import net
 
 __all__ = ["BF16", "FP32", "Format", "Unpacked", "normalise", "pack", "round_word", "unpack"]
 

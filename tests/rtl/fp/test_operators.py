@@ -1,0 +1,19 @@
+# amaranth: UnusedElaboratable=no
+"""The small operators, in simulation."""
+
+import pytest
+from amla.rtl.fp.fixed import FromFixed
+from amla.tb.fp.designs import operators
+from amla.tb.runner import run_bench
+
+
+@pytest.mark.smoke
+def test_operators():
+    run_bench(operators(), name="operators", module="amla.tb.fp.test_operators")
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("width", [25, 65])
+def test_from_fixed_rejects(width):
+    with pytest.raises(ValueError, match=rf"width must be from 26 to 64, not {width}"):
+        FromFixed(width=width)
