@@ -21,19 +21,20 @@ class FlatAxi(wiring.Component):
         self._size = data_bytes.bit_length() - 1
         ports = {name: member for name, member in component.signature.members.items()
                  if name not in ("axi", "bus")}
+        id_bits = len(component.bus.arid) if hasattr(component, "bus") else 1
         for channel in ("ar", "aw"):
             ports |= {
-                f"m_axi_{channel}id": Out(1), f"m_axi_{channel}addr": Out(address_bits),
+                f"m_axi_{channel}id": Out(id_bits), f"m_axi_{channel}addr": Out(address_bits),
                 f"m_axi_{channel}len": Out(8), f"m_axi_{channel}size": Out(3),
                 f"m_axi_{channel}burst": Out(2), f"m_axi_{channel}valid": Out(1),
                 f"m_axi_{channel}ready": In(1),
             }
         ports |= {
-            "m_axi_rid": In(1), "m_axi_rdata": In(8 * data_bytes), "m_axi_rresp": In(2), "m_axi_rlast": In(1),
-            "m_axi_rvalid": In(1), "m_axi_rready": Out(1),
+            "m_axi_rid": In(id_bits), "m_axi_rdata": In(8 * data_bytes), "m_axi_rresp": In(2),
+            "m_axi_rlast": In(1), "m_axi_rvalid": In(1), "m_axi_rready": Out(1),
             "m_axi_wdata": Out(8 * data_bytes), "m_axi_wstrb": Out(data_bytes), "m_axi_wlast": Out(1),
             "m_axi_wvalid": Out(1), "m_axi_wready": In(1),
-            "m_axi_bid": In(1), "m_axi_bresp": In(2), "m_axi_bvalid": In(1), "m_axi_bready": Out(1),
+            "m_axi_bid": In(id_bits), "m_axi_bresp": In(2), "m_axi_bvalid": In(1), "m_axi_bready": Out(1),
         }
         super().__init__(ports)
 
