@@ -25,20 +25,37 @@ _BOUNDARY = 4096
 
 @dataclass
 class Traffic:
-    """What moved: one entry (cycle of the last beat, bytes) per burst."""
+    """What moved: one entry (cycle of the first beat, cycle of the last beat, bytes) per burst."""
 
-    reads: list[tuple[int, int]] = field(default_factory=list)
-    writes: list[tuple[int, int]] = field(default_factory=list)
+    reads: list[tuple[int, int, int]] = field(default_factory=list)
+    writes: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.reads.clear()
+        self.writes.clear()
 
     @property
     def read_bytes(self) -> int:
         """Bytes read, all bursts."""
-        return sum(size for _, size in self.reads)
+        return sum(size for *_, size in self.reads)
 
     @property
     def written_bytes(self) -> int:
         """Bytes of write bursts, strobed or not."""
-        return sum(size for _, size in self.writes)
+        return sum(size for *_, size in self.writes)
+
+    @staticmethod
+    def peak(bursts: list[tuple[int, int, int]], *, cycles: int = 64) -> float:
+        """Most bytes per cycle over any ``cycles`` cycles; a burst's bytes are spread over its duration."""
+        if not bursts:
+            return 0.0
+        first, last, size = np.array(bursts, np.int64).T
+        rate = np.zeros(last.max() - first.min() + cycles + 2)
+        np.add.at(rate, first - first.min(), size / (last - first + 1))
+        np.add.at(rate, last - first.min() + 1, -size / (last - first + 1))
+        total = np.concatenate([[0.0], np.cumsum(np.cumsum(rate))])
+        return float(np.max(total[cycles:] - total[:-cycles])) / cycles
 
 
 @dataclass
@@ -50,6 +67,7 @@ class _Burst:
     address: int
     beats: int
     due: int = 0
+    first: int = 0  # cycle of the first beat
     next: int = 0
     digits: str = ""
     responses: list[int] = field(default_factory=list)
@@ -80,19 +98,10 @@ class AxiMemory:
 
     def __init__(self, dut, memory: GlobalMemory, *, prefix: str = "m_axi", latency: tuple[int, int] = (20, 20),
                  stall: float = 0.0, interleave: bool = False, rng: random.Random | None = None):
-        if not 1 <= latency[0] <= latency[1]:
-            raise ValueError(f"latency must be two cycles 1 <= least <= most, not {latency!r}")
-        if not 0.0 <= stall < 1.0:
-            raise ValueError(f"stall must be a probability below 1, not {stall!r}")
-        if rng is None and (latency[0] != latency[1] or stall or interleave):
-            raise ValueError(f"rng must be given for random behaviour, not {rng!r}")
         self.memory = memory
         self.traffic = Traffic()
         self.hold = False
-        self.latency = latency
-        self.stall = stall
-        self.interleave = interleave
-        self._rng = rng or random.Random(0)
+        self.behave(latency=latency, stall=stall, interleave=interleave, rng=rng)
         self._edge = RisingEdge(dut.clk)
         self._period = get_sim_steps(CLOCK_NS, "ns")
         self._pins = {name: Pin(dut, f"{prefix}_{name}") for name in (
@@ -111,6 +120,18 @@ class AxiMemory:
         self._pins["bvalid"].set(0)
         self._tasks = [cocotb.start_soon(task) for task in (
             self._addresses("ar"), self._addresses("aw"), self._read_data(), self._write_data(), self._responses())]
+
+    def behave(self, *, latency: tuple[int, int], stall: float = 0.0, interleave: bool = False,
+               rng: random.Random | None = None) -> None:
+        """Change the behaviour from here on; parameters as of the class."""
+        if not 1 <= latency[0] <= latency[1]:
+            raise ValueError(f"latency must be two cycles 1 <= least <= most, not {latency!r}")
+        if not 0.0 <= stall < 1.0:
+            raise ValueError(f"stall must be a probability below 1, not {stall!r}")
+        if rng is None and (latency[0] != latency[1] or stall or interleave):
+            raise ValueError(f"rng must be given for random behaviour, not {rng!r}")
+        self._latency, self._stall, self._interleave = latency, stall, interleave
+        self._rng = rng or random.Random(0)
 
     def cycle(self) -> int:
         """Clock cycles since the simulation began."""
@@ -154,9 +175,10 @@ class AxiMemory:
             elif pending is not None:
                 self.fail(f"{channel}: valid fell before {_hex(pending)} was taken")
                 pending = None
-            if self.stall:
-                open_ready = int(self._rng.random() >= self.stall)
-                ready.set(open_ready)
+            wanted = int(not self._stall or self._rng.random() >= self._stall)
+            if wanted != open_ready:
+                open_ready = wanted
+                ready.set(wanted)
 
     async def _addresses(self, channel: str) -> None:
         pins = [self._pins[f"{channel}{name}"] for name in ("id", "addr", "len", "size", "burst")]
@@ -179,7 +201,7 @@ class AxiMemory:
         await self._receive(channel, pins, accept)
 
     def _delay(self) -> int:
-        low, high = self.latency
+        low, high = self._latency
         return low if low == high else self._rng.randint(low, high)
 
     @staticmethod
@@ -216,7 +238,7 @@ class AxiMemory:
         due = [queue[0] for queue in self._reads.values() if queue and queue[0].due <= now]
         if not due or self.hold:
             return None
-        return self._rng.choice(due) if self.interleave else min(due, key=lambda burst: burst.number)
+        return self._rng.choice(due) if self._interleave else min(due, key=lambda burst: burst.number)
 
     async def _read_data(self) -> None:
         rid, rdata, rresp, rlast = (self._pins[name] for name in ("rid", "rdata", "rresp", "rlast"))
@@ -231,10 +253,12 @@ class AxiMemory:
                 continue
             rid.set(burst.ident)
             while burst.next < burst.beats:
-                if self.stall and self._rng.random() < self.stall:
+                if self._stall and self._rng.random() < self._stall:
                     set_valid(0)
                     await edge
                     continue
+                if burst.next == 0:
+                    burst.first = self.cycle() + 1
                 set_bits(burst.digits[burst.next * width:(burst.next + 1) * width])
                 if resp != burst.responses[burst.next]:
                     resp = burst.responses[burst.next]
@@ -247,11 +271,11 @@ class AxiMemory:
                 await edge
                 while not ready():
                     await edge
-                if self.interleave:
+                if self._interleave:
                     break
             if burst.next == burst.beats:
                 self._reads[burst.ident].popleft()
-                self.traffic.reads.append((self.cycle(), burst.beats * self._beat_bytes))
+                self.traffic.reads.append((burst.first, self.cycle(), burst.beats * self._beat_bytes))
 
     async def _wait(self, due: list[int], arrival: Event) -> None:
         """Sleep until something arrives or, when something waits, until its time; returns at a clock edge."""
@@ -295,10 +319,12 @@ class AxiMemory:
             if burst.responses[0] == Response.OKAY:
                 self.memory.write(burst.address + burst.next * size, data.to_bytes(size, "little"),
                                   None if strobe == full else strobe)
+            if burst.next == 0:
+                burst.first = self.cycle()
             burst.next += 1
             if last:
                 burst.due = self.cycle() + self._delay() - 1
-                self.traffic.writes.append((self.cycle(), burst.beats * size))
+                self.traffic.writes.append((burst.first, self.cycle(), burst.beats * size))
                 self._answers.append(self._write_bursts.popleft())
                 self._answer_arrival.set()
 
@@ -308,7 +334,7 @@ class AxiMemory:
             if self.hold or not self._answers or self._answers[0].due > self.cycle():
                 set_valid(0)
                 await self._wait([burst.due for burst in list(self._answers)[:1]], self._answer_arrival)
-            elif self.stall and self._rng.random() < self.stall:
+            elif self._stall and self._rng.random() < self._stall:
                 set_valid(0)
                 await self._edge
             else:

