@@ -45,13 +45,13 @@ def work_items(plan: Plan) -> Iterator[Item]:
     sequence = tile_sequence = block_sequence = 0
     for request, length in enumerate(plan.workload.lengths):
         blocks = list(plan.blocks(length))
-        for start in range(0, len(plan.tiles), plan.resident_tiles):
-            together = plan.tiles[start:start + plan.resident_tiles]
+        for group in plan.together:
+            together = plan.tiles[group.start:group.stop]
             for block, keys in enumerate(blocks):
                 for index, tile in enumerate(together):
                     yield Item(
                         sequence=sequence, tile_sequence=tile_sequence + index, block_sequence=block_sequence,
-                        request=request, index=start + index, tile=tile, block=block, keys=keys,
+                        request=request, index=group.start + index, tile=tile, block=block, keys=keys,
                         loads_block=index == 0, frees_block=index == len(together) - 1,
                         first=block == 0, last=block == len(blocks) - 1,
                     )

@@ -1,5 +1,6 @@
 """The loads of a program: Q row tiles and KV blocks into L1, page by page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -9,7 +10,7 @@ from amla.rtl.isa import SEMAPHORE_MAX, Opcode, Semaphore
 
 from .drafts import Draft, Drafts
 from .items import Item
-from .tiling import Piece, Plan
+from .tiling import Piece, Plan, split
 
 __all__ = ["Addresses", "Layout", "Loader"]
 
@@ -46,9 +47,9 @@ class Loader:
     """Emits LOADs in the order in which FEED needs their data.
 
     LOADs form units; the last of a unit signals KV_READY, and the FEED that first needs the unit's data waits for it.
-    A unit is a key sub-tile if the tokens that may pile up allow it, else a block. Q and the program's very first
-    block come in column panels, so that the cube starts after a quarter of the first sub-tile; all else comes in whole
-    rows, which makes longer bursts.
+    A unit is a key sub-tile as long as the tokens that may pile up allow it, else several. Q and the program's very
+    first block come in column panels, so that the cube starts after a fraction of the first sub-tile; all else comes
+    in whole rows, which makes longer bursts.
     """
 
     def __init__(self, drafts: Drafts, addresses: Addresses, block_table: np.ndarray):
@@ -56,10 +57,7 @@ class Loader:
         self._plan: Plan = drafts.plan
         self._row_bytes = 2 * self._plan.workload.head_dim
         self._whole = (Piece(0, self._plan.workload.head_dim // self._plan.config.k),)
-        regions, sub_tiles = self._plan.regions, -(-self._plan.config.kv_block // self._plan.key_tile)
-        queries = regions["Q"].slots if self._plan.resident_tiles > 1 else 0
-        most = regions["KV"].slots * sub_tiles + len(self._plan.panels) - 1 + queries
-        self._unit_per_sub_tile = most <= SEMAPHORE_MAX
+        self._units: list[int] = []  # of each block so far
 
     def q_layout(self, item: Item) -> Layout:
         """Where the item's row tile of Q lies."""
@@ -70,24 +68,32 @@ class Loader:
         return Layout(self._drafts.slot("KV", item.block_sequence), self._plan.config.kv_block // self._plan.config.n,
                       self._panels(item.block_sequence))
 
-    def load_resident(self, item: Item, sub_tiles: tuple[Piece, ...]) -> set[tuple[int, int]]:
-        """Load what the item is the first to need; returns the (sub-tile, panel) at which FEED waits for a unit."""
+    def load_resident(self, together: Sequence[Item], sub_tiles: tuple[Piece, ...]) -> set[tuple[int, int]]:
+        """Load a block for the items that share it, and Q before their first one.
+
+        Returns the (sub-tile, panel) at which FEED, in the first of the items, waits for a unit.
+        """
+        item, layout = together[0], self.kv_layout(together[0])
+        starts = self._unit_starts(len(sub_tiles), len(layout.panels))
         parts: list[tuple[tuple[int, int], list[Draft]]] = []
-        if item.loads_block:
-            layout = self.kv_layout(item)
-            for index, keys in enumerate(sub_tiles):
-                for number, panel in enumerate(layout.panels):
-                    loads = [self._load_q(item, panel)] if item.first and index == 0 else []
-                    base, _ = layout.locate(panel.start, keys.start // self._plan.config.n)
-                    keys_from = len(loads)
-                    loads += self._load_keys(item, keys, panel, base)
-                    if index == 0 and number == 0:
-                        self._drafts.take("KV", loads[keys_from])
-                    parts.append((self._unit(index, number, len(layout.panels)), loads))
-        elif item.first:
-            parts.append(((0, 0), [self._load_q(item, panel) for panel in self.q_layout(item).panels]))
+        for index, keys in enumerate(sub_tiles):
+            for number, panel in enumerate(layout.panels):
+                if item.first and index == 0:
+                    loads = [self._load_q(item, panel)]
+                    if number == 0:
+                        self._drafts.take("Q", loads[0])
+                else:
+                    loads = []
+                base, _ = layout.locate(panel.start, keys.start // self._plan.config.n)
+                key_loads = self._load_keys(item, keys, panel, base)
+                if index == 0 and number == 0:
+                    self._drafts.take("KV", key_loads[0])
+                unit = (0, number) if index == 0 else (max(start for start in starts if start <= index), 0)
+                parts.append((unit, loads + key_loads))
         if item.first:
-            self._drafts.take("Q", parts[0][1][0])
+            for other in together[1:]:
+                parts[-1][1].append(self._load_q(other, self._whole[0]))
+                self._drafts.take("Q", parts[-1][1][-1])
         units = set()
         for unit, group in groupby(parts, key=lambda part: part[0]):
             list(group)[-1][1][-1].signals(Semaphore.KV_READY)
@@ -107,11 +113,20 @@ class Loader:
     def _panels(self, sequence: int) -> tuple[Piece, ...]:
         return self._plan.panels if sequence == 0 and self._plan.resident else self._whole
 
-    def _unit(self, sub_tile: int, panel: int, panels: int) -> tuple[int, int]:
-        """The (sub-tile, panel) that begins the unit."""
-        if sub_tile == 0 and panels > 1:
-            return 0, panel
-        return (sub_tile if self._unit_per_sub_tile else int(panels > 1)), 0
+    def _unit_starts(self, sub_tiles: int, panels: int) -> list[int]:
+        """Sub-tiles at which the next block's units begin. Of a block in panels the first sub-tile is one unit per panel.
+
+        As many units as leave one to each block that may be in L1 beside it.
+        """
+        others = self._plan.regions["KV"].slots - 1
+        recent = self._units[-others:] if others else []
+        room = SEMAPHORE_MAX - sum(recent) - (others - len(recent))
+        alone = 1 if panels > 1 else 0
+        rest = sub_tiles - alone
+        parts = max(min(rest, room - alone * panels), 1)
+        starts = [0] * alone + [alone + piece.start for piece in split(rest, -(-rest // parts))] if rest else [0]
+        self._units.append(len(starts) + alone * (panels - 1))
+        return starts
 
     def _load_q(self, item: Item, panel: Piece) -> Draft:
         k, tile = self._plan.config.k, item.tile

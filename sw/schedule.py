@@ -50,10 +50,11 @@ class _Scheduler:
         self._addresses = addresses
         self._out = Drafts(plan)
         self._loader = Loader(self._out, addresses, block_table)
+        self._items = list(work_items(plan))
         self._units: dict[int, set[tuple[int, int]]] = {}
 
     def drafts(self) -> list[Draft]:
-        items, preload = list(work_items(self._plan)), self._plan.preload
+        items, preload = self._items, self._plan.preload
         for step in range(len(items) + preload):
             if step < len(items):
                 self._load(items[step])
@@ -71,10 +72,12 @@ class _Scheduler:
         return self._out.close()
 
     def _load(self, item: Item) -> None:
-        """Load what the item is the first to need, once; a plan that streams loads slab by slab instead."""
-        if self._plan.resident and item.sequence not in self._units:
+        """Load the block if the item is its first user, once; a plan that streams loads slab by slab instead."""
+        if self._plan.resident and item.loads_block and item.sequence not in self._units:
             self._out.note = Annotation(item.request, item.index, item.block, "load")
-            self._units[item.sequence] = self._loader.load_resident(item, self._plan.key_tiles(item.keys.size))
+            together = [other for other in self._items[item.sequence:item.sequence + self._plan.resident_tiles]
+                        if other.block_sequence == item.block_sequence]
+            self._units[item.sequence] = self._loader.load_resident(together, self._plan.key_tiles(item.keys.size))
 
     def _scores(self, item: Item) -> None:
         """C1: S = Q K^T, sub-tile of keys by sub-tile."""

@@ -25,6 +25,7 @@ _SUBTILE_FRACTALS = 64
 
 #: Column panels into which Q and the first KV block are loaded, so that the cube starts after the first panel.
 _PANELS = 4
+_MAX_PANELS = 8
 
 _MAX_RESIDENT_TILES = 4
 _MAX_L0C_SLOTS = 4
@@ -118,9 +119,14 @@ class Plan:
     regions: dict[str, Region] = field(repr=False)
 
     @property
+    def together(self) -> tuple[Piece, ...]:
+        """The row tiles of a request in the groups that are resident together."""
+        return split(len(self.tiles), self.resident_tiles)
+
+    @property
     def traffic(self) -> str:
         """One line: how often each KV byte is read."""
-        passes = -(-len(self.tiles) // self.resident_tiles)
+        passes = len(self.together)
         if not self.resident:
             return (f"KV re-read: L1 does not hold {self.preload + 1} KV blocks; each is read for its scores and again "
                     f"for its values, {passes} time{'s' * (passes > 1)}")
@@ -214,7 +220,10 @@ class _Fit:
         beat_fractals = config.beat_elements // config.n
         self._check("l0c", 2 * groups * beat_fractals)
         self._check("l0b", 2 * beat_fractals)
-        cap = min(config.l0c_words // (2 * groups), max(_SUBTILE_FRACTALS // groups, 1))
+        # When loading n keys takes longer than computing with them, smaller ones shorten what follows the last load.
+        loading = groups * (chunks + columns // config.k) < config.n * chunks // banks
+        fractals = _SUBTILE_FRACTALS // 8 if loading else _SUBTILE_FRACTALS
+        cap = min(config.l0c_words // (2 * groups), max(fractals // groups, 1))
         value_fractals = max(min(cap, config.l0b_words // 2, columns // config.n) // beat_fractals, 1) * beat_fractals
         self._check("l0b", 2 * banks)
         key_fractals = _power_of_two_below(min(cap, config.l0b_words // (2 * banks), config.kv_block // config.n))
@@ -262,7 +271,7 @@ class _Fit:
     def _panels(self, tile_chunks: int) -> tuple[Piece, ...]:
         """Column panels of about a quarter of the head dimension; no value sub-tile crosses from one to the next."""
         chunks, v_chunks = self._workload.head_dim // self._config.k, self._workload.head_dim_v // self._config.k
-        size = max(chunks // _PANELS // tile_chunks, 1) * tile_chunks
+        size = max(chunks // _PANELS // tile_chunks, -(-v_chunks // (_MAX_PANELS * tile_chunks)), 1) * tile_chunks
         starts = list(range(0, v_chunks, size))
         # The rotary columns join the last panel, or are one of their own when that would make it large.
         if chunks - starts[-1] > 2 * size:
@@ -283,8 +292,11 @@ class _Fit:
         most = min(len(self._tiles), o_tiles, self._words("state") // groups - preload, _MAX_RESIDENT_TILES)
         room = config.l1_words - (preload + 1) * p_words
 
-        for sharing in range(most, 0, -1):
-            live = 1 + -(-preload // sharing)  # KV blocks between their C1 and the end of their C2
+        for allowed in range(most, 0, -1):
+            together = split(len(self._tiles), allowed)
+            # KV blocks between their C1 and the end of their C2.
+            live = 1 + -(-preload // min(piece.size for piece in together))
+            sharing = max(piece.size for piece in together)
             for kv_slots, q_slots in ((live + 2, 2 * sharing), (live + 1, 2 * sharing), (live + 1, sharing),
                                       (live, sharing)):
                 if q_slots * q_words + kv_slots * kv_words <= room:
