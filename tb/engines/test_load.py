@@ -381,6 +381,7 @@ async def commands_at_fault(dut):
         for command in before:
             test.expect(command)
         await _ends_in_fault(test, fault, [*before, wrong, test.random_command(), test.random_command()])
+        assert len(test.axi.traffic.reads) == sum(len(test.model.bursts(command)) for command in before)
         if before:
             test.writes.finish()
         test.stop()

@@ -406,7 +406,7 @@ async def commands_at_fault(dut):
             test.expect(command)
         await _ends_in_fault(test, fault, [*before, wrong, test.random_command(), test.random_command()])
         assert test.done == len(before) and not test.blanks
-        assert (test.region.data == test.expected).all()
+        assert len(test.axi.traffic.writes) == sum(len(test.model.bursts(command)) for command in before)
         if before:
             test.finish()
         test.stop()
