@@ -19,8 +19,8 @@ PLUS_INF = 0x7F800000
 class ElementPass(wiring.Component):
     """Run lane groups (m rows x ``lanes`` columns) through m x ``lanes`` vector lanes.
 
-    **Latency**: from ``valid`` to ``p_valid`` ``VectorLane.latency`` + 1 cycles; to the first ``sum_valid``
-    of a row group, after its last lane group, ``VectorLane.latency`` + 3; to ``out_en``
+    **Latency**: from ``valid`` to ``p_valid`` ``latency`` = ``VectorLane.latency`` + 1 cycles; to the first
+    ``sum_valid`` of a row group, after its last lane group, ``VectorLane.latency`` + 3; to ``out_en``
     ``VectorLane.product_latency``.
 
     **Throughput**: one lane group per cycle; with scores, row groups must end at least m cycles apart.
@@ -52,6 +52,7 @@ class ElementPass(wiring.Component):
     def __init__(self, config: CoreConfig):
         self.config = config
         self._amla = config.mode == "amla"
+        self.latency = VectorLane(mode=config.mode).latency + 1
         rows, lanes = config.m, config.lanes
         self._p_parts, self._out_parts = config.k // lanes, config.beat_elements // lanes
         target_bits = max(ceil_log2(config.l1_words), ceil_log2(config.out_words))

@@ -29,7 +29,8 @@ class RowState(wiring.Component):
 
     **Latency**: ``group_ready`` 2 + ``RowUpdate.latency`` (``normalize``: ``RowResult.latency``) cycles after
     the last row of a row group; its words can be read from then on. ``sum_done`` 1 + ``FromFixed.latency`` +
-    ``Add.latency`` cycles after the last row's sums.
+    ``Add.latency`` cycles after the last row's sums. OFFSETS and LSE are written at most ``latency`` cycles
+    after ``issue``.
 
     **Throughput**: one row per cycle in either pass.
 
@@ -57,6 +58,8 @@ class RowState(wiring.Component):
     def __init__(self, config: CoreConfig):
         self.config = config
         self._amla = config.mode == "amla"
+        self._update, self._result = RowUpdate(config), RowResult()
+        self.latency = 1 + max(self._update.latency, self._result.latency)
         word_bits = ceil_log2(config.state_words)
         super().__init__({
             "scale": In(32), "normalize": In(1), "first": In(1),
@@ -126,10 +129,11 @@ class RowState(wiring.Component):
                  for name in ("L", *(("c", "l") if amla else ()))}
         state["m"] = pick("m_read", read(groups["m"], self.state_word))
 
-        update = RowUpdate(config)
+        update = self._update
         stage = update.latency + pipe.place(
-            "update", update, scale=self.scale, first=self.first, valid=pipe.data(self.row_valid, "row_valid"),
-            smax=pick("smax_read", self.smax), **{f"{name}_in": value for name, value in state.items()})
+            "update", update, scale=self.scale, first=self.first,
+            valid=pipe.data(self.row_valid, "row_valid"), smax=pick("smax_read", self.smax),
+            **{f"{name}_in": value for name, value in state.items()})
         strobe, index = pipe.at(starts, stage), pipe.at(row, stage)
         enable = Cat(strobe & (index == i) for i in range(config.m))
         self._write(m, self.offsets, pipe.at(offsets_word, stage), enable, update.offsets)
@@ -142,13 +146,13 @@ class RowState(wiring.Component):
         updated = strobe & (index == config.m - 1)
         m.d.sync += self.nonfinite.eq(strobe & update.nonfinite)
 
-        result = RowResult()
+        result = self._result
         stage = result.latency + pipe.place("result", result, m=state["m"], L=state["L"],
                                             divisor=state["l" if amla else "L"])
         strobe, index = pipe.at(results, stage), pipe.at(row, stage)
         enable = Cat(strobe & (index == i) for i in range(config.m))
         self._write(m, writes["recip"], pipe.at(state_word, stage), enable, result.recip)
-        # The rows of an LSE word come one after another; the last one enters at the top as the word is written.
+        # The rows of an LSE word come one after another; the last one enters as the word is written.
         lse = Signal(config.m * 32, reset_less=True)
         shifted = Cat(lse[32:], result.lse)
         finished = strobe & (index == config.m - 1)

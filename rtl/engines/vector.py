@@ -49,7 +49,7 @@ class Vector(wiring.Component):
     Faults
     ------
     BAD_FIELD: ``mt``, ``kt`` or ``nt`` is zero. BUFFER_OVERRUN: a word past the end of its buffer, row state
-    and L1 included.
+    and L1 included; reported when the words before it have been written.
     """
 
     def __init__(self, config: CoreConfig):
@@ -91,6 +91,9 @@ class Vector(wiring.Component):
         state = Mux(ends, normalize.state, softmax.state)
 
         begin, running, finish, overrun = Signal(), Signal(), Signal(), Signal()
+        # Cycles until nothing issued is on its way to a buffer any more; elements enter a cycle after issue.
+        longest = max(rows.latency, 1 + elements.latency)
+        flush = Signal(range(longest + 1), init=longest)
         m.d.comb += finish.eq(rows.sum_done | elements.out_done)
         m.d.sync += self.done.eq(finish)
         with m.FSM():
@@ -110,6 +113,10 @@ class Vector(wiring.Component):
                 with m.If(finish):
                     m.next = "IDLE"
                 with m.If(overrun):
+                    m.next = "FLUSH"
+            with m.State("FLUSH"):
+                m.d.sync += flush.eq(flush - 1)
+                with m.If(flush == 0):
                     m.d.comb += [self.fault.eq(1), self.fault_code.eq(Fault.BUFFER_OVERRUN)]
                     m.next = "STOPPED"
             with m.State("STOPPED"):

@@ -1,13 +1,14 @@
 """Bench of the vector engine: SOFTMAX and NORMALIZE against the golden model, every cycle predicted.
 
-The tiles of several row tiles interleave. Scores, row maxima and O of a command appear in the buffers when the
-engine accepts it; P, OFFSETS, OUT and LSE are compared bit for bit at its ``done``, the row state by what the
-later commands make of it.
+The tiles of several row tiles interleave. Scores, row maxima and O of a command appear in the buffers when
+the engine accepts it; P, OFFSETS, OUT and LSE are compared bit for bit at its ``done``, the row state by what
+the later commands make of it.
 """
 
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import cocotb
 import numpy as np
@@ -28,7 +29,7 @@ from cocotb.triggers import RisingEdge
 from ..memory import SyncMemory
 from ..signals import Pin
 from ..stream import start_clock
-from .harness import Command, EngineBench, bench_config, encode, pack
+from .harness import Command, EngineBench, Timeline, bench_config, encode, pack
 
 CONFIG = bench_config()
 SPECIAL = (0x00000000, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F812345, 0x00000001, 0x807FFFFF,
@@ -52,6 +53,7 @@ class PWords:
 
     def __init__(self, dut):
         self.storage = [0] * CONFIG.l1_words
+        self.writes_done = 0
         self._pins = [Pin(dut, name) for name in ("p_valid", "p_address", "p_data")]
         self._edge = RisingEdge(dut.clk)
         cocotb.start_soon(self._run())
@@ -62,14 +64,14 @@ class PWords:
             await self._edge
             if valid():
                 self.storage[address()] = word()
+                self.writes_done += 1
 
 
-class SerialTimeline:
-    """Cycle model of the harness: a command at a time, each of a known duration."""
-
-    stalls = 0
+class SerialTimeline(Timeline):
+    """Cycle model of a command at a time, each of a known duration, its only item."""
 
     def __init__(self) -> None:
+        super().__init__(lambda duration, cycle: cycle, latency=0)
         self._done = 0
 
     def next_accept(self) -> int:
@@ -81,7 +83,7 @@ class SerialTimeline:
 
 
 def element_cycles(row_groups: int, groups: int, *, pace: int, row_pass: bool) -> int:
-    """Cycles from the first lane group's issue to the last's, and one, when row groups wait for their rows."""
+    """Cycles in which lane groups issue, those included in which a row group waits for its rows."""
     issue = 0
     for index in range(1, row_groups):
         issue = max(issue + max(groups, pace), index * CONFIG.m if row_pass else 0)
@@ -114,6 +116,9 @@ class VectorModel:
         self.rng = rng
         self.numbers = np.random.default_rng(rng.getrandbits(64))
         self.special = special
+        #: Standard deviations to choose from per command, and means per row.
+        self.spreads = [0.0, 0.05, 1.0, 8.0, 60.0, 3e4]
+        self.means = [0.0, 0.0, 5.0, -40.0, 400.0, -3000.0]
         self.scale = rng.choice(SCALES)
         self.seen: Counter[str] = Counter()
         self.state = RowState.empty(CONFIG.state_rows)
@@ -127,7 +132,7 @@ class VectorModel:
             "rowmax": SyncMemory(dut, "rowmax", CONFIG.state_words, width=CONFIG.m * 32),
             "o": SyncMemory(dut, "o", CONFIG.o_words, width=group * 32),
         }
-        self.buffers = {
+        self.buffers: dict[str, Any] = {
             "p": PWords(dut),
             "offsets": SyncMemory(dut, words=CONFIG.state_words, width=CONFIG.m * 32 << CONFIG.comp_bits,
                                   writes="offsets"),
@@ -141,17 +146,18 @@ class VectorModel:
 
     def _words(self, rows: int, columns: int) -> np.ndarray:
         """Numbers of a random spread around a mean per row, with special words among them."""
-        spread = self.rng.choice([0.0, 0.05, 1.0, 8.0, 60.0, 3e4])
-        mean = self.numbers.choice([0.0, 0.0, 5.0, -40.0, 400.0, -3000.0], (rows, 1))
-        words = (self.numbers.normal(0, 1, (rows, columns)) * spread + mean).astype(np.float32).view(np.uint32)
+        spread, means = self.rng.choice(self.spreads), self.numbers.choice(self.means, (rows, 1))
+        numbers = self.numbers.normal(0, 1, (rows, columns)) * spread + means
+        words = numbers.astype(np.float32).view(np.uint32)
         special = self.numbers.random(words.shape) < self.special
         return np.where(special, self.numbers.choice(np.array(SPECIAL, np.uint32), words.shape), words)
 
     def _place(self, command, buffer, base, pitch, words) -> np.ndarray:
-        """Put ``words`` into the buffer's lane groups; return what is read there, should row groups overlap."""
+        """Put ``words`` into the buffer's lane groups; return what is read there: row groups may overlap."""
         rows, lanes = CONFIG.m, CONFIG.lanes
         groups = words.reshape(-1, rows, words.shape[1] // lanes, lanes).swapaxes(1, 2)
-        places = [[base + mi * pitch + group for group in range(groups.shape[1])] for mi in range(len(groups))]
+        places = [[base + mi * pitch + group for group in range(groups.shape[1])]
+                  for mi in range(len(groups))]
         kept = {}
         for mi, addresses in enumerate(places):
             for group, address in enumerate(addresses):
@@ -175,7 +181,8 @@ class VectorModel:
             command.writes = dict.fromkeys(legal, 0)
             return command
         command.items = [softmax_cycles(mt, kt)]
-        scores = self._place(command, "s", fields["s"], fields["s_pitch"], self._words(mt * m, kt * CONFIG.k))
+        scores = self._words(mt * m, kt * CONFIG.k)
+        scores = self._place(command, "s", fields["s"], fields["s_pitch"], scores)
         valid = valid_columns(mt * m, fields["limit"], fields["heads"], fields["head0"])
         rowmax = row_maximum(scores, valid)
         here = slice(fields["state"] * m, (fields["state"] + mt) * m)
@@ -225,12 +232,14 @@ class VectorModel:
                 command.writes["lse", fields["lse"] + mi] = pack(lse[mi * m:(mi + 1) * m])
             self.ended[fields["state"]:fields["state"] + mt] = True
             self.seen["row without key"] += bool((lse == SPECIAL[2]).any())
-        o = self._place(command, "o", fields["o"], fields["o_pitch"], self._words(mt * m, nt * CONFIG.beat_elements))
+        o = self._words(mt * m, nt * CONFIG.beat_elements)
+        o = self._place(command, "o", fields["o"], fields["o_pitch"], o)
         out = to_bf16(normalize(o, self.recip[here]))
         beats = out.reshape(mt, m, nt, OUT_PARTS, CONFIG.lanes).transpose(0, 2, 3, 1, 4)
         for mi in range(mt):
             for beat in range(nt):
-                command.writes["out", fields["out"] + mi * fields["out_pitch"] + beat] = pack(beats[mi, beat])
+                address = fields["out"] + mi * fields["out_pitch"] + beat
+                command.writes["out", address] = pack(beats[mi, beat])
         command.nonfinite = bool((out & 0x7F80 == 0x7F80).any())
         self.seen["nonfinite output"] += command.nonfinite
         return command
@@ -247,23 +256,29 @@ class VectorModel:
         free = depth - length
         return self.rng.choice([0, free, self.rng.randint(0, free)])
 
+    def _pitch(self, depth: int, length: int, row_groups: int) -> int:
+        """Row groups one after another, spread, or overlapping."""
+        return self.rng.choice([length, self.rng.randint(0, (depth - length) // max(row_groups - 1, 1))])
+
     def random_softmax(self, *, mt: int = 0, kt: int = 0, limit: int | None = None) -> VectorCommand:
         """A legal SOFTMAX; not ``first`` where the rows have a state, more often than not."""
         rng, m = self.rng, CONFIG.m
         mt = mt or rng.randint(1, 3)
         kt = kt or rng.randint(1, min(CONFIG.s_words // (P_PARTS * mt), 6))
         groups, columns = kt * P_PARTS, kt * CONFIG.k
-        pitch = rng.choice([groups, rng.randint(0, (CONFIG.s_words - groups) // max(mt - 1, 1))])
+        pitch = self._pitch(CONFIG.s_words, groups, mt)
         state = self._spot(CONFIG.state_words, mt)
         going_on = self.started[state:state + mt].all() and rng.random() < 0.8
         if limit is None:
-            limit = rng.choice([columns, 1 << 22, rng.randint(-4, columns + 1), rng.randint(0, 2), -(1 << 23)])
+            limit = rng.choice([columns, 1 << 22, rng.randint(-4, columns + 1), rng.randint(0, 2),
+                                -(1 << 23)])
         heads = rng.choice([0, 1, 2, 3, m, mt * m // 2, 65535])
         return self.softmax(
             *(() if going_on else ("first",)), mt=mt, kt=kt, state=state, s_pitch=pitch,
-            s=self._spot(CONFIG.s_words, (mt - 1) * pitch + groups), rowmax=self._spot(CONFIG.state_words, mt),
-            offsets=self._spot(CONFIG.state_words, mt), p=self._spot(CONFIG.l1_words, mt * kt),
-            limit=limit, heads=heads, head0=rng.choice([0, 0, rng.randint(0, max(heads - 1, 0))]))
+            s=self._spot(CONFIG.s_words, (mt - 1) * pitch + groups),
+            rowmax=self._spot(CONFIG.state_words, mt), offsets=self._spot(CONFIG.state_words, mt),
+            p=self._spot(CONFIG.l1_words, mt * kt), limit=limit, heads=heads,
+            head0=rng.choice([0, 0, rng.randint(0, max(heads - 1, 0))]))
 
     def random_normalize(self) -> VectorCommand:
         """A legal NORMALIZE of row groups that have a state."""
@@ -276,12 +291,12 @@ class VectorModel:
             return self.random_softmax()
         state = rng.choice(states)
         again = self.ended[state:state + mt].all() and rng.random() < 0.5
-        pitch = rng.choice([groups, rng.randint(0, (CONFIG.o_words - groups) // max(mt - 1, 1))])
-        out_pitch = rng.choice([nt, rng.randint(0, (CONFIG.out_words - nt) // max(mt - 1, 1))])
+        pitch, out_pitch = self._pitch(CONFIG.o_words, groups, mt), self._pitch(CONFIG.out_words, nt, mt)
         return self.normalize(
             *(() if again else ("first",)), mt=mt, nt=nt, state=state, o_pitch=pitch, out_pitch=out_pitch,
             o=self._spot(CONFIG.o_words, (mt - 1) * pitch + groups),
-            out=self._spot(CONFIG.out_words, (mt - 1) * out_pitch + nt), lse=self._spot(CONFIG.state_words, mt))
+            out=self._spot(CONFIG.out_words, (mt - 1) * out_pitch + nt),
+            lse=self._spot(CONFIG.state_words, mt))
 
     def random_command(self) -> VectorCommand:
         """A legal command."""
@@ -362,13 +377,16 @@ async def long_rows(dut):
     model = bench.model
     fields = {"mt": 2, "kt": min(6, CONFIG.s_words // (2 * P_PARTS)), "state": 1, "rowmax": 0, "offsets": 2,
               "s": 0, "s_pitch": CONFIG.s_words // 2, "p": 3, "limit": 1 << 20, "heads": 0, "head0": 0}
-    commands = [model.softmax("first", **fields)]
-    commands += [model.softmax(**fields) for _ in range(40)]
+    model.spreads = [3.0]
+    commands = []
+    for index in range(40):
+        model.means = [index * 0.5, index * 3.0]  # the row maxima rise
+        commands.append(model.softmax(*(() if index else ("first",)), **fields))
     for flags in (("first",), (), ()):
-        commands.append(model.normalize(*flags, mt=2, nt=1, state=1, o=0, o_pitch=OUT_PARTS, out=0, out_pitch=1,
-                                        lse=3))
+        commands.append(model.normalize(*flags, mt=2, nt=1, state=1, o=0, o_pitch=OUT_PARTS, out=0,
+                                        out_pitch=1, lse=3))
     await bench.run(commands)
-    assert model.seen["rescaled row"] > 10
+    assert model.seen["rescaled row"] > 30
 
 
 @cocotb.test()
@@ -384,9 +402,10 @@ async def overhead(dut):
 
 def faults():
     """Fields of commands at fault, by the model's method."""
-    softmax = {"mt": 2, "kt": 2, "s": 0, "s_pitch": 2 * P_PARTS, "rowmax": 0, "state": 0, "offsets": 0, "p": 0,
-               "limit": 3, "heads": 0, "head0": 0}
-    normalize = {"mt": 2, "nt": 1, "o": 0, "o_pitch": OUT_PARTS, "state": 0, "out": 0, "out_pitch": 1, "lse": 0}
+    softmax = {"mt": 2, "kt": 2, "s": 0, "s_pitch": 2 * P_PARTS, "rowmax": 0, "state": 0, "offsets": 0,
+               "p": 0, "limit": 3, "heads": 0, "head0": 0}
+    normalize = {"mt": 2, "nt": 1, "o": 0, "o_pitch": OUT_PARTS, "state": 0, "out": 0, "out_pitch": 1,
+                 "lse": 0}
     for name in ("mt", "kt"):
         yield "softmax", softmax | {name: 0}
         yield "softmax", softmax | {name: 65535}
@@ -418,6 +437,6 @@ async def faults_stop_the_engine(dut):
         assert faulty.fault, f"{kind} {fields}"
         model.forget()
         behind = model.random_command()
-        await bench.run([*before, faulty, behind], settle=CONFIG.m + 60)
+        await bench.run([*before, faulty, behind])
         model.forget()
         await bench.run([model.random_command()])
