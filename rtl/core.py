@@ -230,7 +230,7 @@ class AmlaCore(wiring.Component):
         m.d.comb += [
             store.window_base.eq(windows["WRITE_BASE"]), store.window_limit.eq(windows["WRITE_LIMIT"]),
             sequencer.base.eq(windows["PROGRAM_BASE"]), sequencer.length.eq(stored.PROGRAM_LENGTH),
-            sequencer.start.eq(control.launch),
+            sequencer.start.eq(control.launch), control.halted.eq(sequencer.halted),
             control.quiet.eq(sequencer.quiet & load.quiet & store.quiet),
             control.progress.eq((self.m_axi_rvalid & self.m_axi_rready) | (self.m_axi_wvalid & self.m_axi_wready)
                                 | (self.m_axi_bvalid & self.m_axi_bready)),
