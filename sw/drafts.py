@@ -38,8 +38,8 @@ class Draft:
 class Ring:
     """Tokens of a ring of slots: who takes the n-th slot waits for whoever gave the (n - slots)-th one back.
 
-    The first takers wait for nobody and the last givers signal nobody, so that the semaphore needs no initial tokens
-    and is zero in the end.
+    The first takers wait for nobody and the last givers signal nobody, so that the semaphore needs no initial
+    tokens and is zero in the end.
     """
 
     def __init__(self, slots: int, free: Semaphore):
@@ -59,7 +59,8 @@ class Ring:
 
     def close(self) -> None:
         """No more takers: settle which givers signal."""
-        assert len(self._given) == self.taken, f"{self._free.name}: {self.taken} taken, {len(self._given)} given"
+        given = len(self._given)
+        assert given == self.taken, f"{self._free.name}: {self.taken} taken, {given} given"
         for draft in self._given[:max(self.taken - self._slots, 0)]:
             draft.signals(self._free)
 
@@ -75,7 +76,8 @@ class Drafts:
 
     def __post_init__(self) -> None:
         regions = self.plan.regions
-        rings = {"Q": Semaphore.Q_FREE, "KV": Semaphore.KV_FREE, "L0A": Semaphore.L0_FREE, "L0C": Semaphore.L0C_FREE,
+        rings = {"Q": Semaphore.Q_FREE, "KV": Semaphore.KV_FREE, "L0A": Semaphore.L0_FREE,
+                 "L0C": Semaphore.L0C_FREE,
                  "S": Semaphore.S_FREE, "P": Semaphore.P_FREE, "OFFSETS": Semaphore.OFFSET_FREE,
                  "OUT": Semaphore.OUT_FREE}
         self.rings = {name: Ring(regions[name].slots, semaphore) for name, semaphore in rings.items()}

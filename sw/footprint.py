@@ -1,14 +1,13 @@
 """Which words of which buffers a command reads and writes: the one place that turns fields into addresses.
 
-The command simulator moves data by these addresses and checks them against the buffers; the hazard check compares
-them across engines.
+The command simulator moves data by these addresses and checks them against the buffers; the hazard check
+compares them across engines.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Opcode
 
@@ -126,11 +125,13 @@ def _store(c: Command, config: CoreConfig) -> Footprint:
     groups = -(-c["rows"] // config.m)
     if "lse" in c.flags:
         return Footprint({"LSE": _grid(c["out"], (groups, 1))})
-    return Footprint({"OUT": _grid(c["out"], (groups, c["out_pitch"]), (c["cols"] // config.beat_elements, 1))})
+    return Footprint({"OUT": _grid(c["out"], (groups, c["out_pitch"]),
+                                   (c["cols"] // config.beat_elements, 1))})
 
 
 _WALKS: dict[Opcode, Callable[[Command, CoreConfig], Footprint]] = {
     Opcode.LOAD: _load, Opcode.FEED_A: _feed_a, Opcode.FEED_B: _feed_b, Opcode.MMAD: _mmad,
-    Opcode.DRAIN_S: _drain_s, Opcode.DRAIN_O: _drain_o, Opcode.SOFTMAX: _softmax, Opcode.NORMALIZE: _normalize,
+    Opcode.DRAIN_S: _drain_s, Opcode.DRAIN_O: _drain_o, Opcode.SOFTMAX: _softmax,
+    Opcode.NORMALIZE: _normalize,
     Opcode.STORE: _store,
 }

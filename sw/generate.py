@@ -4,8 +4,6 @@ Hidden states -> low-rank query and key/value latents -> RMS norm -> rotary embe
 up-projection is absorbed into the query, so that a query row meets the cached latent directly.
 """
 
-from collections.abc import Callable
-
 import ml_dtypes
 import numpy as np
 
@@ -17,8 +15,8 @@ __all__ = ["UNUSED_PAGE", "make_inputs"]
 #: What poisoned entries of the block table hold.
 UNUSED_PAGE = 2147480000
 
-#: Width of the hidden states and rank of the query projection. DeepSeek-V3 has 7168 and 1536; the statistics of
-#: what reaches attention do not depend on them.
+#: Width of the hidden states and rank of the query projection. DeepSeek-V3 has 7168 and 1536; the statistics
+#: of what reaches attention do not depend on them.
 _HIDDEN = 512
 _Q_RANK = 384
 
@@ -34,13 +32,13 @@ def make_inputs(workload: Workload) -> Inputs:
         return load_npz(workload.inputs)
     rng = np.random.default_rng(workload.seed)
     if workload.inputs == "normal":
-        make: Callable[[int], tuple[np.ndarray, np.ndarray]] = lambda length: _normal(rng, workload, length)  # noqa: E731
+        parts = [_normal(rng, workload, length) for length in workload.lengths]
     else:
-        make = _Layer(rng, workload).attention_inputs
-    parts = [make(length) for length in workload.lengths]
+        layer = _Layer(rng, workload)
+        parts = [layer.attention_inputs(length) for length in workload.lengths]
     cache, table = _paged(rng, workload, [keys for _, keys in parts])
-    return Inputs(q=np.stack([q for q, _ in parts]).astype(ml_dtypes.bfloat16), kv_cache=cache, block_table=table,
-                  cache_seqlens=np.array(workload.lengths, np.int32))
+    q = np.stack([rows for rows, _ in parts]).astype(ml_dtypes.bfloat16)
+    return Inputs(q=q, kv_cache=cache, block_table=table, cache_seqlens=np.array(workload.lengths, np.int32))
 
 
 def _normal(rng: np.random.Generator, workload: Workload, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +68,7 @@ class _Layer:
         return self._rng.standard_normal((rows, *columns), np.float32) / np.float32(rows**0.5)
 
     def attention_inputs(self, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Query rows [s_q, h_q, d] and cached keys [length, d] of one request; its last tokens are the queries."""
+        """Query rows [s_q, h_q, d] and cached keys [length, d] of a request; its last tokens query."""
         total = max(length, self._tokens)
         hidden = self._rng.standard_normal((total, _HIDDEN), np.float32) + 0.5 * self._common
         positions = np.arange(total)
@@ -82,7 +80,8 @@ class _Layer:
         q = np.einsum("tr,rhd->thd", rank, self._up_q)
         plain, rotary = np.split(q, [2 * self._rotary], axis=2)
         absorbed = np.einsum("thd,lhd->thl", plain, self._up_k, optimize=True)
-        return np.concatenate([absorbed, _rope(rotary, positions[-self._tokens:, None])], axis=2), keys[:length]
+        rotary = _rope(rotary, positions[-self._tokens:, None])
+        return np.concatenate([absorbed, rotary], axis=2), keys[:length]
 
 
 def _norm_weights(rng: np.random.Generator, width: int) -> np.ndarray:
@@ -99,10 +98,13 @@ def _rope(x: np.ndarray, positions: np.ndarray) -> np.ndarray:
     pairs = x.shape[-1] // 2
     angles = positions[..., None] * _ROPE_BASE ** -(np.arange(pairs) / pairs)
     even, odd, cos, sin = x[..., 0::2], x[..., 1::2], np.cos(angles), np.sin(angles)
-    return np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1).reshape(x.shape).astype(np.float32)
+    rotated = np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
+    return rotated.reshape(x.shape).astype(np.float32)
 
 
-def _paged(rng: np.random.Generator, workload: Workload, keys: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _paged(
+    rng: np.random.Generator, workload: Workload, keys: list[np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
     """Spread the keys over pages in shuffled order; one page more than needed, and one table entry."""
     counts, page = workload.pages, workload.page_size
     fill = np.nan if workload.poison else 0.0

@@ -1,10 +1,11 @@
 """Proof that a program is free of races, for every timing of the engines.
 
-The argument: an engine starts its commands and finishes them in order; a wait is granted by a signal; with one
-signalling engine per semaphore the n-th wait comes after the n-th signal at the earliest, whatever the timing. That
-gives each command a vector clock: per engine, the last command that has certainly finished when this one starts. Two
-commands of different engines that touch the same word, one of them writing, must be ordered by it. The same clocks
-bound every semaphore, and a wait whose signal comes later in program order could deadlock.
+The argument: an engine starts its commands and finishes them in order; a wait is granted by a signal; with
+one signalling engine per semaphore the n-th wait comes after the n-th signal at the earliest, whatever the
+timing. That gives each command a vector clock: per engine, the last command that has certainly finished when
+this one starts. Two commands of different engines that touch the same word, one of them writing, must be
+ordered by it. The same clocks bound every semaphore, and a wait whose signal comes later in program order
+could deadlock.
 
 Commands of the same engine take effect in order: that is the engine's own business.
 """
@@ -13,7 +14,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
-
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import SEMAPHORE_MAX, SEMAPHORES, Engine, Semaphore
 
@@ -24,10 +24,11 @@ __all__ = ["find_hazards"]
 
 
 def find_hazards(commands: Sequence[Command], config: CoreConfig, *, limit: int = 20) -> list[str]:
-    """What is wrong with the program's synchronisation, one line each; an empty list is the proof that nothing is.
+    """What is wrong with the program's synchronisation, one line each; an empty list is the proof that
+    nothing is.
 
-    Reports races, waits that no earlier command satisfies, semaphores that may exceed their maximum, that several
-    engines signal or take, or that are not zero at the end.
+    Reports races, waits that no earlier command satisfies, semaphores that may exceed their maximum, that
+    several engines signal or take, or that are not zero at the end.
 
     Parameters
     ----------
@@ -45,8 +46,8 @@ class _Check:
         self._commands, self._config, self._limit = commands, config, limit
         self.findings: list[str] = []
         engines = len(Engine)
-        # Running number (from 1) of the last command of each engine that has certainly finished, at an engine's
-        # latest start; position in the program of each engine's commands.
+        # Running number (from 1) of the last command of each engine that has certainly finished, at an
+        # engine's latest start; position in the program of each engine's commands.
         self._clock = np.zeros((engines, engines), np.int64)
         self._number = np.zeros(engines, np.int64)
         self._index: list[list[int]] = [[-1] for _ in Engine]
@@ -95,7 +96,7 @@ class _Check:
     def _wait(self, index: int, command: Command, semaphore: int, clock: np.ndarray) -> None:
         name, number = Semaphore(semaphore).name, len(self._waits[semaphore])
         if self._waiter[semaphore] not in (None, command.engine):
-            self._report(f"command {index}: {name} is taken by {command.engine.name} and by another engine")
+            self._report(f"command {index}: {name} is taken by {command.engine.name} and by another")
         self._waiter[semaphore] = command.engine
         self._waits[semaphore].append(int(self._number[command.engine]) + 1)
         if number >= len(self._signals[semaphore]):
@@ -108,15 +109,16 @@ class _Check:
         # The sequencer's own signals come with all engines at rest, so that they cannot overtake another's.
         if command.engine != Engine.SEQUENCER:
             if self._signaller[semaphore] not in (None, command.engine):
-                self._report(f"command {index}: {name} is signalled by {command.engine.name} and by another engine")
+                self._report(f"command {index}: {name} is signalled by {command.engine.name} and by another")
             self._signaller[semaphore] = command.engine
         self._signals[semaphore].append(finished)
         waiter = self._waiter[semaphore]
         taken = 0
         if waiter is not None:
             taken = bisect_right(self._waits[semaphore], int(finished[waiter]))
-        if len(self._signals[semaphore]) - taken > SEMAPHORE_MAX:
-            self._report(f"command {index}: {name} may reach {len(self._signals[semaphore]) - taken}, past its maximum")
+        most = len(self._signals[semaphore]) - taken
+        if most > SEMAPHORE_MAX:
+            self._report(f"command {index}: {name} may reach {most}, past its maximum of {SEMAPHORE_MAX}")
 
     def _races(self, index: int, command: Command, clock: np.ndarray) -> None:
         touched, engine = footprint(command, self._config), command.engine

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-
 from amla.model.paged import PagedBatch
 
 from .errors import AmlaError
@@ -52,8 +51,8 @@ class Inputs:
 def load_npz(path: str | Path) -> Inputs:
     """Read ``q``, ``kv_cache``, ``block_table`` and ``cache_seqlens`` from an .npz file.
 
-    NumPy stores ``ml_dtypes.bfloat16`` as two raw bytes (``|V2``), which are taken for bfloat16 again; the words as
-    ``uint16`` are accepted too.
+    NumPy stores ``ml_dtypes.bfloat16`` as two raw bytes (``|V2``), which are taken for bfloat16 again; the
+    words as ``uint16`` are accepted too.
 
     Raises
     ------
@@ -66,7 +65,7 @@ def load_npz(path: str | Path) -> Inputs:
                 raise AmlaError(f"{name} must be an .npz archive of several arrays, not a single array")
             missing = [key for key in _KEYS if key not in archive.files]
             if missing:
-                raise AmlaError(f"{name}: missing array {missing[0]!r}; the file must hold {', '.join(_KEYS)}")
+                raise AmlaError(f"{name}: missing array {missing[0]!r}; it must hold {', '.join(_KEYS)}")
             arrays = {key: archive[key] for key in _KEYS}
     except OSError as error:
         raise AmlaError(f"cannot read {path}: {error.strerror or error}") from None

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-
 from amla.rtl.isa import SEMAPHORE_MAX, Opcode, Semaphore
 
 from .drafts import Draft, Drafts
@@ -27,7 +26,10 @@ class Addresses:
 
 @dataclass(frozen=True)
 class Layout:
-    """A row-major matrix in L1: column panels one after the other, each in row groups of chunks of k columns."""
+    """A row-major matrix in L1: column panels one after the other, each in row groups of chunks of k columns.
+
+    A chunk is a fractal's width.
+    """
 
     base: int
     groups: int
@@ -46,10 +48,10 @@ class Layout:
 class Loader:
     """Emits LOADs in the order in which FEED needs their data.
 
-    LOADs form units; the last of a unit signals KV_READY, and the FEED that first needs the unit's data waits for it.
-    A unit is a key sub-tile as long as the tokens that may pile up allow it, else several. Q and the program's very
-    first block come in column panels, so that the cube starts after a fraction of the first sub-tile; all else comes
-    in whole rows, which makes longer bursts.
+    LOADs form units; the last of a unit signals KV_READY, and the FEED that first needs the unit's data waits
+    for it. A unit is a key sub-tile as long as the tokens that may pile up allow it, else several. Q and the
+    program's very first block come in column panels, so that the cube starts after a fraction of the first
+    sub-tile; all else comes in whole rows, which makes longer bursts.
     """
 
     def __init__(self, drafts: Drafts, addresses: Addresses, block_table: np.ndarray):
@@ -61,11 +63,13 @@ class Loader:
 
     def q_layout(self, item: Item) -> Layout:
         """Where the item's row tile of Q lies."""
-        return Layout(self._drafts.slot("Q", item.tile_sequence), item.tile.groups, self._panels(item.tile_sequence))
+        return Layout(self._drafts.slot("Q", item.tile_sequence), item.tile.groups,
+                      self._panels(item.tile_sequence))
 
     def kv_layout(self, item: Item) -> Layout:
         """Where the item's block lies while it is resident."""
-        return Layout(self._drafts.slot("KV", item.block_sequence), self._plan.config.kv_block // self._plan.config.n,
+        return Layout(self._drafts.slot("KV", item.block_sequence),
+                      self._plan.config.kv_block // self._plan.config.n,
                       self._panels(item.block_sequence))
 
     def load_resident(self, together: Sequence[Item], sub_tiles: tuple[Piece, ...]) -> set[tuple[int, int]]:
@@ -101,7 +105,7 @@ class Loader:
         return units
 
     def load_streamed(self, item: Item, keys: Piece, columns: Piece, *, with_q: bool) -> tuple[int, int]:
-        """Load the operand of one slab, and Q before it if asked; returns its first word and words per row group."""
+        """Load the operand of one slab, after Q if asked; returns its first word and words per row group."""
         if with_q:
             self._drafts.take("Q", self._load_q(item, self._whole[0]))
         base = self._drafts.next("KV")
@@ -114,7 +118,8 @@ class Loader:
         return self._plan.panels if sequence == 0 and self._plan.resident else self._whole
 
     def _unit_starts(self, sub_tiles: int, panels: int) -> list[int]:
-        """Sub-tiles at which the next block's units begin. Of a block in panels the first sub-tile is one unit per panel.
+        """Sub-tiles at which the next block's units begin. Of a block in panels the first sub-tile is one
+        unit per panel.
 
         As many units as leave one to each block that may be in L1 beside it.
         """
@@ -124,7 +129,9 @@ class Loader:
         alone = 1 if panels > 1 else 0
         rest = sub_tiles - alone
         parts = max(min(rest, room - alone * panels), 1)
-        starts = [0] * alone + [alone + piece.start for piece in split(rest, -(-rest // parts))] if rest else [0]
+        starts = [0] * alone
+        if rest:
+            starts += [alone + piece.start for piece in split(rest, -(-rest // parts))]
         self._units.append(len(starts) + alone * (panels - 1))
         return starts
 
@@ -133,7 +140,8 @@ class Loader:
         row = item.request * self._plan.workload.rows + tile.row
         return self._drafts.emit(
             Opcode.LOAD, a_side=True, address=self._addresses.q + row * self._row_bytes + 2 * k * panel.start,
-            pitch=self._row_bytes, rows=tile.rows, rows_padded=tile.groups * self._plan.config.m, cols=k * panel.size,
+            pitch=self._row_bytes, rows=tile.rows, rows_padded=tile.groups * self._plan.config.m,
+            cols=k * panel.size,
             l1=self.q_layout(item).locate(panel.start)[0], row0=0,
         )
 
@@ -157,7 +165,8 @@ class Loader:
             group, row0 = divmod(key - keys.start, self._plan.config.n)
             loads.append(self._drafts.emit(
                 Opcode.LOAD, address=self._addresses.kv + place * self._row_bytes + 2 * k * columns.start,
-                pitch=self._row_bytes, rows=count, cols=k * columns.size, l1=base + group * columns.size, row0=row0,
+                pitch=self._row_bytes, rows=count, cols=k * columns.size, l1=base + group * columns.size,
+                row0=row0,
                 rows_padded=keys.stop - key if index == len(pieces) - 1 else count,
             ))
         return loads

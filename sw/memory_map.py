@@ -1,12 +1,11 @@
 """Where everything lies in GM, and a job: a program with its data, ready for the simulator or the core."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import ml_dtypes
 import numpy as np
-
 from amla.model import Numerics
 from amla.model.softmax import softmax_scale_word
 from amla.rtl.config import CoreConfig
@@ -29,15 +28,16 @@ _ALIGNMENT = 4096
 
 def numerics_of(config: CoreConfig) -> Numerics:
     """What of the configuration reaches the arithmetic."""
-    return Numerics(kv_block=config.kv_block, k=config.k, acc_frac_bits=config.acc_frac_bits, comp_bits=config.comp_bits)
+    return Numerics(kv_block=config.kv_block, k=config.k, acc_frac_bits=config.acc_frac_bits,
+                    comp_bits=config.comp_bits)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
     """A program, its memory and its registers.
 
-    The memory is one array from ``base`` on: O and LSE (the write window), an unused gap, then Q, KV cache and program
-    (the read window). Outside of the inputs and the program it holds 0xA5.
+    The memory is one array from ``base`` on: O and LSE (the write window), an unused gap, then Q, KV cache
+    and program (the read window). Outside of the inputs and the program it holds 0xA5.
 
     Attributes
     ----------
@@ -89,31 +89,38 @@ class Job:
                    if command.opcode.name == "LOAD")
 
     def unpack(self, output: bytes | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """O (bfloat16 [b, s_q, h_q, dv]) and LSE (float32 [b, h_q, s_q]) from the content of the output region."""
-        region = np.frombuffer(output, np.uint8) if isinstance(output, bytes | bytearray) else np.asarray(output, np.uint8)
+        """O (bfloat16 [b, s_q, h_q, dv]) and LSE (float32 [b, h_q, s_q]) from the output region's content."""
+        if isinstance(output, bytes | bytearray):
+            output = np.frombuffer(output, np.uint8)
+        region = np.asarray(output, np.uint8)
         if region.shape != (self.output_bytes,):
             raise ValueError(f"output must be {self.output_bytes} bytes, not shape {region.shape!r}")
         load, m = self.workload, self.config.m
         requests, tokens, heads = len(load.lengths), load.q_tokens, load.heads
         o_bytes = 2 * requests * load.rows * load.head_dim_v
-        out = region[:o_bytes].copy().view(ml_dtypes.bfloat16).reshape(requests, tokens, heads, load.head_dim_v)
+        out = region[:o_bytes].copy().view(ml_dtypes.bfloat16)
         start = self.program.symbols["LSE"] - self.output_base
         beats = region[start:].reshape(requests, -1, self.config.axi_data_bytes)[..., :4 * m]
         lse = np.ascontiguousarray(beats).view(np.float32).reshape(requests, -1)[:, :load.rows]
+        out = out.reshape(requests, tokens, heads, load.head_dim_v)
         return out, np.ascontiguousarray(lse.reshape(requests, tokens, heads).transpose(0, 2, 1))
 
-    def output_place(self, address: int) -> str:
-        """Which element of the output a byte address belongs to, in words."""
-        load, offset = self.workload, address - self.program.symbols["O"]
-        if address >= self.program.symbols["LSE"]:
-            group, byte = divmod(address - self.program.symbols["LSE"], self.config.axi_data_bytes)
-            request, group = divmod(group, -(-load.rows // self.config.m))
-            token, head = divmod(group * self.config.m + byte // 4, load.heads)
-            return f"LSE of request {request}, token {token}, head {head}"
-        row, column = divmod(offset // 2, load.head_dim_v)
-        request, row = divmod(row, load.rows)
-        token, head = divmod(row, load.heads)
-        return f"O of request {request}, token {token}, head {head}, column {column}"
+    def output_beat(self, array: str, index: Sequence[int]) -> int:
+        """Beat of the output region that holds an element.
+
+        Parameters
+        ----------
+        array: "O" or "LSE"
+        index: (request, token, head, column) of O; (request, head, token) of LSE
+        """
+        load, beat = self.workload, self.config.axi_data_bytes
+        if array == "O":
+            request, token, head, column = index
+            row = request * load.rows + token * load.heads + head
+            return 2 * (row * load.head_dim_v + column) // beat
+        request, head, token = index
+        group = request * -(-load.rows // self.config.m) + (token * load.heads + head) // self.config.m
+        return (self.program.symbols["LSE"] - self.output_base) // beat + group
 
 
 def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload: int = 1) -> Job:
@@ -128,7 +135,8 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
 
     Raises
     ------
-    AmlaError: inputs and workload differ, the workload does not suit the core, or memory does not fit its addresses.
+    AmlaError: inputs and workload differ, the workload does not suit the core, or memory does not fit its
+               addresses.
     """
     _check_shapes(workload, inputs)
     plan = plan_tiles(workload, config, preload=preload)
@@ -153,15 +161,16 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
     commands, annotations = schedule(plan, addresses, inputs.block_table)
     read_limit = _aligned(program_base + len(commands) * COMMAND_BYTES, beat)
     if read_limit > 1 << config.axi_address_bits:
-        raise AmlaError(f"the workload's memory ends at {read_limit:#x}, past the {config.axi_address_bits} address bits "
-                        f"of {config.name}")
+        raise AmlaError(f"the workload's memory ends at {read_limit:#x}, past the {config.axi_address_bits} "
+                        f"address bits of {config.name}")
     program = Program(
         commands=tuple(commands), scale_word=scale_word, read_window=(q_base, read_limit),
         write_window=(o_base, write_limit), annotations=tuple(annotations),
         symbols={"Q": q_base, "KV": kv_base, "PROGRAM": program_base, "O": o_base, "LSE": lse_base},
     )
     memory = np.full(read_limit - o_base, 0xA5, np.uint8)
-    for start, content in ((q_base, q), (kv_base, kv), (program_base, np.frombuffer(program.assemble(), np.uint8))):
+    binary = np.frombuffer(program.assemble(), np.uint8)
+    for start, content in ((q_base, q), (kv_base, kv), (program_base, binary)):
         memory[start - o_base:start - o_base + content.size] = content
     return Job(config=config, workload=workload, plan=plan, program=program, base=o_base, memory=memory)
 

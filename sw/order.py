@@ -1,12 +1,12 @@
 """Program order: engines' command streams merged in the order in which they are expected to start.
 
-Commands are fetched in order and a full engine queue holds up everything behind it, so a command must neither come so
-late that its engine starves nor so early that it clogs a queue. The expected start comes from a model of the engines:
-one command at a time, a duration by its counts, semaphores as the core has them. It decides the order only; what
-depends on what is settled by the semaphores, whatever the timing.
+Commands are fetched in order and a full engine queue holds up everything behind it, so a command must neither
+come so late that its engine starves nor so early that it clogs a queue. The expected start comes from a model
+of the engines: one command at a time, a duration by its counts, semaphores as the core has them. It decides
+the order only; what depends on what is settled by the semaphores, whatever the timing.
 
-Sorting by start keeps each engine's own order, and a waiter behind its signaller: the result runs one by one without
-blocking.
+Sorting by start keeps each engine's own order, and a waiter behind its signaller: the result runs one by one
+without blocking.
 """
 
 from collections import deque
@@ -21,7 +21,8 @@ from .program import members
 __all__ = ["by_estimated_start", "duration"]
 
 #: Cycles from the last step of a command to a waiter's start.
-_LATENCY = {Engine.LOAD: 60, Engine.FEED: 8, Engine.CUBE: 24, Engine.DRAIN: 16, Engine.VECTOR: 60, Engine.STORE: 40,
+_LATENCY = {Engine.LOAD: 60, Engine.FEED: 8, Engine.CUBE: 24, Engine.DRAIN: 16, Engine.VECTOR: 60,
+            Engine.STORE: 40,
             Engine.SEQUENCER: 4}
 
 
@@ -30,7 +31,8 @@ def duration(draft: Draft, config: CoreConfig) -> int:
     f = {name: int(value) for name, value in draft.operands.items()}
     match draft.opcode:
         case Opcode.LOAD:
-            return max(f["rows"], -(-f["rows_padded"] // config.l1_banks)) * (f["cols"] // config.beat_elements)
+            return max(f["rows"],
+                       -(-f["rows_padded"] // config.l1_banks)) * (f["cols"] // config.beat_elements)
         case Opcode.FEED_A:
             return f["outer"] * f["inner"]
         case Opcode.FEED_B:
@@ -52,7 +54,8 @@ def duration(draft: Draft, config: CoreConfig) -> int:
 def by_estimated_start(drafts: Sequence[Draft], config: CoreConfig) -> list[Draft]:
     """The drafts in the order of their estimated start; each engine's own order stays.
 
-    A command of the sequencer (FENCE, HALT) stays behind all that was before it, and before all that was behind it.
+    A command of the sequencer (FENCE, HALT) stays behind all that was before it, and before all that was
+    behind it.
     """
     result: list[Draft] = []
     engines = _Engines(config)

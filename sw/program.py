@@ -1,4 +1,4 @@
-"""Commands and programs: assembler, disassembler, text form. Everything derives from the layouts of ``rtl/isa.py``."""
+"""Commands and programs: assembler, disassembler, text form, all derived from ``rtl/isa.py``."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from amla.rtl.isa import COMMAND_BYTES, FLAGS, LAYOUTS, Engine, Header, Opcode, Semaphore
 
-__all__ = ["Annotation", "Command", "Program", "UnknownOpcode", "assemble", "disassemble", "engine_of", "members", "words"]
+__all__ = ["Annotation", "Command", "Program", "UnknownOpcode", "assemble", "disassemble", "engine_of",
+           "members", "words"]
 
 
 class _Bits(NamedTuple):
@@ -77,7 +78,8 @@ class Command:
     signal: int = 0
 
     @classmethod
-    def build(cls, opcode: Opcode, *, wait: int | Iterable[Semaphore] = 0, signal: int | Iterable[Semaphore] = 0,
+    def build(cls, opcode: Opcode, *, wait: int | Iterable[Semaphore] = 0,
+              signal: int | Iterable[Semaphore] = 0,
               **operands: int | bool) -> "Command":
         """Build a command from its fields (0 if not given) and flags (clear if not given).
 
@@ -106,12 +108,12 @@ class Command:
         """Raise ValueError if a value does not fit its field."""
         for name, bits in _PAYLOAD[self.opcode].items():
             if self.fields[name] not in bits.range:
-                raise ValueError(f"{self.opcode.name}.{name} must be from {bits.range.start} to {bits.range.stop - 1}, "
-                                 f"not {self.fields[name]!r}")
+                raise ValueError(f"{self.opcode.name}.{name} must be from {bits.range.start} to "
+                                 f"{bits.range.stop - 1}, not {self.fields[name]!r}")
         for name, mask in (("wait", self.wait), ("signal", self.signal)):
             if mask not in _HEADER[name].range:
-                raise ValueError(f"{self.opcode.name}.{name} must be a mask of {_HEADER[name].width} semaphores, "
-                                 f"not {mask!r}")
+                raise ValueError(f"{self.opcode.name}.{name} must be a mask of {_HEADER[name].width} "
+                                 f"semaphores, not {mask!r}")
 
     def __getitem__(self, name: str) -> int:
         return self.fields[name]
@@ -126,7 +128,8 @@ class Command:
         self.check()
         flags = sum(1 << bit for name, bit in FLAGS[self.opcode].items() if name in self.flags)
         word = 0
-        for name, value in (("opcode", self.opcode), ("flags", flags), ("wait", self.wait), ("signal", self.signal)):
+        for name, value in (("opcode", self.opcode), ("flags", flags), ("wait", self.wait),
+                            ("signal", self.signal)):
             word |= value << _HEADER[name].lsb
         for name, bits in _PAYLOAD[self.opcode].items():
             word |= (self.fields[name] & (1 << bits.width) - 1) << bits.lsb
@@ -144,9 +147,11 @@ class Command:
         try:
             known = Opcode(opcode)
         except ValueError:
-            raise UnknownOpcode(f"opcode must be one of {', '.join(Opcode.__members__)}, not {opcode:#04x}") from None
-        names = frozenset(name for name, bit in FLAGS[known].items() if flags >> bit & 1)
-        return cls(known, {name: bits.decode(word) for name, bits in _PAYLOAD[known].items()}, names, wait, signal)
+            names = ", ".join(Opcode.__members__)
+            raise UnknownOpcode(f"opcode must be one of {names}, not {opcode:#04x}") from None
+        set_flags = frozenset(name for name, bit in FLAGS[known].items() if flags >> bit & 1)
+        fields = {name: bits.decode(word) for name, bits in _PAYLOAD[known].items()}
+        return cls(known, fields, set_flags, wait, signal)
 
     def __str__(self) -> str:
         parts = [f"{self.opcode.name:9}"]
@@ -236,7 +241,8 @@ class Program:
     def line(self, index: int) -> str:
         """The readable line of one command."""
         command = self.commands[index]
-        note = f"  ; {self.annotations[index]}" if index < len(self.annotations) and str(self.annotations[index]) else ""
+        note = str(self.annotations[index]) if index < len(self.annotations) else ""
+        note = f"  ; {note}" if note else ""
         return f"{index:6} {command.engine.name.lower():9} {command}{note}"
 
     def listing(self) -> str:

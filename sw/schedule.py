@@ -1,20 +1,20 @@
 """Scheduler: a plan becomes a program.
 
-Each item (one KV block of one row tile) has three stages: C1 scores, V1 softmax, C2 values. With preload depth p the
-cube runs C1(0) ... C1(p - 1), then C1(i + p), C2(i) alternately; items of consecutive requests chain without a seam.
+Each item (one KV block of one row tile) has three stages: C1 scores, V1 softmax, C2 values. With preload
+depth p the cube runs C1(0) ... C1(p - 1), then C1(i + p), C2(i) alternately; items of consecutive requests
+chain without a seam.
 
-Engines are ordered by semaphores alone. Every buffer is a ring of slots (see :class:`~amla.sw.drafts.Ring`): its writer
-takes a slot, its reader gives it back; all semaphores are zero when the program ends.
+Engines are ordered by semaphores alone. Every buffer is a ring of slots (see :class:`~amla.sw.drafts.Ring`):
+its writer takes a slot, its reader gives it back; all semaphores are zero when the program ends.
 
-Preload 0 is the serial baseline: C1, V1 and C2 of an item strictly one after the other, a FENCE between items. Only
-loads run ahead, as in any double-buffered kernel.
+Preload 0 is the serial baseline: C1, V1 and C2 of an item strictly one after the other, a FENCE between
+items. Only loads run ahead, as in any double-buffered kernel.
 
-A request without keys has one item: a block of k zero keys (LOAD with ``rows`` = 0), none of them visible, so that the
-core itself writes O = 0 and LSE = +inf.
+A request without keys has one item: a block of k zero keys (LOAD with ``rows`` = 0), none of them visible, so
+that the core itself writes O = 0 and LSE = +inf.
 """
 
 import numpy as np
-
 from amla.rtl.isa import Opcode, Semaphore
 
 from .drafts import Draft, Drafts
@@ -27,10 +27,13 @@ from .tiling import Piece, Plan, split
 __all__ = ["schedule"]
 
 
-def schedule(plan: Plan, addresses: Addresses, block_table: np.ndarray) -> tuple[list[Command], list[Annotation]]:
+def schedule(
+    plan: Plan, addresses: Addresses, block_table: np.ndarray,
+) -> tuple[list[Command], list[Annotation]]:
     """Commands of a plan, HALT last, and what each works on.
 
-    Executed one by one in program order they never block on a semaphore, so that no queue depth can deadlock them.
+    Executed one by one in program order they never block on a semaphore, so that no queue depth can deadlock
+    them.
 
     Parameters
     ----------
@@ -43,7 +46,7 @@ def schedule(plan: Plan, addresses: Addresses, block_table: np.ndarray) -> tuple
 
 
 class _Scheduler:
-    """Emits the stages of all items. The order within each engine is final; how engines mix is settled later."""
+    """Emits the stages of all items. Each engine's order is final; how the engines mix is settled later."""
 
     def __init__(self, plan: Plan, addresses: Addresses, block_table: np.ndarray):
         self._plan, self._config, self._workload = plan, plan.config, plan.workload
@@ -72,12 +75,13 @@ class _Scheduler:
         return self._out.close()
 
     def _load(self, item: Item) -> None:
-        """Load the block if the item is its first user, once; a plan that streams loads slab by slab instead."""
+        """Load the block if the item is its first user; a plan that streams loads slab by slab instead."""
         if self._plan.resident and item.loads_block and item.sequence not in self._units:
             self._out.note = Annotation(item.request, item.index, item.block, "load")
-            together = [other for other in self._items[item.sequence:item.sequence + self._plan.resident_tiles]
-                        if other.block_sequence == item.block_sequence]
-            self._units[item.sequence] = self._loader.load_resident(together, self._plan.key_tiles(item.keys.size))
+            following = self._items[item.sequence:item.sequence + self._plan.resident_tiles]
+            together = [other for other in following if other.block_sequence == item.block_sequence]
+            key_tiles = self._plan.key_tiles(item.keys.size)
+            self._units[item.sequence] = self._loader.load_resident(together, key_tiles)
 
     def _scores(self, item: Item) -> None:
         """C1: S = Q K^T, sub-tile of keys by sub-tile."""
@@ -98,7 +102,8 @@ class _Scheduler:
                     word, pitch = self._loader.load_streamed(item, keys, slab, with_q=with_q)
                 q_word, q_pitch = q.locate(slab.start)
                 feed_a, feed_b = self._multiply(
-                    {"l1": q_word, "outer": slab.size, "inner": mt, "outer_stride": 1, "inner_stride": q_pitch},
+                    {"l1": q_word, "outer": slab.size, "inner": mt, "outer_stride": 1,
+                     "inner_stride": q_pitch},
                     {"l1": word, "outer": slab.size, "inner": nt, "outer_stride": 1, "inner_stride": pitch},
                     l0c=l0c, mt=mt, nt=nt, kt=slab.size, first=slab is plan.score_slabs[0],
                     last=slab is plan.score_slabs[-1],
@@ -108,8 +113,10 @@ class _Scheduler:
                 if not plan.resident:
                     out.give("KV", feed_b)
             drain = out.emit(
-                Opcode.DRAIN_S, l0c=l0c, mt=mt, nt=nt, s=out.slot("S", item.sequence) + keys.start // config.lanes,
-                s_pitch=config.kv_block // config.lanes, rowmax=out.slot("ROWMAX", item.sequence), first=index == 0,
+                Opcode.DRAIN_S, l0c=l0c, mt=mt, nt=nt,
+                s=out.slot("S", item.sequence) + keys.start // config.lanes,
+                s_pitch=config.kv_block // config.lanes, rowmax=out.slot("ROWMAX", item.sequence),
+                first=index == 0,
                 **self._mask(item, keys.start),
             )
             drain.waits_for(Semaphore.L0C_READY)
@@ -128,7 +135,8 @@ class _Scheduler:
             Opcode.SOFTMAX, s=out.slot("S", item.sequence), s_pitch=config.kv_block // config.lanes,
             rowmax=out.slot("ROWMAX", item.sequence), state=out.slot("STATE", item.tile_sequence),
             offsets=out.slot("OFFSETS", item.sequence), mt=item.tile.groups,
-            kt=self._plan.padded_keys(item.keys.size) // config.k, p=out.slot("P", item.sequence), first=item.first,
+            kt=self._plan.padded_keys(item.keys.size) // config.k, p=out.slot("P", item.sequence),
+            first=item.first,
             **self._mask(item, 0),
         )
         softmax.waits_for(Semaphore.S_READY)
@@ -138,7 +146,7 @@ class _Scheduler:
         out.take("OFFSETS", softmax)
 
     def _values(self, item: Item) -> None:
-        """C2: O = rescaled O + P V, sub-tile of columns by sub-tile; after a row's last block also its end."""
+        """C2: O = rescaled O + P V, sub-tile of columns by sub-tile; after the rows' last block their end."""
         plan, config, out = self._plan, self._config, self._out
         note = Annotation(item.request, item.index, item.block, "C2")
         mt, chunks = item.tile.groups, plan.padded_keys(item.keys.size) // config.k
@@ -160,7 +168,8 @@ class _Scheduler:
                     feed_a, feed_b = self._multiply(
                         {"l1": p + slab.start, "outer": slab.size, "inner": mt, "outer_stride": 1,
                          "inner_stride": chunks},
-                        {"l1": word, "outer": slab.size, "inner": place.size, "outer_stride": groups_per_chunk * pitch,
+                        {"l1": word, "outer": slab.size, "inner": place.size,
+                         "outer_stride": groups_per_chunk * pitch,
                          "inner_stride": 1, "group_stride": pitch, "transpose": True},
                         l0c=l0c, mt=mt, nt=nt, kt=slab.size, first=slab is slabs[0], last=slab is slabs[-1],
                     )
@@ -171,7 +180,8 @@ class _Scheduler:
                         out.give("KV", feed_b)
                 drain = out.emit(
                     Opcode.DRAIN_O, l0c=l0c, mt=mt, nt=nt, o=self._o(item) + columns.start // config.lanes,
-                    o_pitch=self._workload.head_dim_v // config.lanes, offsets=out.slot("OFFSETS", item.sequence),
+                    o_pitch=self._workload.head_dim_v // config.lanes,
+                    offsets=out.slot("OFFSETS", item.sequence),
                     first=item.first,
                 )
                 drain.waits_for(Semaphore.L0C_READY)
@@ -186,7 +196,8 @@ class _Scheduler:
         if plan.resident and item.frees_block:
             out.give("KV", feed_b)
 
-    def _multiply(self, a: dict[str, int], b: dict[str, int], *, l0c: int, mt: int, nt: int, kt: int, first: bool,
+    def _multiply(self, a: dict[str, int], b: dict[str, int], *, l0c: int, mt: int, nt: int, kt: int,
+                  first: bool,
                   last: bool) -> tuple[Draft, Draft]:
         """One slab: feed both operands, multiply into ``l0c``; returns the feeds."""
         out = self._out
@@ -213,8 +224,10 @@ class _Scheduler:
         beats = columns // config.beat_elements
         slot, lse = out.next("OUT"), out.slot("LSE", item.tile_sequence)
         normalize = out.emit(
-            Opcode.NORMALIZE, o=self._o(item) + start // config.lanes, o_pitch=workload.head_dim_v // config.lanes,
-            state=out.slot("STATE", item.tile_sequence), out=slot, out_pitch=beats, lse=lse, mt=tile.groups, nt=beats,
+            Opcode.NORMALIZE, o=self._o(item) + start // config.lanes,
+            o_pitch=workload.head_dim_v // config.lanes,
+            state=out.slot("STATE", item.tile_sequence), out=slot, out_pitch=beats, lse=lse, mt=tile.groups,
+            nt=beats,
             first=number == 0,
         )
         normalize.waits_for(Semaphore.O_READY)

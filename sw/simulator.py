@@ -1,13 +1,12 @@
-"""Functional command simulator: a program's words on the core's buffers, bit-exact, one command after the other.
+"""Functional command simulator: a program on the core's buffers, bit-exact, one command after the other.
 
-Buffers have the layouts of ``docs/architecture.md`` and start as NaN, so that a scheduler that reads what it has not
-written shows. Semaphores, fields, windows and buffer bounds are checked as the core checks them.
+Buffers have the layouts of ``docs/architecture.md`` and start as NaN, so that a scheduler that reads what it
+has not written shows. Semaphores, fields, windows and buffer bounds are checked as the core checks them.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
-
 from amla.model.accumulate import accumulate, normalize, reciprocal_and_lse
 from amla.model.convert import to_bf16
 from amla.model.fdpa import matmul
@@ -21,11 +20,16 @@ from .program import Command, UnknownOpcode, members, words
 
 __all__ = ["CommandFault", "SimulationResult", "Simulator", "simulate"]
 
-_NAN32, _NAN16 = 0x7FC00000, 0x7FC0
+#: Initial words of the buffers, and their type.
+_NAN32, _NAN16 = (0x7FC00000, np.uint32), (0x7FC0, np.uint16)
+
+#: Buffers of BF16 words; the others hold 32-bit words.
+_BF16 = ("L1", "L0A", "L0B", "OUT")
 
 #: Fields that count something and must not be zero.
 _COUNTS = {
-    Opcode.LOAD: ("rows_padded", "cols"), Opcode.FEED_A: ("outer", "inner"), Opcode.FEED_B: ("outer", "inner"),
+    Opcode.LOAD: ("rows_padded", "cols"), Opcode.FEED_A: ("outer", "inner"),
+    Opcode.FEED_B: ("outer", "inner"),
     Opcode.MMAD: ("mt", "nt", "kt"), Opcode.DRAIN_S: ("mt", "nt"), Opcode.DRAIN_O: ("mt", "nt"),
     Opcode.SOFTMAX: ("mt", "kt"), Opcode.NORMALIZE: ("mt", "nt"), Opcode.STORE: ("rows",),
 }
@@ -86,15 +90,17 @@ class Simulator:
         self._read_window, self._write_window, self._scale = read_window, write_window, scale_word
         self._beat = config.axi_data_bytes
         m, n, k, lanes = config.m, config.n, config.k, config.lanes
-        shapes = {"L1": (max(m, n), k), "L0A": (m, k), "L0B": (n, k), "L0C": (m, n), "S": (m, lanes), "ROWMAX": (m,),
+        shapes = {"L1": (max(m, n), k), "L0A": (m, k), "L0B": (n, k), "L0C": (m, n), "S": (m, lanes),
+                  "ROWMAX": (m,),
                   "OFFSETS": (m, 1 << config.comp_bits), "O": (m, lanes),
                   "OUT": (config.beat_elements // lanes, m, lanes), "LSE": (m,)}
         depths = buffer_words(config)
         self._depths = depths
-        self._buffers = {name: np.full((depths[name], *shape), _NAN16 if name in ("L1", "L0A", "L0B", "OUT") else _NAN32,
-                                       np.uint16 if name in ("L1", "L0A", "L0B", "OUT") else np.uint32)
-                         for name, shape in shapes.items()}
-        self._state = {name: np.full((depths["STATE"], m), _NAN32, np.uint32) for name in ("m", "c", "l", "L", "R")}
+        self._buffers = {
+            name: np.full((depths[name], *shape), *(_NAN16 if name in _BF16 else _NAN32))
+            for name, shape in shapes.items()
+        }
+        self._state = {name: np.full((depths["STATE"], m), *_NAN32) for name in ("m", "c", "l", "L", "R")}
         self._semaphores = [0] * SEMAPHORES
         beats = -(-(write_window[1] - write_window[0]) // self._beat)
         self._result = SimulationResult(writer=np.full(beats, -1, np.int64))
@@ -153,7 +159,8 @@ class Simulator:
             require(c[name] > 0, f"{name} must be positive, not 0")
         if c.opcode in (Opcode.LOAD, Opcode.STORE):
             for name in ("address",) if lse else ("address", "pitch"):
-                require(c[name] % self._beat == 0, f"{name} must be a multiple of {self._beat}, not {c[name]:#x}")
+                require(c[name] % self._beat == 0,
+                        f"{name} must be a multiple of {self._beat}, not {c[name]:#x}")
             if not lse:
                 elements = self._config.beat_elements
                 require(c["cols"] > 0 and c["cols"] % elements == 0,
@@ -165,9 +172,10 @@ class Simulator:
     def _check_bounds(self, index: int, command: Command, touched: Footprint) -> None:
         for accesses in (touched.reads, touched.writes):
             for buffer, addresses in accesses.items():
-                if addresses.max() >= self._depths[buffer]:
+                last, depth = int(addresses.max()), self._depths[buffer]
+                if last >= depth:
                     raise CommandFault(Fault.BUFFER_OVERRUN, command.engine, index,
-                                       f"word {int(addresses.max())} of {buffer}, which has {self._depths[buffer]}")
+                                       f"word {last} of {buffer}, which has {depth}")
 
     def _check_window(self, index: int, command: Command, first: int, stop: int) -> None:
         load = command.opcode == Opcode.LOAD
@@ -185,7 +193,8 @@ class Simulator:
         if command.opcode in (Opcode.LOAD, Opcode.STORE):
             rows = self._gm_rows(command)
             if rows.size:
-                self._check_window(index, command, int(rows.min()), int(rows.max()) + self._row_bytes(command))
+                self._check_window(index, command, int(rows.min()),
+                                   int(rows.max()) + self._row_bytes(command))
         self._check_bounds(index, command, touched)
         getattr(self, f"_{command.opcode.name.lower()}")(index, command, touched)
 
@@ -206,11 +215,13 @@ class Simulator:
         data = np.zeros((c["rows_padded"], c["cols"]), np.uint16)
         data[:len(rows)] = self._memory[places].view(np.uint16)
         inside = (c["row0"] + np.arange(c["rows_padded"])) % group
-        self._buffers["L1"][touched.writes["L1"], inside[:, None]] = data.reshape(len(data), -1, self._config.k)
+        self._buffers["L1"][touched.writes["L1"], inside[:, None]] = data.reshape(len(data), -1,
+                                                                                  self._config.k)
         self._result.bytes_read += places.size
 
     def _feed_a(self, index: int, c: Command, touched: Footprint) -> None:
-        self._buffers["L0A"][touched.writes["L0A"]] = self._buffers["L1"][touched.reads["L1"], :self._config.m]
+        self._buffers["L0A"][touched.writes["L0A"]] = self._buffers["L1"][touched.reads["L1"],
+                                                                          :self._config.m]
 
     def _feed_b(self, index: int, c: Command, touched: Footprint) -> None:
         n, k = self._config.n, self._config.k
@@ -225,7 +236,8 @@ class Simulator:
         b = self._buffers["L0B"][touched.reads["L0B"]]
         places = touched.writes["L0C"]
         start = self._matrix(self._buffers["L0C"][places]) if "accumulate" in c.flags else None
-        result = matmul(_operand(a), _operand(b), k=self._config.k, acc_frac_bits=self._config.acc_frac_bits, c=start)
+        result = matmul(_operand(a), _operand(b), k=self._config.k, acc_frac_bits=self._config.acc_frac_bits,
+                        c=start)
         self._buffers["L0C"][places] = self._tiles(result, self._config.n)
 
     def _drain_s(self, index: int, c: Command, touched: Footprint) -> None:
@@ -246,7 +258,8 @@ class Simulator:
         offsets = np.zeros((len(product), segments), np.uint32)
         if not first:
             offsets[:] = self._buffers["OFFSETS"][touched.reads["OFFSETS"]].reshape(-1, segments)
-        accumulate(output, product, offsets, first=first, mode=self._config.mode, comp_bits=self._config.comp_bits)
+        accumulate(output, product, offsets, first=first, mode=self._config.mode,
+                   comp_bits=self._config.comp_bits)
         self._buffers["O"][places] = self._tiles(output, self._config.lanes)
 
     def _softmax(self, index: int, c: Command, touched: Footprint) -> None:
@@ -254,12 +267,15 @@ class Simulator:
         places = touched.writes["STATE"]
         state = RowState(**{name: self._state[name][places].reshape(-1) for name in ("m", "c", "l", "L")})
         p, offsets = softmax_tile(
-            scores, self._valid(c, len(scores)), self._buffers["ROWMAX"][touched.reads["ROWMAX"]].reshape(-1), state,
-            scale_word=self._scale, first="first" in c.flags, mode=self._config.mode, comp_bits=self._config.comp_bits,
+            scores, self._valid(c, len(scores)), self._buffers["ROWMAX"][touched.reads["ROWMAX"]].reshape(-1),
+            state,
+            scale_word=self._scale, first="first" in c.flags, mode=self._config.mode,
+            comp_bits=self._config.comp_bits,
         )
         for name in ("m", "c", "l", "L"):
             self._state[name][places] = getattr(state, name).reshape(len(places), -1)
-        self._buffers["OFFSETS"][touched.writes["OFFSETS"]] = offsets.reshape(len(places), -1, offsets.shape[1])
+        self._buffers["OFFSETS"][touched.writes["OFFSETS"]] = offsets.reshape(len(places), -1,
+                                                                              offsets.shape[1])
         self._buffers["L1"][touched.writes["L1"], :self._config.m] = self._tiles(p, self._config.k)
 
     def _normalize(self, index: int, c: Command, touched: Footprint) -> None:
@@ -279,12 +295,13 @@ class Simulator:
     def _store(self, index: int, c: Command, touched: Footprint) -> None:
         m, rows = self._config.m, self._gm_rows(c)
         if "lse" in c.flags:
-            data = self._buffers["LSE"][touched.reads["LSE"]].reshape(-1)[:c["rows"]].view(np.uint8).reshape(-1, 4)
-            row = np.arange(c["rows"])
+            lse = self._buffers["LSE"][touched.reads["LSE"]].reshape(-1)[:c["rows"]]
+            data, row = lse.view(np.uint8).reshape(-1, 4), np.arange(c["rows"])
             places = rows[row // m, None] + row[:, None] % m * 4 + np.arange(4)
         else:
             words_ = self._buffers["OUT"][touched.reads["OUT"]]  # [group, beat, lane group, m, lanes]
-            data = np.ascontiguousarray(words_.transpose(0, 3, 1, 2, 4)).reshape(-1, c["cols"])[:c["rows"]].view(np.uint8)
+            data = np.ascontiguousarray(words_.transpose(0, 3, 1, 2, 4)).reshape(-1,
+                                                                                 c["cols"])[:c["rows"]].view(np.uint8)
             places = rows[:, None] + np.arange(2 * c["cols"])
         self._memory[places - self._base] = data
         self._result.writer[(places - self._write_window[0]) // self._beat] = index
@@ -307,4 +324,5 @@ class Simulator:
 
 def _operand(fractals: np.ndarray) -> np.ndarray:
     """[k-step, tile, row, k] -> [row, k-step and k]"""
-    return np.ascontiguousarray(fractals.transpose(1, 2, 0, 3)).reshape(fractals.shape[1] * fractals.shape[2], -1)
+    return np.ascontiguousarray(fractals.transpose(1, 2, 0, 3)).reshape(fractals.shape[1] * fractals.shape[2],
+                                                                        -1)

@@ -1,8 +1,8 @@
 """Tiler: how a workload is cut for a core, and where every tile lies in its buffers.
 
-Levels, outermost first: request, row tiles resident together, KV block, row tile, sub-tile, slab. A sub-tile is what
-one L0C slot holds (keys of a score product, columns of a value product); a slab is what one L0 slot holds (a range of
-its reduction).
+Levels, outermost first: request, row tiles resident together, KV block, row tile, sub-tile, slab. A sub-tile
+is what one L0C slot holds (keys of a score product, columns of a value product); a slab is what one L0 slot
+holds (a range of its reduction).
 """
 
 from collections.abc import Iterator
@@ -19,11 +19,12 @@ __all__ = ["PRELOADS", "Piece", "Plan", "Region", "RowTile", "plan_tiles", "spli
 #: Preload depths: C1 runs this many KV blocks ahead of C2; 0 is the serial baseline.
 PRELOADS = (0, 1, 2)
 
-#: L0C fractals of a sub-tile to aim for: long enough to cover the cube's pipeline and to share each operand word
-#: among several fractals, short enough for a quick start and tail.
+#: L0C fractals of a sub-tile to aim for: long enough to cover the cube's pipeline and to share each operand
+#: word among several fractals, short enough for a quick start and tail.
 _SUBTILE_FRACTALS = 64
 
-#: Column panels into which Q and the first KV block are loaded, so that the cube starts after the first panel.
+#: Column panels into which Q and the first KV block are loaded, so that the cube starts after the first
+#: panel.
 _PANELS = 4
 _MAX_PANELS = 8
 
@@ -46,7 +47,7 @@ class Piece:
 
 
 def split(total: int, largest: int, *, multiple: int = 1) -> tuple[Piece, ...]:
-    """Cut ``total`` into as few even pieces as possible of at most ``largest``, each but the last a ``multiple``."""
+    """Cut ``total`` into few, even pieces of at most ``largest``, all but the last a ``multiple``."""
     count = -(-total // largest)
     size = -(-total // (count * multiple)) * multiple
     return tuple(Piece(start, min(size, total - start)) for start in range(0, total, size))
@@ -93,8 +94,8 @@ class Plan:
     ----------
     tiles:          row tiles of every request
     resident_tiles: row tiles that are in O together and share each KV block
-    resident:       KV blocks stay in L1 from their C1 to their C2; else every slab's operand is loaded on its own and
-                    C2 reads the block again
+    resident:       KV blocks stay in L1 from their C1 to their C2; else every slab's operand is loaded on its
+                    own and C2 reads the block again
     key_tile:       keys of a score sub-tile
     panels:         chunks of k columns that Q and the first KV block are loaded in
     score_slabs:    chunks of the head dimension taken per score slab
@@ -128,8 +129,8 @@ class Plan:
         """One line: how often each KV byte is read."""
         passes = len(self.together)
         if not self.resident:
-            return (f"KV re-read: L1 does not hold {self.preload + 1} KV blocks; each is read for its scores and again "
-                    f"for its values, {passes} time{'s' * (passes > 1)}")
+            return (f"KV re-read: L1 does not hold {self.preload + 1} KV blocks; each is read for its scores "
+                    f"and again for its values, {passes} time{'s' * (passes > 1)}")
         if passes > 1:
             return f"KV read {passes} times: O holds {self.resident_tiles} of {len(self.tiles)} row tiles"
         return "KV read once"
@@ -146,13 +147,15 @@ class Plan:
     def key_tiles(self, keys: int) -> tuple[Piece, ...]:
         """Score sub-tiles of a block with this many keys."""
         padded = self.padded_keys(keys)
-        return tuple(Piece(start, min(self.key_tile, padded - start)) for start in range(0, padded, self.key_tile))
+        return tuple(Piece(start, min(self.key_tile, padded - start))
+                     for start in range(0, padded, self.key_tile))
 
     def buffer_map(self) -> str:
         """The buffer map as text, one line per ring of slots."""
         lines = [f"{'buffer':8} {'ring':8} {'words':>13}  {'slots':>5} x words"]
         for region in self.regions.values():
-            lines.append(f"{region.buffer:8} {region.name:8} {region.base:6}..{region.stop - 1:5}  {region.slots:5} x {region.words}")
+            lines.append(f"{region.buffer:8} {region.name:8} {region.base:6}..{region.stop - 1:5}  "
+                         f"{region.slots:5} x {region.words}")
         return "\n".join(lines)
 
 
@@ -167,8 +170,8 @@ class _TooSmall(Exception):
 def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1) -> Plan:
     """Cut a workload for a core.
 
-    The largest row tile that fits is taken. KV stays in L1 if it can; then come, as L1 allows, sharing of KV blocks
-    among row tiles, prefetch of the next block, prefetch of the next queries.
+    The largest row tile that fits is taken. KV stays in L1 if it can; then come, as L1 allows, sharing of KV
+    blocks among row tiles, prefetch of the next block, prefetch of the next queries.
 
     Raises
     ------
@@ -189,9 +192,9 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1) -> P
         except _TooSmall as error:
             if groups == 1:
                 raise AmlaError(
-                    f"{error.buffer} of {config.name} is too small for this workload at preload {preload}: a row tile of "
-                    f"{config.m} rows needs {error.needed} bytes, {error.needed - error.available} more than its "
-                    f"{error.available}"
+                    f"{error.buffer} of {config.name} is too small for this workload at preload {preload}: "
+                    f"a row tile of {config.m} rows needs {error.needed} bytes, "
+                    f"{error.needed - error.available} more than its {error.available}"
                 ) from None
         groups = (groups + 1) // 2
 
@@ -216,21 +219,26 @@ class _Fit:
         config, workload, groups, preload = self._config, self._workload, self._groups, self._preload
         chunks, columns, banks = workload.head_dim // config.k, workload.head_dim_v, config.l1_banks
 
-        # L0C: two slots at least, so that drain and cube overlap. A value sub-tile is a whole number of beats.
+        # L0C: two slots at least, so that drain and cube overlap. A value sub-tile is a whole number of
+        # beats.
         beat_fractals = config.beat_elements // config.n
         self._check("l0c", 2 * groups * beat_fractals)
         self._check("l0b", 2 * beat_fractals)
-        # When loading n keys takes longer than computing with them, smaller ones shorten what follows the last load.
+        # When loading n keys takes longer than computing with them, smaller ones shorten what follows the
+        # last load.
         loading = groups * (chunks + columns // config.k) < config.n * chunks // banks
         fractals = _SUBTILE_FRACTALS // 8 if loading else _SUBTILE_FRACTALS
         cap = min(config.l0c_words // (2 * groups), max(fractals // groups, 1))
-        value_fractals = max(min(cap, config.l0b_words // 2, columns // config.n) // beat_fractals, 1) * beat_fractals
+        value_fractals = max(min(cap, config.l0b_words // 2, columns // config.n) // beat_fractals,
+                             1) * beat_fractals
         self._check("l0b", 2 * banks)
-        key_fractals = _power_of_two_below(min(cap, config.l0b_words // (2 * banks), config.kv_block // config.n))
+        key_fractals = _power_of_two_below(min(cap, config.l0b_words // (2 * banks),
+                                               config.kv_block // config.n))
         value_tiles = split(columns, value_fractals * config.n, multiple=config.beat_elements)
         widest = value_tiles[0].size // config.n
 
-        # L0A and L0B: two slots of a slab each. A score slab is a whole number of beats, as it may be loaded alone.
+        # L0A and L0B: two slots of a slab each. A score slab is a whole number of beats, as it may be loaded
+        # alone.
         self._check("l0a", 2 * groups * banks)
         half_a, half_b = config.l0a_words // 2, config.l0b_words // 2
         largest = min(half_a // groups, half_b // key_fractals) // banks * banks
@@ -261,22 +269,28 @@ class _Fit:
         widest_unit = max(sum(tile.size for tile in value_tiles[unit.start:unit.stop]) for unit in units)
         out_words = groups * widest_unit // config.beat_elements
         self._check("out", out_words)
-        self._ring("OUT", "out", min(config.out_words // out_words, _MAX_OUT_SLOTS, lse_slots * len(units)), out_words)
+        self._ring("OUT", "out", min(config.out_words // out_words, _MAX_OUT_SLOTS, lse_slots * len(units)),
+                   out_words)
 
         assert sum(panel.size for panel in panels) == chunks
-        return Plan(config=config, workload=workload, preload=preload, tiles=self._tiles, resident_tiles=sharing,
-                    resident=resident, key_tile=key_fractals * config.n, panels=panels, score_slabs=score_slabs,
+        return Plan(config=config, workload=workload, preload=preload, tiles=self._tiles,
+                    resident_tiles=sharing,
+                    resident=resident, key_tile=key_fractals * config.n, panels=panels,
+                    score_slabs=score_slabs,
                     value_tiles=value_tiles, value_chunks=value_chunks, units=units, regions=self._regions)
 
     def _panels(self, tile_chunks: int) -> tuple[Piece, ...]:
-        """Column panels of about a quarter of the head dimension; no value sub-tile crosses from one to the next."""
-        chunks, v_chunks = self._workload.head_dim // self._config.k, self._workload.head_dim_v // self._config.k
-        size = max(chunks // _PANELS // tile_chunks, -(-v_chunks // (_MAX_PANELS * tile_chunks)), 1) * tile_chunks
+        """Column panels of about a quarter of the head dimension; no value sub-tile lies in two of them."""
+        k = self._config.k
+        chunks, v_chunks = self._workload.head_dim // k, self._workload.head_dim_v // k
+        size = max(chunks // _PANELS // tile_chunks, -(-v_chunks // (_MAX_PANELS * tile_chunks)),
+                   1) * tile_chunks
         starts = list(range(0, v_chunks, size))
         # The rotary columns join the last panel, or are one of their own when that would make it large.
         if chunks - starts[-1] > 2 * size:
             starts.append(v_chunks)
-        return tuple(Piece(start, stop - start) for start, stop in zip(starts, [*starts[1:], chunks], strict=True))
+        return tuple(Piece(start, stop - start) for start,
+                     stop in zip(starts, [*starts[1:], chunks], strict=True))
 
     def _fit_l1(self, value_chunks: int, value_columns: int, key_fractals: int,
                 score_slabs: tuple[Piece, ...]) -> tuple[int, bool]:

@@ -66,14 +66,17 @@ class Workload:
     def __post_init__(self) -> None:
         for key, (low, high) in _LIMITS.items():
             value = getattr(self, key)
-            _require(type(value) is int and low <= value <= high, key, f"an integer from {low} to {high}", value)
+            _require(type(value) is int and low <= value <= high, key, f"an integer from {low} to {high}",
+                     value)
         for key in ("causal", "poison"):
             _require(type(getattr(self, key)) is bool, key, "true or false", getattr(self, key))
         for key in ("name", "inputs"):
-            _require(isinstance(getattr(self, key), str) and getattr(self, key), key, "a string", getattr(self, key))
+            _require(isinstance(getattr(self, key), str) and getattr(self, key), key, "a string",
+                     getattr(self, key))
         _require(self.inputs in _GENERATORS or self.inputs.endswith(".npz"), "inputs",
                  f"{', '.join(_GENERATORS)} or the path of an .npz file", self.inputs)
-        _require(self.head_dim_v <= self.head_dim, "head_dim_v", f"at most head_dim = {self.head_dim}", self.head_dim_v)
+        _require(self.head_dim_v <= self.head_dim, "head_dim_v", f"at most head_dim = {self.head_dim}",
+                 self.head_dim_v)
         _require(isinstance(self.lengths, tuple) and len(self.lengths) > 0, "lengths",
                  "a list of at least one length", self.lengths)
         for index, length in enumerate(self.lengths):
@@ -83,7 +86,8 @@ class Workload:
         if scale is not None:
             if type(scale) is int:
                 object.__setattr__(self, "softmax_scale", float(scale))
-            _require(type(scale) in (int, float) and math.isfinite(scale) and 1e-30 < scale < 1e30, "softmax_scale",
+            _require(type(scale) in (int, float) and math.isfinite(scale) and 1e-30 < scale < 1e30,
+                     "softmax_scale",
                      "a positive number from 1e-30 to 1e30", scale)
         if self.inputs == "layer":
             rotary = self.head_dim - self.head_dim_v
@@ -92,8 +96,8 @@ class Workload:
 
     @property
     def scale(self) -> float:
-        """Factor of the scores: as given, else 1/sqrt(d) of the layer before absorption (DeepSeek-V3: 192), else
-        head_dim**-0.5."""
+        """Factor of the scores: as given, else 1/sqrt(d) of the layer before absorption (DeepSeek-V3: 192),
+        else head_dim**-0.5."""
         if self.softmax_scale is not None:
             return self.softmax_scale
         if self.inputs == "layer":
@@ -111,7 +115,8 @@ class Workload:
         return tuple(-(-length // self.page_size) for length in self.lengths)
 
     @classmethod
-    def from_npz(cls, path: str | Path, *, name: str | None = None, causal: bool = False, head_dim_v: int = 512,
+    def from_npz(cls, path: str | Path, *, name: str | None = None, causal: bool = False,
+                 head_dim_v: int = 512,
                  softmax_scale: float | None = None) -> "Workload":
         """The workload of a user's arrays; see :func:`amla.sw.inputs.load_npz`."""
         return cls._around(load_npz(path), str(path), name=name or Path(path).stem, causal=causal,
@@ -142,7 +147,7 @@ class Workload:
             if isinstance(inputs, str) and inputs.endswith(".npz"):
                 given = [key for key in _FROM_ARRAYS if key in values]
                 if given:
-                    raise AmlaError(f"{given[0]} comes from the arrays of {inputs} and must not be given as well")
+                    raise AmlaError(f"{given[0]} comes from the arrays of {inputs} and must not be given too")
                 path = str((folder or Path()) / inputs)
                 return cls._around(load_npz(path), path, **{k: v for k, v in values.items() if k != "inputs"})
             for key in ("heads", "lengths"):
