@@ -117,8 +117,9 @@ def run(built: Path, *, name: str, module: str, testcase: str | None = None, see
         log: bool = True) -> Path:
     """Run bench ``module`` (import name) on a build; return the JUnit XML.
 
-    The seed (``cocotb.RANDOM_SEED``, also in the XML) is drawn anew when None. When the bench fails the
-    message names it, the log, and the line that reruns exactly this run with waves.
+    The seed is drawn anew when None; the bench finds it in the environment as AMLA_SEED, and
+    ``cocotb.RANDOM_SEED`` derives from it. When the bench fails the message names it, the log, and the line
+    that reruns exactly this run with waves.
 
     Parameters
     ----------
@@ -147,7 +148,8 @@ def run(built: Path, *, name: str, module: str, testcase: str | None = None, see
             _Runner().test(test_module=module, hdl_toplevel=name, hdl_toplevel_lang="verilog",
                            build_dir=built / "obj", test_dir=results,
                            results_xml=str(results / "results.xml"), testcase=testcase, seed=seed, waves=waves,
-                           extra_env={"PYTHONWARNINGS": "ignore::DeprecationWarning", **(env or {})},
+                           extra_env={"PYTHONWARNINGS": "ignore::DeprecationWarning", "AMLA_SEED": str(seed),
+                                      **(env or {})},
                            log_file=log_file if log else None)
             passed, failed = get_results(results / "results.xml")
         except (RuntimeError, SystemExit) as error:

@@ -1,0 +1,43 @@
+"""The whole core on configuration ``tiny``, in simulation: random workloads, faults, registers."""
+
+import os
+
+import pytest
+
+from amla.rtl.config import CoreConfig
+from amla.tb.build_core import TOP, build_core
+from amla.tb.runner import BUILD_ROOT, run
+
+#: Random workloads in all, and simulations that share them out.
+WORKLOADS, SIMULATIONS = 240, 4
+
+
+@pytest.fixture(scope="module")
+def core():
+    """Build folder of the core, with waves when AMLA_WAVES is 1."""
+    return build_core(CoreConfig.load("tiny"), waves=os.environ.get("AMLA_WAVES") == "1")
+
+
+def simulate(core, name: str, *, module: str = "amla.tb.test_core", testcase: str | None = None,
+             env: dict[str, str] | None = None) -> None:
+    run(core, name=TOP, module=module, testcase=testcase, seed=int(os.environ["AMLA_SEED"]),
+        waves=os.environ.get("AMLA_WAVES") == "1", results=BUILD_ROOT / "results" / f"core-{name}", env=env)
+
+
+@pytest.mark.regress
+@pytest.mark.parametrize("part", range(1 if "AMLA_CASE" in os.environ else SIMULATIONS))
+def test_random_workloads(core, part):
+    share = WORKLOADS // SIMULATIONS
+    simulate(core, f"random-{part}", testcase="random_workloads", env={"AMLA_CASES": f"{part * share}:{share}"})
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("testcase", ["identity_and_parameters", "registers_keep_what_is_written",
+                                      "interrupt_follows_its_enable"])
+def test_registers(core, testcase):
+    simulate(core, testcase, testcase=testcase)
+
+
+@pytest.mark.regress
+def test_faults(core):
+    simulate(core, "faults", module="amla.tb.test_core_faults")
