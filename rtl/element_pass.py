@@ -52,8 +52,9 @@ class ElementPass(wiring.Component):
     def __init__(self, config: CoreConfig):
         self.config = config
         self._amla = config.mode == "amla"
-        self.latency = VectorLane(mode=config.mode).latency + 1
         rows, lanes = config.m, config.lanes
+        self._lanes = [Leaf(VectorLane(mode=config.mode)) for _ in range(rows * lanes)]
+        self.latency = self._lanes[0].component.latency + 1
         self._p_parts, self._out_parts = config.k // lanes, config.beat_elements // lanes
         target_bits = max(ceil_log2(config.l1_words), ceil_log2(config.out_words))
         super().__init__({
@@ -74,17 +75,15 @@ class ElementPass(wiring.Component):
         rows, lanes = self.config.m, self.config.lanes
         pipe = Pipeline()
         recip = [self.recip.word_select(row, 32) for row in range(rows)]
-        units = []
-        for index in range(rows * lanes):
-            row, leaf = index // lanes, Leaf(VectorLane(mode=self.config.mode))
-            units.append(leaf)
+        for index, leaf in enumerate(self._lanes):
+            row = index // lanes
             pipe.place(
                 f"lane_{row}_{index % lanes}", leaf,
                 s=pipe.data(self.elements.word_select(index, 32), f"element_{index}"),
                 scale=pipe.data(Mux(self.normalize, recip[row], self.scale), f"scale_{row}"),
                 m=pipe.data(self.m.word_select(row, 32), f"m_{row}"),
                 **({"s16": pipe.data(self.s16.word_select(row, 16), f"s16_{row}")} if self._amla else {}))
-        lane = units[0].component
+        lane = self._lanes[0].component
         scores = pipe.strobe(self.valid & ~self.normalize, "scores")
         outputs = pipe.strobe(self.valid & self.normalize, "outputs")
         tags = {name: pipe.data(getattr(self, name), f"tag_{name}")
@@ -95,14 +94,14 @@ class ElementPass(wiring.Component):
         def at(stage):
             return {name: pipe.at(tag, stage) for name, tag in tags.items()}
 
-        p_nan = self._collect(m, units, pipe.at(scores, lane.latency), at(lane.latency))
+        p_nan = self._collect(m, pipe.at(scores, lane.latency), at(lane.latency))
         stage = lane.product_latency
-        out_nonfinite = self._output(m, units, pipe.at(outputs, stage), at(stage))
+        out_nonfinite = self._output(m, pipe.at(outputs, stage), at(stage))
         m.d.sync += self.nonfinite.eq(p_nan | out_nonfinite)
         pipe.add_to(m)
         return m
 
-    def _collect(self, m, units, valid, tag):
+    def _collect(self, m, valid, tag):
         """Assemble P and sum the rows; return whether a valid exponential is NaN."""
         rows, lanes, k = self.config.m, self.config.lanes, self.config.k
         mask = tag["mask"]
@@ -110,30 +109,30 @@ class ElementPass(wiring.Component):
             self.p_valid.eq(valid & tag["part_last"]),
             self.p_address.eq(tag["target"]),
         ]
-        for index, unit in enumerate(units):
+        for index, unit in enumerate(self._lanes):
             row, column = divmod(index, lanes)
             for part in range(self._p_parts):
                 with m.If(tag["part"] == part):
                     m.d.sync += self.p_data.word_select(row * k + part * lanes + column, 16).eq(
                         Mux(mask[index], unit.p, 0))
-        nan = Cat(unit.nan for unit in units)
+        nan = Cat(unit.nan for unit in self._lanes)
         for name, tap in (("L", "e_fixed"), *((("l", "p_fixed"),) if self._amla else ())):
             m.submodules[f"sums_{name}"] = sums = RowSums(rows, lanes)
             m.d.comb += [
                 sums.valid.eq(valid), sums.first.eq(tag["row_start"]), sums.last.eq(tag["row_end"]),
                 sums.mask.eq(mask), sums.nan.eq(nan),
-                *(value.eq(getattr(unit, tap)) for value, unit in zip(sums.value, units, strict=True)),
+                *(value.eq(getattr(unit, tap)) for value, unit in zip(sums.value, self._lanes, strict=True)),
                 getattr(self, f"sum_{name}").eq(sums.sum),
             ]
             if name == "L":
                 m.d.comb += [self.sum_valid.eq(sums.sum_valid), self.sum_nan.eq(sums.sum_nan)]
         return valid & (mask & nan).any()
 
-    def _output(self, m, units, valid, tag):
+    def _output(self, m, valid, tag):
         """Write the lane group to OUT; return whether an output is NaN or infinite."""
         lanes = self.config.lanes
         words = []
-        for index, unit in enumerate(units):
+        for index, unit in enumerate(self._lanes):
             word = Signal(16, name=f"out_{index}")
             m.d.comb += word.eq(Mux(tag["empty"][index // lanes], 0, unit.product_bf16))
             words.append(word)

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Bench of the vector engine: SOFTMAX and NORMALIZE against the golden model, every cycle predicted.
 
 The tiles of several row tiles interleave. Scores, row maxima and O of a command appear in the buffers when
