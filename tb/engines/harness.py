@@ -181,7 +181,8 @@ class EngineBench:
         ends = len(commands) if finishing == len(commands) else finishing + 1
         due: list[int] = []  # predicted cycle of every accepted command's done
         done: list[int] = []
-        fault, stalls, quiet, cycle, waiting = Fault.NONE, 0, 0, 0, None
+        waiting: int | None = None  # since this cycle a command is offered
+        fault, stalls, quiet, cycle, writes = Fault.NONE, 0, 0, 0, 0
         while quiet < settle:
             await edge
             cycle += 1
@@ -197,27 +198,32 @@ class EngineBench:
                 assert fault is Fault.NONE, f"cycle {cycle}: second fault"
                 fault = Fault(pins["fault_code"].get())
                 assert len(done) == finishing < len(due), f"{fault.name} after {len(done)} commands"
+                assert not pins["done"].get(), f"{fault.name} and done in one cycle"
+                writes = self._writes_done()
             if pins["stall"].get():
                 assert len(due) > len(done), f"cycle {cycle}: stall without a command"
                 stalls += 1
             if pins["start__valid"].get():
-                wanted = timeline.next_accept() if len(due) < ends else None
+                waiting = cycle if waiting is None else waiting
                 if pins["start__ready"].get():
                     assert len(due) < ends, f"cycle {cycle}: command accepted behind a faulty one"
-                    waiting = cycle if waiting is None else waiting
-                    assert cycle == max(wanted, waiting), \
-                        f"command {len(due)} accepted in cycle {cycle}, predicted {max(wanted, waiting)}"
+                    predicted = max(timeline.next_accept(), waiting)
+                    assert cycle == predicted, \
+                        f"command {len(due)} accepted in cycle {cycle}, predicted {predicted}"
                     due.append(timeline.accept(commands[len(due)].items, cycle))
                     waiting = None
                     assert len(due) - len(done) <= MAX_UNFINISHED, f"{len(due) - len(done)} unfinished"
-                elif waiting is None:
-                    waiting = cycle
             over = len(done) == finishing and (finishing == len(commands) or fault is not Fault.NONE)
             quiet = quiet + 1 if over else 0
             assert cycle < 1000 + (due[-1] if due else 0), f"no end: {len(done)} commands in {cycle} cycles"
-        if fault is Fault.NONE:
+        if fault is not Fault.NONE:
+            assert self._writes_done() == writes, f"writes after {fault.name}"
+        else:
             assert stalls == timeline.stalls, f"{stalls} cycles of stall, predicted {timeline.stalls}"
         return done, fault
+
+    def _writes_done(self) -> int:
+        return sum(memory.writes_done for memory in self.buffers.values())
 
     def _check_words(self, commands, index, accepted) -> None:
         """All words of command ``index`` are in place, save those that a later command may have replaced."""

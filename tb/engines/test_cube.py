@@ -148,6 +148,14 @@ async def smallest_tiles(dut):
 
 
 @cocotb.test()
+async def one_triple_commands(dut):
+    """One triple each, on different words: only the table of unfinished commands holds them up."""
+    engine, model, _ = bench(dut)
+    await engine.run([model.command(mt=1, nt=1, kt=1, l0a=0, l0b=0, l0c=index % CONFIG.l0c_words)
+                      for index in range(60)])
+
+
+@cocotb.test()
 async def whole_tiles_never_wait(dut):
     """Tiles larger than the pipeline, on alternating halves of L0C: a triple in every cycle."""
     engine, model, _ = bench(dut)
