@@ -26,7 +26,7 @@ class Store(wiring.Component):
     unanswered; the data side reads OUT (or LSE) and follows with the beats; commands finish in order with
     their responses.
 
-    **Latency**: four cycles from ``start`` to AW, seven to the first W beat; two from the last B to ``done``.
+    **Latency**: four cycles from ``start`` to AW, seven to the first W beat; one from the last B to ``done``.
     **Throughput**: one beat per cycle, also across commands, while the bus is ready.
 
     A command is checked as a whole before its first burst; the first of these that holds is its fault:

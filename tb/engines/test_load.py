@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cocotb
 import numpy as np
 from amla.rtl.config import CoreConfig
+from amla.rtl.dispatch import MAX_UNFINISHED
 from amla.rtl.isa import FLAGS, LAYOUTS, Fault, Opcode
 from amla.tb.axi import AxiMemory
 from amla.tb.engines.bursts import expected_bursts
@@ -101,11 +102,12 @@ class Bench:
         self.done_after: list[int] = []  # L1 writes that must have landed before each done
         self.done_cycles: list[int] = []
         self.fault: int | None = None
+        self.accepted = self.most_unfinished = 0
         self.halted = False
         banks = self.config.l1_banks
         self.pins = {name: Pin(dut, name) for name in (
-            "done", "stall", "fault", "fault_code", "quiet", "halt", "l1_ready",
-            "window_base", "window_limit",
+            "start__valid", "start__ready", "done", "stall", "fault", "fault_code", "quiet",
+            "halt", "l1_ready", "window_base", "window_limit",
             "m_axi_araddr", "m_axi_arlen", "m_axi_arvalid", "m_axi_arready",
             "m_axi_rvalid", "m_axi_rready", "m_axi_rlast")}
         self._l1 = [{name: Pin(dut, f"l1__{bank}__{name}") for name in ("addr", "en", "data")}
@@ -190,6 +192,9 @@ class Bench:
                     f"done {self.done} after {self.written} of {self.done_after[self.done]} writes"
                 self.done += 1
                 self.done_cycles.append(self.cycle)
+            self.accepted += get["start__valid"]() and get["start__ready"]()
+            self.most_unfinished = max(self.most_unfinished, self.accepted - self.done)
+            assert self.most_unfinished <= MAX_UNFINISHED
             if get["fault"]():
                 assert self.fault is None and not self.halted, "fault after a fault or halt"
                 self.fault = get["fault_code"]()
@@ -317,6 +322,16 @@ async def stall_counts_waiting(dut):
     assert test.done == 2
     test.pins["l1_ready"].set(1)
     await task
+
+
+@cocotb.test()
+async def short_commands_overlap(dut):
+    """Many commands of one beat are in progress at a time, but never more than the protocol allows."""
+    test = await bench(dut, latency=(100, 100))
+    command = Command(address=test.base, pitch=0, rows=1, rows_padded=1, cols=test.config.beat_elements)
+    await test.run([command] * 24)
+    assert 5 <= test.most_unfinished <= MAX_UNFINISHED
+    test.writes.finish()
 
 
 def _bad(test: Bench) -> list[tuple[Fault, Command]]:

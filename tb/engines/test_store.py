@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cocotb
 import numpy as np
 from amla.rtl.config import CoreConfig
+from amla.rtl.dispatch import MAX_UNFINISHED
 from amla.rtl.isa import FLAGS, LAYOUTS, Fault, Opcode
 from amla.tb.axi import AxiMemory
 from amla.tb.engines.bursts import expected_bursts
@@ -111,9 +112,11 @@ class Bench:
         self.done_after: list[int] = []  # responses that must have come before each done
         self.done_cycles: list[int] = []
         self.fault: int | None = None
+        self.accepted = self.most_unfinished = 0
         self.halted = False
         self.pins = {name: Pin(dut, name) for name in (
-            "done", "stall", "fault", "fault_code", "quiet", "halt", "window_base", "window_limit",
+            "start__valid", "start__ready", "done", "stall", "fault", "fault_code", "quiet", "halt",
+            "window_base", "window_limit",
             "m_axi_awaddr", "m_axi_awlen", "m_axi_awvalid", "m_axi_awready",
             "m_axi_wdata", "m_axi_wstrb", "m_axi_wlast", "m_axi_wvalid", "m_axi_wready",
             "m_axi_bvalid", "m_axi_bready")}
@@ -206,6 +209,9 @@ class Bench:
                     f"done {self.done} after {self.answered} of {self.done_after[self.done]} responses"
                 self.done += 1
                 self.done_cycles.append(self.cycle)
+            self.accepted += get["start__valid"]() and get["start__ready"]()
+            self.most_unfinished = max(self.most_unfinished, self.accepted - self.done)
+            assert self.most_unfinished <= MAX_UNFINISHED
             if get["fault"]():
                 assert self.fault is None and not self.halted, "fault after a fault or halt"
                 self.fault = get["fault_code"]()
@@ -332,6 +338,15 @@ async def stall_counts_waiting(dut):
     test = await bench(dut, latency=(200, 200))
     await test.run([Command(address=test.base, pitch=0, rows=1, cols=test.config.beat_elements)])
     assert 195 <= test.stalls <= 205
+    test.finish()
+
+
+@cocotb.test(skip=CONFIG.axi_outstanding < MAX_UNFINISHED)  # fewer bursts than commands
+async def short_commands_overlap(dut):
+    """Many commands of one beat are in progress at a time, but never more than the protocol allows."""
+    test = await bench(dut, latency=(100, 100))
+    await test.run([Command(address=test.base, pitch=0, rows=1, cols=test.config.beat_elements)] * 24)
+    assert test.most_unfinished == MAX_UNFINISHED
     test.finish()
 
 
