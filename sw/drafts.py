@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from amla.rtl.isa import Engine, Opcode, Semaphore
 
+from .plan import Plan
 from .program import Annotation, Command, engine_of
-from .tiling import Plan
 
 __all__ = ["Draft", "Drafts", "Ring"]
 

@@ -60,9 +60,10 @@ def load_npz(path: str | Path) -> Inputs:
     """
     name = Path(path).name
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise AmlaError(f"{name} must be an .npz archive of several arrays, not a single array")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise AmlaError(f"{name} must be an .npz archive of several arrays, not a single array")
+        with archive:
             missing = [key for key in _KEYS if key not in archive.files]
             if missing:
                 raise AmlaError(f"{name}: missing array {missing[0]!r}; it must hold {', '.join(_KEYS)}")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .tiling import Piece, Plan, RowTile
+from .plan import Piece, Plan, RowTile
 
 __all__ = ["Item", "work_items"]
 

@@ -9,7 +9,7 @@ from amla.rtl.isa import SEMAPHORE_MAX, Opcode, Semaphore
 
 from .drafts import Draft, Drafts
 from .items import Item
-from .tiling import Piece, Plan, split
+from .plan import Piece, Plan, split
 
 __all__ = ["Addresses", "Layout", "Loader"]
 

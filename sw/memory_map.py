@@ -14,9 +14,10 @@ from amla.rtl.isa import COMMAND_BYTES
 from .errors import AmlaError
 from .inputs import Inputs
 from .loads import Addresses
+from .plan import Plan
 from .program import Program
 from .schedule import schedule
-from .tiling import Plan, plan_tiles
+from .tiling import plan_tiles
 from .workload import Workload
 
 __all__ = ["Job", "build_job", "numerics_of"]

@@ -21,8 +21,8 @@ from .drafts import Draft, Drafts
 from .items import Item, work_items
 from .loads import Addresses, Loader
 from .order import by_estimated_start
+from .plan import Piece, Plan, split
 from .program import Annotation, Command
-from .tiling import Piece, Plan, split
 
 __all__ = ["schedule"]
 
