@@ -86,6 +86,7 @@ def test_text():
                       annotations=[Annotation(0, 1, 2, "C1"), Annotation(), Annotation()])
     lines = program.listing().splitlines()
     assert lines[0] == ("     0 drain     DRAIN_S   l0c=3 mt=0 nt=0 s=0 s_pitch=0 rowmax=0 limit=-5 heads=0 "
-                        "head0=0 first wait=L0C_READY,S_FREE signal=S_READY  ; C1, request 0, tile 1, block 2")
+                        "head0=0 first wait=L0C_READY,S_FREE signal=S_READY  "
+                        "; C1, request 0, tile 1, block 2")
     assert "address=0x10000000" in lines[1]
     assert lines[2].split() == ["2", "sequencer", "HALT"]

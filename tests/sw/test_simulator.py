@@ -78,7 +78,7 @@ _BASE = 0x1000
 
 
 def _run(config, commands, *, memory=4096):
-    """Run commands on ``memory`` bytes: reads below the middle, writes above; the program stands at the end."""
+    """Run commands on ``memory`` bytes: reads below the middle, writes above, the program behind."""
     binary = np.frombuffer(assemble(commands), np.uint8)
     content = np.concatenate([np.zeros(memory, np.uint8), binary])
     simulator = Simulator(config, content, base=_BASE, read_window=(_BASE, _BASE + memory // 2),
