@@ -68,8 +68,8 @@ class Executor:
         b = self.buffers["L0B"][touched.reads["L0B"]]
         places = touched.writes["L0C"]
         start = self._matrix(self.buffers["L0C"][places]) if "accumulate" in c.flags else None
-        result = matmul(_operand(a), _operand(b), k=self._config.k, acc_frac_bits=self._config.acc_frac_bits,
-                        c=start)
+        result = matmul(_operand(a), _operand(b), k=self._config.k,
+                        acc_frac_bits=self._config.acc_frac_bits, c=start)
         self.buffers["L0C"][places] = self._tiles(result, self._config.n)
 
     def _drain_s(self, c: Command, touched: Footprint) -> None:
@@ -100,8 +100,8 @@ class Executor:
         state = RowState(**{name: self._state[name][places].reshape(-1) for name in ("m", "c", "l", "L")})
         rowmax = self.buffers["ROWMAX"][touched.reads["ROWMAX"]].reshape(-1)
         p, offsets = softmax_tile(
-            scores, self._valid(c, len(scores)), rowmax, state, scale_word=self._scale, first="first" in c.flags,
-            mode=self._config.mode, comp_bits=self._config.comp_bits,
+            scores, self._valid(c, len(scores)), rowmax, state, scale_word=self._scale,
+            first="first" in c.flags, mode=self._config.mode, comp_bits=self._config.comp_bits,
         )
         for name in ("m", "c", "l", "L"):
             self._state[name][places] = getattr(state, name).reshape(len(places), -1)

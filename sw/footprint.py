@@ -125,13 +125,12 @@ def _store(c: Command, config: CoreConfig) -> Footprint:
     groups = -(-c["rows"] // config.m)
     if "lse" in c.flags:
         return Footprint({"LSE": _grid(c["out"], (groups, 1))})
-    return Footprint({"OUT": _grid(c["out"], (groups, c["out_pitch"]),
-                                   (c["cols"] // config.beat_elements, 1))})
+    beats = c["cols"] // config.beat_elements
+    return Footprint({"OUT": _grid(c["out"], (groups, c["out_pitch"]), (beats, 1))})
 
 
 _WALKS: dict[Opcode, Callable[[Command, CoreConfig], Footprint]] = {
     Opcode.LOAD: _load, Opcode.FEED_A: _feed_a, Opcode.FEED_B: _feed_b, Opcode.MMAD: _mmad,
     Opcode.DRAIN_S: _drain_s, Opcode.DRAIN_O: _drain_o, Opcode.SOFTMAX: _softmax,
-    Opcode.NORMALIZE: _normalize,
-    Opcode.STORE: _store,
+    Opcode.NORMALIZE: _normalize, Opcode.STORE: _store,
 }

@@ -22,8 +22,7 @@ __all__ = ["by_estimated_start", "duration"]
 
 #: Cycles from the last step of a command to a waiter's start.
 _LATENCY = {Engine.LOAD: 60, Engine.FEED: 8, Engine.CUBE: 24, Engine.DRAIN: 16, Engine.VECTOR: 60,
-            Engine.STORE: 40,
-            Engine.SEQUENCER: 4}
+            Engine.STORE: 40, Engine.SEQUENCER: 4}
 
 
 def duration(draft: Draft, config: CoreConfig) -> int:
@@ -31,8 +30,8 @@ def duration(draft: Draft, config: CoreConfig) -> int:
     f = {name: int(value) for name, value in draft.operands.items()}
     match draft.opcode:
         case Opcode.LOAD:
-            return max(f["rows"],
-                       -(-f["rows_padded"] // config.l1_banks)) * (f["cols"] // config.beat_elements)
+            rows = max(f["rows"], -(-f["rows_padded"] // config.l1_banks))
+            return rows * (f["cols"] // config.beat_elements)
         case Opcode.FEED_A:
             return f["outer"] * f["inner"]
         case Opcode.FEED_B:

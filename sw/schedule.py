@@ -113,11 +113,9 @@ class _Scheduler:
                 if not plan.resident:
                     out.give("KV", feed_b)
             drain = out.emit(
-                Opcode.DRAIN_S, l0c=l0c, mt=mt, nt=nt,
+                Opcode.DRAIN_S, l0c=l0c, mt=mt, nt=nt, s_pitch=config.kv_block // config.lanes,
                 s=out.slot("S", item.sequence) + keys.start // config.lanes,
-                s_pitch=config.kv_block // config.lanes, rowmax=out.slot("ROWMAX", item.sequence),
-                first=index == 0,
-                **self._mask(item, keys.start),
+                rowmax=out.slot("ROWMAX", item.sequence), first=index == 0, **self._mask(item, keys.start),
             )
             drain.waits_for(Semaphore.L0C_READY)
             out.give("L0C", drain)
@@ -136,8 +134,7 @@ class _Scheduler:
             rowmax=out.slot("ROWMAX", item.sequence), state=out.slot("STATE", item.tile_sequence),
             offsets=out.slot("OFFSETS", item.sequence), mt=item.tile.groups,
             kt=self._plan.padded_keys(item.keys.size) // config.k, p=out.slot("P", item.sequence),
-            first=item.first,
-            **self._mask(item, 0),
+            first=item.first, **self._mask(item, 0),
         )
         softmax.waits_for(Semaphore.S_READY)
         softmax.signals(Semaphore.P_READY)
@@ -168,9 +165,8 @@ class _Scheduler:
                     feed_a, feed_b = self._multiply(
                         {"l1": p + slab.start, "outer": slab.size, "inner": mt, "outer_stride": 1,
                          "inner_stride": chunks},
-                        {"l1": word, "outer": slab.size, "inner": place.size,
-                         "outer_stride": groups_per_chunk * pitch,
-                         "inner_stride": 1, "group_stride": pitch, "transpose": True},
+                        {"l1": word, "outer": slab.size, "inner": place.size, "inner_stride": 1,
+                         "outer_stride": groups_per_chunk * pitch, "group_stride": pitch, "transpose": True},
                         l0c=l0c, mt=mt, nt=nt, kt=slab.size, first=slab is slabs[0], last=slab is slabs[-1],
                     )
                     if index == 0 and slab is slabs[0]:
@@ -181,8 +177,7 @@ class _Scheduler:
                 drain = out.emit(
                     Opcode.DRAIN_O, l0c=l0c, mt=mt, nt=nt, o=self._o(item) + columns.start // config.lanes,
                     o_pitch=self._workload.head_dim_v // config.lanes,
-                    offsets=out.slot("OFFSETS", item.sequence),
-                    first=item.first,
+                    offsets=out.slot("OFFSETS", item.sequence), first=item.first,
                 )
                 drain.waits_for(Semaphore.L0C_READY)
                 out.give("L0C", drain)
@@ -197,8 +192,7 @@ class _Scheduler:
             out.give("KV", feed_b)
 
     def _multiply(self, a: dict[str, int], b: dict[str, int], *, l0c: int, mt: int, nt: int, kt: int,
-                  first: bool,
-                  last: bool) -> tuple[Draft, Draft]:
+                  first: bool, last: bool) -> tuple[Draft, Draft]:
         """One slab: feed both operands, multiply into ``l0c``; returns the feeds."""
         out = self._out
         l0a, l0b = out.next("L0A"), self._plan.regions["L0B"].address(out.rings["L0A"].taken)
@@ -225,10 +219,8 @@ class _Scheduler:
         slot, lse = out.next("OUT"), out.slot("LSE", item.tile_sequence)
         normalize = out.emit(
             Opcode.NORMALIZE, o=self._o(item) + start // config.lanes,
-            o_pitch=workload.head_dim_v // config.lanes,
-            state=out.slot("STATE", item.tile_sequence), out=slot, out_pitch=beats, lse=lse, mt=tile.groups,
-            nt=beats,
-            first=number == 0,
+            o_pitch=workload.head_dim_v // config.lanes, state=out.slot("STATE", item.tile_sequence),
+            out=slot, out_pitch=beats, lse=lse, mt=tile.groups, nt=beats, first=number == 0,
         )
         normalize.waits_for(Semaphore.O_READY)
         normalize.signals(Semaphore.OUT_READY)

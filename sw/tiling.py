@@ -142,28 +142,29 @@ class _Fit:
         widest_unit = max(sum(tile.size for tile in value_tiles[unit.start:unit.stop]) for unit in units)
         out_words = groups * widest_unit // config.beat_elements
         self._check("out", out_words)
-        self._ring("OUT", "out", min(config.out_words // out_words, _MAX_OUT_SLOTS, lse_slots * len(units)),
-                   out_words)
+        # A slot of LSE is free again when its tile's first unit has left OUT.
+        out_slots = min(config.out_words // out_words, _MAX_OUT_SLOTS, lse_slots * len(units))
+        self._ring("OUT", "out", out_slots, out_words)
 
         assert sum(panel.size for panel in panels) == chunks
-        return Plan(config=config, workload=workload, preload=preload, tiles=self._tiles,
-                    resident_tiles=sharing,
-                    resident=resident, key_tile=key_fractals * config.n, panels=panels,
-                    score_slabs=score_slabs,
-                    value_tiles=value_tiles, value_chunks=value_chunks, units=units, regions=self._regions)
+        return Plan(
+            config=config, workload=workload, preload=preload, tiles=self._tiles, resident_tiles=sharing,
+            resident=resident, key_tile=key_fractals * config.n, panels=panels, score_slabs=score_slabs,
+            value_tiles=value_tiles, value_chunks=value_chunks, units=units, regions=self._regions,
+        )
 
     def _panels(self, tile_chunks: int) -> tuple[Piece, ...]:
         """Column panels of about a quarter of the head dimension; no value sub-tile lies in two of them."""
         k = self._config.k
         chunks, v_chunks = self._workload.head_dim // k, self._workload.head_dim_v // k
-        size = max(chunks // _PANELS // tile_chunks, -(-v_chunks // (_MAX_PANELS * tile_chunks)),
-                   1) * tile_chunks
+        tiles = max(chunks // _PANELS // tile_chunks, -(-v_chunks // (_MAX_PANELS * tile_chunks)), 1)
+        size = tiles * tile_chunks
         starts = list(range(0, v_chunks, size))
         # The rotary columns join the last panel, or are one of their own when that would make it large.
         if chunks - starts[-1] > 2 * size:
             starts.append(v_chunks)
-        return tuple(Piece(start, stop - start) for start,
-                     stop in zip(starts, [*starts[1:], chunks], strict=True))
+        return tuple(Piece(start, stop - start)
+                     for start, stop in zip(starts, [*starts[1:], chunks], strict=True))
 
     def _fit_l1(self, value_chunks: int, value_columns: int, key_fractals: int,
                 score_slabs: tuple[Piece, ...]) -> tuple[int, bool]:

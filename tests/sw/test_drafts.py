@@ -1,7 +1,6 @@
 """Token rings: who waits, who signals."""
 
 import pytest
-
 from amla.rtl.isa import Engine, Opcode, Semaphore
 from amla.sw.drafts import Draft, Ring
 from amla.sw.program import Annotation

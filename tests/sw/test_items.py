@@ -1,7 +1,6 @@
 """The work list: every block of every row tile once, in an order that shares blocks."""
 
 import pytest
-
 from amla.sw.items import work_items
 from amla.sw.tiling import plan_tiles
 from amla.sw.workload import Workload
@@ -14,7 +13,8 @@ def test_items_cover_the_work(random_case, seed):
     items = list(work_items(plan))
     expected = {(request, tile, keys) for request, length in enumerate(workload.lengths)
                 for tile in range(len(plan.tiles)) for keys in plan.blocks(length)}
-    assert {(item.request, item.index, item.keys) for item in items} == expected and len(items) == len(expected)
+    assert {(item.request, item.index, item.keys) for item in items} == expected
+    assert len(items) == len(expected)
     assert [item.sequence for item in items] == list(range(len(items)))
     for number in {item.tile_sequence for item in items}:
         of_tile = [item for item in items if item.tile_sequence == number]
