@@ -49,7 +49,9 @@ class AccumulateLane(wiring.Component):
         self.mode = mode
         self.comp_bits = comp_bits
         self._scale_latency = 1 if mode == "amla" else Mul.latency
-        super().__init__({"o": In(32), "pv": In(32), "offsets": In(32 << comp_bits), "first": In(1), "y": Out(32)})
+        super().__init__({
+            "o": In(32), "pv": In(32), "offsets": In(32 << comp_bits), "first": In(1), "y": Out(32),
+        })
 
     @property
     def leaf_name(self) -> str:
@@ -85,8 +87,8 @@ class AccumulateLane(wiring.Component):
 class VectorLane(wiring.Component):
     """One element of the softmax, or of the normalisation.
 
-    **Latency:** ``product_latency`` = 2 cycles to the products, ``latency`` = 12 cycles (``mul``: 11) to the rest.
-    **Throughput:** one element per cycle.
+    **Latency:** ``product_latency`` = 2 cycles to the products, ``latency`` = 12 cycles (``mul``: 11) to the
+    rest. **Throughput:** one element per cycle.
 
     Parameters
     ----------
@@ -163,10 +165,11 @@ class VectorLane(wiring.Component):
             m.d.comb += round.a.eq(exp2.y)
             p = register(m, round.y, name="p_rounded")
         m.d.comb += p_to_fixed.a.eq(Cat(C(0, 16), p))
-        m.d.sync += [
-            self.p.eq(p),
-            self.p_fixed.eq(p_to_fixed.y),
-            self.e_fixed.eq(register(m, e_to_fixed.y, name="e", cycles=self._round_latency)),
-            self.nan.eq(register(m, e_to_fixed.nan, name="e_nan", cycles=self._round_latency)),
+        cycles = self._round_latency + 1
+        m.d.comb += [
+            self.p.eq(register(m, p, name="p_out")),
+            self.p_fixed.eq(register(m, p_to_fixed.y, name="p_fixed_out")),
+            self.e_fixed.eq(register(m, e_to_fixed.y, name="e_fixed_out", cycles=cycles)),
+            self.nan.eq(register(m, e_to_fixed.nan, name="nan_out", cycles=cycles)),
         ]
         return m

@@ -15,9 +15,9 @@ class Rescale(wiring.Component):
 
     **Latency:** none, combinational.
 
-    The row's offset for the word's segment, its top ``comp_bits`` fraction bits, is added to bits 30:0. Zeros,
-    infinities and NaN stay what they are (subnormals become zeros); a sum below the normal range is zero and one above
-    it infinity, with x's sign. For ε = 0 this is the IEEE product x·2^Δ with flush to zero.
+    The row's offset for the word's segment, its top ``comp_bits`` fraction bits, is added to bits 30:0.
+    Zeros, infinities and NaN stay what they are (subnormals become zeros); a sum below the normal range is
+    zero and one above it infinity, with x's sign. For ε = 0 this is the IEEE product x·2^Δ, flushed to zero.
 
     Parameters
     ----------
@@ -46,7 +46,8 @@ class Rescale(wiring.Component):
         m = Module()
         x = data.View(FP32.layout, self.x)
         offsets = Array(self.offsets.word_select(s, 32) for s in range(1 << self.comp_bits))
-        offset = net(m, offsets[x.fraction[FP32.fraction_bits - self.comp_bits:]], shape=signed(32), name="offset")
+        segment = x.fraction[FP32.fraction_bits - self.comp_bits:]
+        offset = net(m, offsets[segment], shape=signed(32), name="offset")
         total = net(m, self.x[:31] + offset, name="total")
         with m.If(x.exponent == FP32.special):
             m.d.comb += self.y.eq(self.x)

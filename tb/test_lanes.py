@@ -36,17 +36,20 @@ async def accumulate_matches(dut, mode):
     first = rng.random(COUNT) < 0.25
     if mode == "amla":
         exponents = rng.integers(-40, 1, (COUNT, 1)) * (rng.random((COUNT, 1)) < 0.5)
-        offsets = (exponents * (1 << 23) + rng.integers(-(1 << 17), 1 << 17, (COUNT, 1 << COMP_BITS))).astype(np.int32)
+        corrections = rng.integers(-(1 << 17), 1 << 17, (COUNT, 1 << COMP_BITS))
+        offsets = (exponents * (1 << 23) + corrections).astype(np.int32)
         scaled = rescale(o[:, None], offsets)[:, 0]
     else:
         offsets = rng.integers(-(1 << 31), 1 << 31, (COUNT, 1 << COMP_BITS)).astype(np.int32)
-        offsets[:, 0] = np.where(rng.random(COUNT) < 0.8, fp32(rng.random(COUNT)), words(rng, COUNT)).view(np.int32)
+        factor = np.where(rng.random(COUNT) < 0.8, fp32(rng.random(COUNT)), words(rng, COUNT))
+        offsets[:, 0] = factor.view(np.int32)
         scaled = mul(o, offsets[:, 0].view(np.uint32))
     expected = np.where(first, pv, add(scaled, pv))
     name = lane.leaf_name
     packed = [int.from_bytes(row.astype("<i4").tobytes(), "little") for row in offsets]
     await stream(dut, {f"{name}_o": o, f"{name}_pv": pv, f"{name}_offsets": packed,
-                       f"{name}_first": first.astype(np.uint8)}, [Result(f"{name}_y", expected, lane.latency)])
+                       f"{name}_first": first.astype(np.uint8)},
+                 [Result(f"{name}_y", expected, lane.latency)])
 
 
 @cocotb.test()

@@ -30,12 +30,14 @@ async def matches(dut, comp_bits):
     anything = rng.integers(-(1 << 31), 1 << 31, shape)
     offsets = np.where(rng.random((COUNT, 1)) < 0.8, row, anything).astype(np.int32)
     # To the very edges of the normal range, and one beside them.
-    edge = rng.choice([1 << 23, 0x7F800000], COUNT) + rng.integers(-1, 2, COUNT) - (x & 0x7FFFFFFF).astype(np.int64)
+    edge = rng.choice([1 << 23, 0x7F800000], COUNT) + rng.integers(-1, 2, COUNT)
+    edge -= (x & 0x7FFFFFFF).astype(np.int64)
     at_edge = rng.random(COUNT) < 0.2
     offsets = np.where(at_edge[:, None], edge[:, None], offsets).astype(np.int32)
     expected = rescale(x[:, None], offsets)[:, 0]
     name = f"rescale_{comp_bits}"
-    await stream(dut, {f"{name}_x": x, f"{name}_offsets": packed(offsets)}, [Result(f"{name}_y", expected, 0)])
+    await stream(dut, {f"{name}_x": x, f"{name}_offsets": packed(offsets)},
+                 [Result(f"{name}_y", expected, 0)])
 
 
 @cocotb.test()

@@ -18,7 +18,7 @@ class Add(wiring.Component):
 
     **Latency:** 3 cycles. **Throughput:** one result per cycle.
 
-    Stages: order by magnitude; align, add and normalise's input; normalise and round.
+    Stages: order by magnitude; align and add; normalise and round.
 
     Members
     -------
@@ -51,21 +51,21 @@ class Add(wiring.Component):
         zero = register(m, large.zero, name="zero", cycles=2)
 
         # Stage 2: align and add. Any bit lost below the guard bits is kept as one sticky bit.
-        width = FP32.fraction_bits + 1 + _EXTRA
-        wide = net(m, Cat(C(0, width), C(0, _EXTRA), right), name="wide")  # lower half: what leaves the window
-        shifted = net(m, Mux(distance[5:] == 0, wide >> distance[:5], right != 0), shape=2 * width, name="shifted")
-        aligned = net(m, Mux(distance[5:] == 0, Cat(shifted[width] | (shifted[:width] != 0), shifted[width + 1:]),
-                             right != 0), name="aligned")
+        width = len(right) + _EXTRA
+        shifted = net(m, Cat(C(0, width + _EXTRA), right) >> distance[:5], name="shifted")
+        window = Cat(shifted[width] | (shifted[:width] != 0), shifted[width + 1:])
+        aligned = net(m, Mux(distance[5:] == 0, window, right != 0), name="aligned")
         left = net(m, Cat(C(0, _EXTRA), left), name="left_wide")
         total = register(m, Mux(subtract, left - aligned, left + aligned), shape=width + 1, name="total")
         sign = register(m, sign, name="sign_2")
 
         # Stage 3: normalise and round. The top bit of ``total`` weighs twice the larger operand's.
         normal, count = normalise(m, total, name="normal")
-        rounded = net(m, round_word(m, sign, net(m, exponent + 1 - count, shape=signed(10), name="top"), normal, FP32,
-                                    name="round"), name="rounded")
+        top = net(m, exponent + 1 - count, shape=signed(10), name="top")
+        rounded = round_word(m, sign, top, normal, FP32, name="round")
         # A difference of equals is +0; a sum of zeros is −0 only if both are.
-        result = net(m, Mux(normal[-1], rounded, Cat(C(0, 31), sign & zero)), name="result")
+        finite = Mux(normal[-1], rounded, Cat(C(0, 31), sign & zero))
         infinity = Cat(C(FP32.infinity, 31), sign)
-        m.d.sync += self.y.eq(Mux(special[0], FP32.nan, Mux(special[1], infinity, result)))
+        word = Mux(special[0], FP32.nan, Mux(special[1], infinity, finite))
+        m.d.comb += self.y.eq(register(m, word, name="word"))
         return m

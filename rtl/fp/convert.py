@@ -56,7 +56,8 @@ class Rint(wiring.Component):
         m = Module()
         a = unpack(m, self.a, FP32, name="a")
         # With 1 to 23 fraction bits below the point the word itself is rounded there; a carry moves into the
-        # exponent as it should. The bit above the point is the hidden one for 23: exponent 127 is odd, so it reads 1.
+        # exponent as it should. With 23 the bit above the point is the exponent's last, and 127 ends in the
+        # hidden bit's 1.
         shift = net(m, 150 - a.exponent, shape=5, name="shift")
         below = net(m, (C(1, 24) << shift) - 1, shape=23, name="below")
         odd = (self.a[:24] >> shift)[0]

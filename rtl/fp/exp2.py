@@ -36,7 +36,7 @@ class Exp2(wiring.Component):
         m.submodules.quadratic = quadratic = Quadratic(table=EXP2)
         x = unpack(m, self.x, FP32, name="x")
 
-        # Fixed point: magnitudes below 2^7, that is exponents up to 133, truncated below the last fraction bit.
+        # Fixed point: magnitudes below 2^7, that is exponents up to 133, truncated below the last bit.
         width = 7 + _POINT
         wide = net(m, Cat(C(0, width - len(x.significand)), x.significand), name="wide")
         places = net(m, FP32.bias + 6 - x.exponent, shape=8, name="places")
@@ -56,6 +56,6 @@ class Exp2(wiring.Component):
         value = quadratic.v
         rounded = net(m, (value + C(127, 7) + value[8]) >> 8, shape=25, name="rounded")
         word = net(m, (scale << FP32.fraction_bits) + rounded, shape=31, name="word")
-        m.d.sync += self.y.eq(
-            Mux(special[0], FP32.nan, Mux(special[1], FP32.infinity, Mux(special[2], 0, word))))
+        result = Mux(special[0], FP32.nan, Mux(special[1], FP32.infinity, Mux(special[2], 0, word)))
+        m.d.comb += self.y.eq(register(m, result, name="result"))
         return m

@@ -1,22 +1,31 @@
-"""Fused dot product and accumulate: the unit of the cube.
+"""Fused dot product and accumulate: the unit of the cube. Golden twin: ``amla.model.fdpa``.
 
-y = c + Σ a[i]·b[i] over k BF16 pairs, with one alignment and one rounding: products are exact, all terms are
+y = c + Σ a[i]·b[i] over k BF16 pairs with one alignment and one rounding: products are exact, all terms are
 aligned to the largest exponent and cut ``acc_frac_bits`` below it, summed as integers, and rounded once.
-Golden twin: ``amla.model.fdpa``.
 """
 
+from dataclasses import dataclass, replace
 from functools import reduce
-from operator import or_
 
-from amaranth import C, Cat, Module, Mux, signed
-from amaranth.lib import wiring
+from amaranth import C, Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .nets import net, register
-from .word import BF16, FP32, normalise, round_word, unpack
+from .word import BF16, FP32, normalise, round_word
 
 __all__ = ["Fdpa"]
+
+
+@dataclass(frozen=True)
+class _Term:
+    """One summand. ``fraction_bits`` of the significand are below the point, where its exponent weighs."""
+
+    sign: Value
+    exponent: Value
+    significand: Value
+    fraction_bits: int
 
 
 class Fdpa(wiring.Component):
@@ -24,7 +33,10 @@ class Fdpa(wiring.Component):
 
     **Latency:** 6 cycles. **Throughput:** one result per cycle. ``c`` is taken together with ``a`` and ``b``.
 
-    Stages: products and exponent sums; largest exponent; align and first adders; sum; normalise; round.
+    Stages: operands; products and largest exponent; align and first adders; sum; normalise; round.
+
+    Written for a simulator, too: operands are registered before any logic, nothing is wider than 64 bits, and
+    the class of special values is behind a condition that is rarely true.
 
     Parameters
     ----------
@@ -60,78 +72,105 @@ class Fdpa(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        frac_bits = self.acc_frac_bits
-        magnitude_bits = frac_bits + 2  # a product's significand is in [1, 4)
-        sum_bits = frac_bits + ceil_log2(4 * self.k + 2)
-
-        # Stage 1: exact products. Exponents are biased by 254 (a product's is the sum of the fields); a zero
-        # term has exponent 0 and significand 0, so that it neither sets the largest exponent nor adds to the sum.
-        terms, nans, positive, negative = [], [], [], []
-        for i in range(self.k):
-            a = unpack(m, self.a.word_select(i, 16), BF16, name=f"a{i}")
-            b = unpack(m, self.b.word_select(i, 16), BF16, name=f"b{i}")
-            sign = net(m, a.sign ^ b.sign, name=f"sign{i}")
-            infinite = net(m, a.inf | b.inf, name=f"infinite{i}")
-            nans.append(a.nan | b.nan | a.inf & b.zero | a.zero & b.inf)
-            positive.append(infinite & ~sign)
-            negative.append(infinite & sign)
-            terms.append((
-                register(m, sign, name=f"product{i}_sign"),
-                register(m, Mux(a.zero | b.zero, 0, a.exponent + b.exponent), name=f"product{i}_exponent"),
-                register(m, a.significand * b.significand, name=f"product{i}_significand"),
-            ))
-        c = unpack(m, self.c, FP32, name="c")
-        terms.append((
-            register(m, c.sign, name="addend_sign"),
-            register(m, Mux(c.zero, 0, c.exponent + FP32.bias), name="addend_exponent"),
-            register(m, c.significand, name="addend_significand"),
-        ))
-        infinity = net(m, reduce(or_, positive, c.inf & ~c.sign), name="infinity")
-        minus_infinity = net(m, reduce(or_, negative, c.inf & c.sign), name="minus_infinity")
-        nan = reduce(or_, nans, c.nan | infinity & minus_infinity)
-        special = register(m, Cat(nan, infinity, minus_infinity), name="special", cycles=5)
-
-        # Stage 2: largest exponent.
-        largest = [exponent for _, exponent, _ in terms]
-        while len(largest) > 1:
-            largest = [net(m, Mux(x > y, x, y), name=f"largest{len(largest)}_{i}")
-                       for i, (x, y) in enumerate(zip(largest[::2], largest[1::2], strict=False))
-                       ] + largest[len(largest) & ~1:]
-        e_max = register(m, largest[0], name="e_max")
-        terms = [(register(m, sign, name=f"term{i}_sign"), register(m, exponent, name=f"term{i}_exponent"),
-                  register(m, significand, name=f"term{i}_significand"))
-                 for i, (sign, exponent, significand) in enumerate(terms)]
-
-        # Stage 3: align, apply the sign, add four by four, modulo 2^(sum_bits + 1).
-        aligned = []
-        shift_bits = ceil_log2(magnitude_bits)
-        for i, (sign, exponent, significand) in enumerate(terms):
-            distance = net(m, e_max - exponent, shape=9, name=f"distance{i}")
-            fraction_bits = 14 if i < self.k else 23
-            wide = net(m, significand << frac_bits - fraction_bits, shape=magnitude_bits, name=f"wide{i}")
-            magnitude = net(m, Mux(distance[shift_bits:] == 0, wide >> distance[:shift_bits], 0), name=f"magnitude{i}",
-                            shape=magnitude_bits)
-            aligned.append(net(m, Mux(sign, -magnitude, magnitude), shape=signed(sum_bits + 1), name=f"aligned{i}"))
-        partial = [register(m, sum(aligned[i:i + 4]), shape=signed(sum_bits + 1), name=f"partial{i // 4}")
-                   for i in range(0, len(aligned), 4)]
-
-        # Stage 4: sum.
-        total = register(m, sum(partial), shape=signed(sum_bits + 1), name="total")
+        # Stage 1.
+        a, b = ([data.View(BF16.layout, words.word_select(i, 16)) for i in range(self.k)]
+                for words in (register(m, self.a, name="operands_a"), register(m, self.b, name="operands_b")))
+        c = data.View(FP32.layout, register(m, self.c, name="operand_c"))
+        # Stage 2.
+        terms = self._terms(m, a, b, c)
+        e_max = register(m, _largest(m, [term.exponent for term in terms]), name="e_max")
+        nan, infinite, negative = self._specials(m, a, b, c)
+        # Stages 3 and 4. Bit acc_frac_bits of the sum weighs 2^e_max.
+        total = self._sum(m, [_delayed(m, term, f"term{i}") for i, term in enumerate(terms)], e_max)
         e_total = register(m, e_max, name="e_total", cycles=2)
 
-        # Stage 5: normalise. Bit frac_bits of the magnitude weighs 2^e_max.
+        # Stage 5: normalise.
         sign = net(m, total[-1], name="total_sign")
-        magnitude = net(m, Mux(sign, -total, total), shape=sum_bits, name="total_magnitude")
+        magnitude = net(m, Mux(sign, -total, total)[:-1], name="total_magnitude")
         normal, count = normalise(m, magnitude, name="normal")
-        bias = sum_bits - 1 - frac_bits - FP32.bias
+        bias = len(magnitude) - 1 - self.acc_frac_bits - FP32.bias
         result_sign = register(m, sign, name="result_sign")
-        result_exponent = register(m, e_total - count + bias, shape=signed(11), name="result_exponent")
-        result_significand = register(m, normal, name="result_significand")
+        exponent = register(m, e_total - count + bias, shape=signed(10), name="result_exponent")
+        significand = register(m, normal, name="result_significand")
 
         # Stage 6: round.
-        rounded = net(m, round_word(m, result_sign, result_exponent, result_significand, FP32, name="round"),
-                      name="rounded")
-        word = net(m, Mux(result_significand[-1], rounded, 0), name="word")
-        infinite = Cat(C(FP32.infinity, 31), special[2])
-        m.d.sync += self.y.eq(Mux(special[0], FP32.nan, Mux(special[1:] != 0, infinite, word)))
+        rounded = round_word(m, result_sign, exponent, significand, FP32, name="round")
+        finite = Mux(significand[-1], rounded, 0)
+        infinity = Cat(C(FP32.infinity, 31), negative)
+        m.d.comb += self.y.eq(register(m, Mux(nan, FP32.nan, Mux(infinite, infinity, finite)), name="result"))
         return m
+
+    def _terms(self, m: Module, a, b, c) -> list[_Term]:
+        """The products and the addend, unregistered.
+
+        Exponents are biased by 254, so that a product's is the sum of the fields. A zero term has exponent
+        and significand zero: it neither sets the largest exponent nor adds to the sum.
+        """
+        terms = []
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            nonzero = net(m, (x.exponent != 0) & (y.exponent != 0), name=f"nonzero{i}")
+            exponent = net(m, Mux(nonzero, x.exponent + y.exponent, 0), name=f"exponent{i}")
+            significand = Mux(nonzero, Cat(x.fraction, 1) * Cat(y.fraction, 1), 0)
+            terms.append(_Term(x.sign ^ y.sign, exponent, significand, 2 * BF16.fraction_bits))
+        nonzero = net(m, c.exponent != 0, name="nonzero_c")
+        exponent = net(m, Mux(nonzero, c.exponent + FP32.bias, 0), name="exponent_c")
+        return [*terms, _Term(c.sign, exponent, Mux(nonzero, Cat(c.fraction, 1), 0), FP32.fraction_bits)]
+
+    def _specials(self, m: Module, a, b, c) -> tuple[Value, Value, Value]:
+        """Whether y is NaN, whether it is infinite otherwise, and whether that is −inf, for stage 6."""
+        special_c = c.exponent.all()
+        nan, plus, minus = special_c & (c.fraction != 0), special_c & ~c.sign, special_c & c.sign
+        special = special_c
+        for x, y in zip(a, b, strict=True):
+            special_x, special_y = x.exponent.all(), y.exponent.all()
+            nan |= special_x & ((x.fraction != 0) | (y.exponent == 0))
+            nan |= special_y & ((y.fraction != 0) | (x.exponent == 0))
+            plus |= (special_x | special_y) & ~(x.sign ^ y.sign)
+            minus |= (special_x | special_y) & (x.sign ^ y.sign)
+            special |= special_x | special_y
+        special = net(m, special, name="is_special")
+        kinds = Signal(3, reset_less=True)
+        with m.If(special):
+            m.d.sync += kinds.eq(Cat(nan, plus, minus))
+        nan, plus, minus = kinds
+        flags = Mux(register(m, special, name="was_special"), Cat(nan | plus & minus, 1, minus), 0)
+        nan, infinite, negative = register(m, flags, name="special", cycles=3)
+        return nan, infinite, negative
+
+    def _sum(self, m: Module, terms: list[_Term], e_max: Value) -> Value:
+        """The signed sum of the aligned terms, two stages later; its width holds any sum."""
+        frac_bits = self.acc_frac_bits
+        term_bits = frac_bits + 2  # a product's significand is in [1, 4)
+        sum_bits = frac_bits + ceil_log2(4 * self.k + 2) + 1
+        shift_bits = ceil_log2(term_bits)
+
+        def add(x, y):  # modulo 2^sum_bits: intermediate sums may wrap, the last one does not
+            return (x + y)[:sum_bits]
+
+        aligned = []
+        for i, term in enumerate(terms):
+            distance = net(m, e_max - term.exponent, shape=9, name=f"distance{i}")
+            left = frac_bits - term.fraction_bits
+            wide = Cat(C(0, left), term.significand, C(0, term_bits))[:term_bits]
+            magnitude = Mux(distance < 1 << shift_bits, wide >> distance[:shift_bits], 0)
+            extended = net(m, magnitude, shape=sum_bits, name=f"magnitude{i}")
+            aligned.append(net(m, Mux(term.sign, -extended, extended)[:sum_bits], name=f"aligned{i}"))
+        partial = [register(m, reduce(add, aligned[i:i + 4]), name=f"partial{i // 4}")
+                   for i in range(0, len(aligned), 4)]
+        return register(m, reduce(add, partial), name="total")
+
+
+def _delayed(m: Module, term: _Term, name: str) -> _Term:
+    """The term, one cycle later."""
+    return replace(term, **{field: register(m, getattr(term, field), name=f"{name}_{field}")
+                            for field in ("sign", "exponent", "significand")})
+
+
+def _largest(m: Module, values: list[Value]) -> Value:
+    """The largest value: a balanced tree."""
+    while len(values) > 1:
+        pairs = zip(values[::2], values[1::2], strict=False)
+        odd = values[len(values) & ~1:]
+        level = f"largest{len(values)}"
+        values = [net(m, Mux(x > y, x, y), name=f"{level}_{i}") for i, (x, y) in enumerate(pairs)] + odd
+    return values[0]

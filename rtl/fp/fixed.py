@@ -1,4 +1,7 @@
-"""Fixed point with 32 fraction bits, in which the sums of a tile are exact. Golden twin: ``amla.model.fixed``."""
+"""Fixed point with 32 fraction bits, in which the sums of a tile are exact.
+
+Golden twin: ``amla.model.fixed``.
+"""
 
 from amaranth import C, Cat, Module, Mux, signed
 from amaranth.lib import wiring
@@ -77,6 +80,6 @@ class FromFixed(wiring.Component):
         normal = register(m, shifted, name="shifted")
         count = register(m, places, name="count")
         top = net(m, FP32.bias + self.width - 1 - FRACTION_BITS - count, shape=signed(10), name="top")
-        rounded = net(m, round_word(m, C(0, 1), top, normal, FP32, name="round"), name="rounded")
-        m.d.sync += self.y.eq(Mux(normal[-1], rounded, 0))
+        rounded = round_word(m, C(0, 1), top, normal, FP32, name="round")
+        m.d.comb += self.y.eq(register(m, Mux(normal[-1], rounded, 0), name="word"))
         return m

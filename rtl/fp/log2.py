@@ -45,8 +45,8 @@ class Log2(wiring.Component):
 
         # x = 2^e·(1 + t) with t in [−1/4, 1/2).
         half = fraction[-1]
-        t = register(m, Mux(half, fraction - 2**FP32.fraction_bits, Cat(C(0, 1), fraction)), shape=signed(_T_BITS),
-                     name="t", cycles=Quadratic.latency)
+        t = Mux(half, fraction - 2**FP32.fraction_bits, Cat(C(0, 1), fraction))
+        t = register(m, t, shape=signed(_T_BITS), name="t", cycles=Quadratic.latency)
         e = register(m, x.exponent + half - FP32.bias, shape=signed(9), name="e", cycles=Quadratic.latency)
 
         width = 8 + _POINT
@@ -59,9 +59,10 @@ class Log2(wiring.Component):
         significand = register(m, normal, name="significand")
         exponent = register(m, FP32.bias + width - 1 - _POINT - count, shape=signed(9), name="exponent")
 
-        rounded = net(m, round_word(m, sign, exponent, significand, FP32, name="round"), name="rounded")
-        result = net(m, Mux(significand[-1], rounded, 0), name="result")
-        minus_infinity = FP32.infinity | 1 << 31
-        m.d.sync += self.y.eq(
-            Mux(special[0], FP32.nan, Mux(special[1], minus_infinity, Mux(special[2], FP32.infinity, result))))
+        rounded = round_word(m, sign, exponent, significand, FP32, name="round")
+        finite = Mux(significand[-1], rounded, 0)
+        infinite = special[1:]
+        infinity = Cat(C(FP32.infinity, 31), special[1])
+        result = Mux(special[0], FP32.nan, Mux(infinite != 0, infinity, finite))
+        m.d.comb += self.y.eq(register(m, result, name="result"))
         return m

@@ -33,7 +33,7 @@ class Maximum(wiring.Component):
         for name, word in ("a", self.a), ("b", self.b):
             operand = unpack(m, word, FP32, name=name)
             flushed = net(m, Mux(operand.zero, Cat(C(0, 31), operand.sign), word), name=f"{name}_flushed")
-            # Unsigned order of the keys is the order of the numbers: negatives inverted, positives above them.
+            # The keys' unsigned order is the numbers': negatives inverted, positives above them.
             keys.append(net(m, flushed ^ Cat(operand.sign.replicate(31), 1), name=f"{name}_key"))
             words.append(flushed)
             nans.append(operand.nan)

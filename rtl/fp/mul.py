@@ -29,7 +29,7 @@ class Mul(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.sync += self.y.eq(_product(m, self.a, FP32, self.b, FP32, FP32))
+        m.d.comb += self.y.eq(register(m, _product(m, self.a, FP32, self.b, FP32, FP32), name="word"))
         return m
 
 
@@ -53,7 +53,7 @@ class MulBf16(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.sync += self.y.eq(_product(m, self.a, FP32, self.b, BF16, BF16))
+        m.d.comb += self.y.eq(register(m, _product(m, self.a, FP32, self.b, BF16, BF16), name="word"))
         return m
 
 
@@ -69,8 +69,8 @@ def _product(m: Module, a: Value, a_format: Format, b: Value, b_format: Format, 
 
     # The product is in [1, 4): its top bit weighs two.
     high = product[-1]
-    top = net(m, exponent + high - FP32.bias, shape=signed(11), name="top")
-    normal = net(m, Mux(high, product, product << 1), shape=len(product), name="normal")
-    rounded = net(m, round_word(m, sign, top, normal, y_format, name="round"), name="rounded")
-    infinity, zero = Cat(C(y_format.infinity, y_format.width - 1), sign), Cat(C(0, y_format.width - 1), sign)
+    top = net(m, exponent + high - FP32.bias, shape=signed(10), name="top")
+    normal = net(m, Mux(high, product, Cat(C(0, 1), product[:-1])), name="normal")
+    rounded = round_word(m, sign, top, normal, y_format, name="round")
+    infinity, zero = (Cat(C(body, y_format.width - 1), sign) for body in (y_format.infinity, 0))
     return Mux(special[0], y_format.nan, Mux(special[1], infinity, Mux(special[2], zero, rounded)))

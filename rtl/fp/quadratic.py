@@ -1,4 +1,7 @@
-"""Table and polynomial: the common middle of exp2, log2 and recip. Golden twin: ``amla.model.tables.Table.evaluate``."""
+"""Table and polynomial: the common middle of exp2, log2 and recip.
+
+Golden twin: ``amla.model.tables.Table.evaluate``.
+"""
 
 from amaranth import Module
 from amaranth.lib import data, memory, wiring
@@ -38,18 +41,20 @@ class Quadratic(wiring.Component):
         m = Module()
         table = self.table
         layout = data.StructLayout(dict(zip(("c0", "c1", "c2"), table.widths, strict=True)))
-        rows = [{"c0": c0, "c1": c1, "c2": c2} for c0, c1, c2 in zip(table.c0, table.c1, table.c2, strict=True)]
+        rows = [dict(zip(layout.members, row, strict=True))
+                for row in zip(table.c0, table.c1, table.c2, strict=True)]
         m.submodules.rom = rom = memory.Memory(shape=layout, depth=1 << table.index_bits, init=rows)
         read = rom.read_port()
         m.d.comb += read.addr.eq(self.index)
         u1 = register(m, self.u, name="u1")
 
         bend = net(m, (read.data.c2 * u1) >> table.shift2, name="bend")
-        bracket = register(m, read.data.c1 - bend if table.falling else read.data.c1 + bend, shape=table.t_bits,
-                           name="bracket")
+        bracket = read.data.c1 - bend if table.falling else read.data.c1 + bend
+        bracket = register(m, bracket, shape=table.t_bits, name="bracket")
         c0 = register(m, read.data.c0, name="c0")
         u2 = register(m, u1, name="u2")
 
         slope = net(m, (bracket * u2) >> table.shift1, name="slope")
-        m.d.sync += self.v.eq(c0 - slope if table.falling else c0 + slope)
+        value = c0 - slope if table.falling else c0 + slope
+        m.d.comb += self.v.eq(register(m, value, shape=len(self.v), name="value"))
         return m

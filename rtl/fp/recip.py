@@ -40,10 +40,10 @@ class Recip(wiring.Component):
         sign = register(m, x.sign, name="sign", cycles=Quadratic.latency)
         scale = register(m, 2 * FP32.bias - 2 - x.exponent, shape=8, name="scale", cycles=Quadratic.latency)
 
-        # The top bit of the significand adds one to the exponent, or two when the fraction is zero (v = 2^32).
+        # The top bit of the significand adds one to the exponent, or two if the fraction is zero (v = 2^32).
         value = quadratic.v
         rounded = net(m, (value + C(127, 7) + value[8]) >> 8, shape=25, name="rounded")
         word = net(m, (scale << FP32.fraction_bits) + rounded, shape=31, name="word")
         body = net(m, Mux(special[1], FP32.infinity, Mux(special[2], 0, word)), name="body", shape=31)
-        m.d.sync += self.y.eq(Mux(special[0], FP32.nan, Cat(body, sign)))
+        m.d.comb += self.y.eq(register(m, Mux(special[0], FP32.nan, Cat(body, sign)), name="result"))
         return m

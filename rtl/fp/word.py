@@ -1,8 +1,8 @@
 """Floating-point words: formats, and the unpack, normalise, round and pack steps that the operators share.
 
-The rules are those of ``docs/numerics.md``: subnormal inputs are signed zeros; a result is rounded to nearest,
-ties to even, with an unbounded exponent, then flushed to signed zero below the normal range or turned into
-infinity above it; there is one NaN.
+The rules are those of ``docs/numerics.md``: subnormal inputs are signed zeros; a result is rounded to
+nearest, ties to even, with an unbounded exponent, then flushed to signed zero below the normal range or
+turned into infinity above it; there is one NaN.
 """
 
 from dataclasses import dataclass
@@ -89,25 +89,29 @@ def normalise(m: Module, value: Value, *, name: str) -> tuple[Value, Value]:
     A logarithmic shifter that decides as it goes: each step looks at the top bits only.
     """
     width = len(value)
-    count = []
+    count: list[Value] = []
     for step in reversed(range(ceil_log2(width))):
         amount = 1 << step
         clear = net(m, value[width - amount:] == 0, name=f"{name}_clear{amount}")
-        value = net(m, Mux(clear, value << amount, value), shape=width, name=f"{name}_shift{amount}")
+        shifted = Cat(C(0, amount), value[:width - amount])  # not <<, whose result is wider
+        value = net(m, Mux(clear, shifted, value), name=f"{name}_shift{amount}")
         count.insert(0, clear)
     return value, Cat(count)
 
 
 def pack(m: Module, sign: Value, body: Value, format: Format, *, name: str) -> Value:
-    """Word of ``sign`` and the signed integer ``body`` = exponent·2^fraction_bits + fraction, exponent unbounded.
+    """Word of ``sign`` and the signed integer ``body`` = exponent·2^fraction_bits + fraction.
 
-    Below the smallest normal word it is zero, from infinity upwards it is infinity.
+    The exponent is unbounded: below the smallest normal word the result is zero, past the largest infinity.
     """
-    limit = net(m, Mux(body >= format.infinity, format.infinity, body[:format.width - 1]), name=f"{name}_limited")
-    return Cat(Mux(body < 1 << format.fraction_bits, 0, limit), sign)
+    below = body[:format.width - 1]
+    limited = net(m, Mux(body >= format.infinity, format.infinity, below), name=f"{name}_limited")
+    return Cat(Mux(body < 1 << format.fraction_bits, 0, limited), sign)
 
 
-def round_word(m: Module, sign: Value, exponent: Value, significand: Value, format: Format, *, name: str) -> Value:
+def round_word(
+    m: Module, sign: Value, exponent: Value, significand: Value, format: Format, *, name: str
+) -> Value:
     """Round a normalised ``significand`` (top bit set, every lower bit counts) and pack it.
 
     ``exponent`` is the biased exponent of the top bit, signed and unbounded.
@@ -115,8 +119,9 @@ def round_word(m: Module, sign: Value, exponent: Value, significand: Value, form
     bits = format.fraction_bits
     drop = len(significand) - 1 - bits
     fraction = significand[drop:-1]
-    up = net(m, significand[drop - 1] & ((significand[:drop - 1] != 0) | significand[drop]), name=f"{name}_up")
+    above_half = (significand[:drop - 1] != 0) | significand[drop]  # or at a half beside an odd fraction
+    up = net(m, significand[drop - 1] & above_half, name=f"{name}_up")
     # The carry out of the fraction is the exponent's increment.
-    body = net(m, (exponent << bits) + Cat(fraction, C(0, 1)) + up, name=f"{name}_body",
-               shape=signed(max(len(exponent), format.exponent_bits + 1) + bits + 1))
+    body = net(m, Cat(fraction, exponent).as_signed() + up, shape=signed(len(exponent) + bits),
+               name=f"{name}_body")
     return pack(m, sign, body, format, name=name)

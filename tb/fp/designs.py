@@ -18,8 +18,8 @@ __all__ = ["DOT_UNITS", "OPERATORS", "SideBySide", "dot_units", "operators"]
 
 #: Every small operator by the name it has in the model.
 OPERATORS = {
-    "add": Add, "mul": Mul, "mul_bf16": MulBf16, "to_bf16": ToBf16, "rint": Rint, "to_int": ToInt,
-    "to_fixed": ToFixed, "from_fixed": FromFixed, "maximum": Maximum, "exp2": Exp2, "log2": Log2, "recip": Recip,
+    "add": Add, "mul": Mul, "mul_bf16": MulBf16, "maximum": Maximum, "to_bf16": ToBf16, "rint": Rint,
+    "to_int": ToInt, "to_fixed": ToFixed, "from_fixed": FromFixed, "exp2": Exp2, "log2": Log2, "recip": Recip,
 }
 
 #: k and acc_frac_bits of the dot units under test: ours, the ends of F, and a k that is no power of two.

@@ -23,10 +23,12 @@ class Result:
 async def stream(dut, inputs: Mapping[str, Sequence[int]], results: Sequence[Result]) -> None:
     """Drive ``inputs`` (vectors per port, all of one length) at one per cycle and compare every result.
 
-    Starts the clock; a design without registers has none, then time alone passes. Fails on the first mismatch, naming the vector, and when there is nothing to compare.
+    Starts the clock; in a design without registers only time passes. Fails on the first mismatch, naming the
+    vector, and when there is nothing to compare.
     """
     columns = [(Pin(dut, port), _integers(words)) for port, words in inputs.items()]
-    watched = [(Pin(dut, result.port), _integers(result.words), result.latency, result.port) for result in results]
+    watched = [(Pin(dut, result.port), _integers(result.words), result.latency, result.port)
+               for result in results]
     counts = {len(words) for _, words in columns} | {len(words) for _, words, _, _ in watched}
     assert len(counts) == 1, f"vectors and results must be equally many, not {sorted(counts)!r}"
     count = counts.pop()
@@ -41,8 +43,8 @@ async def stream(dut, inputs: Mapping[str, Sequence[int]], results: Sequence[Res
             for pin, words in columns:
                 pin.set(words[cycle])
         await edge
-        # Written after edge `cycle`, a vector is in the first registers after the next one; this read is of the
-        # values before that edge.
+        # Written after edge `cycle`, a vector is in the first registers after the next one; this read is of
+        # the values before that edge.
         for pin, words, latency, port in watched:
             index = cycle - latency
             if 0 <= index < count and pin.get() != words[index]:

@@ -1,4 +1,7 @@
-"""Every small operator against its golden twin, bit for bit. Design: ``tb/fp/designs.py``, ``operators()``."""
+"""Every small operator against its golden twin, bit for bit.
+
+Design: ``operators()`` of ``tb/fp/designs.py``.
+"""
 
 import cocotb
 import numpy as np
@@ -18,7 +21,7 @@ COUNT = 40_000
 
 
 async def check(dut, name: str, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> None:
-    """Stream ``inputs`` through operator ``name`` and compare its outputs, at the latency that it promises."""
+    """Stream ``inputs`` through operator ``name`` and compare its outputs, at the promised latency."""
     latency = OPERATORS[name].latency
     await stream(dut, {f"{name}_{port}": vectors for port, vectors in inputs.items()},
                  [Result(f"{name}_{port}", expected, latency) for port, expected in outputs.items()])
@@ -53,8 +56,8 @@ async def mul_bf16_matches(dut):
     ties = rng.random(COUNT) < 0.25
     a = np.where(ties, a & np.uint32(0xFFFF8000), a)
     small = rng.random(COUNT) < 0.1
-    field = np.clip(127 - (b >> 7 & 0xFF).astype(np.int64) + rng.integers(-2, 3, COUNT), 0, 254).astype(np.uint32)
-    a = np.where(small, a & np.uint32(0x807FFFFF) | field << 23, a)
+    field = np.clip(127 - (b >> 7 & 0xFF).astype(np.int64) + rng.integers(-2, 3, COUNT), 0, 254)
+    a = np.where(small, a & np.uint32(0x807FFFFF) | field.astype(np.uint32) << 23, a)
     await check(dut, "mul_bf16", {"a": a, "b": b}, {"y": mul_bf16(a, b)})
 
 
@@ -96,9 +99,9 @@ async def to_fixed_matches(dut):
 async def from_fixed_matches(dut):
     """Integers of every length, and ones that end at or beside the rounding position."""
     rng = generator()
-    a = rng.integers(0, 1 << 48, COUNT, dtype=np.uint64) >> rng.integers(0, 49, COUNT, dtype=np.uint64)
-    ties = rng.integers(0, 1 << 25, COUNT // 4, dtype=np.uint64) << rng.integers(0, 23, COUNT // 4, dtype=np.uint64)
-    a = np.concatenate([a, ties, ties + np.uint64(1), np.array([0, 1, (1 << 48) - 1], dtype=np.uint64)])
+    a = rng.integers(0, 1 << 48, COUNT) >> rng.integers(0, 49, COUNT)
+    ties = rng.integers(0, 1 << 25, COUNT // 4) << rng.integers(0, 23, COUNT // 4)
+    a = np.concatenate([a, ties, ties + 1, [0, 1, (1 << 48) - 1]]).astype(np.uint64)
     await check(dut, "from_fixed", {"a": a}, {"y": from_fixed(a)})
 
 
@@ -113,7 +116,8 @@ async def exp2_matches(dut):
     """Also arguments over the whole range of finite results, and just around every integer."""
     rng = generator()
     integers = rng.integers(-151, 130, COUNT // 4).astype(np.float32).view(np.uint32)
-    x = np.concatenate([words(rng, COUNT), value_words(rng, -151, 130, COUNT // 2), integers, integers + np.uint32(1)])
+    spread = value_words(rng, -151, 130, COUNT // 2)
+    x = np.concatenate([words(rng, COUNT), spread, integers, integers + np.uint32(1)])
     await check(dut, "exp2", {"x": x}, {"y": exp2(x)})
 
 
@@ -121,8 +125,8 @@ async def exp2_matches(dut):
 async def log2_matches(dut):
     """Also arguments close to 1, where the logarithm vanishes."""
     rng = generator()
-    near = np.uint32(0x3F800000) + (rng.integers(-128, 128, COUNT // 4) << rng.integers(0, 16, COUNT // 4)).astype(
-        np.uint32)
+    steps = rng.integers(-128, 128, COUNT // 4) << rng.integers(0, 16, COUNT // 4)
+    near = (0x3F800000 + steps).astype(np.uint32)
     x = np.concatenate([words(rng, COUNT) & np.uint32(0x7FFFFFFF), words(rng, COUNT // 4), near])
     await check(dut, "log2", {"x": x}, {"y": log2(x)})
 

@@ -1,4 +1,4 @@
-"""Vectors for the operators: corners against corners, random words, and operands made to hit the hard cases."""
+"""Vectors for the operators: corners against corners, random words, and operands made for the hard cases."""
 
 import numpy as np
 from amla.model.corners import bf16_corners, fp32_corners, random_pairs, random_words
@@ -42,7 +42,7 @@ def near_cancellation(rng: np.random.Generator, count: int) -> tuple[np.ndarray,
 
 
 def ties(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Few significant bits in both: exact sums and products end at, or one bit beside, the rounding position."""
+    """Few significant bits in both: sums and products end at, or one bit beside, the rounding position."""
     def short(bits: np.ndarray) -> np.ndarray:
         fraction = rng.integers(0, 1 << 23, count, dtype=np.uint32)
         fraction = fraction >> (23 - bits).astype(np.uint32) << (23 - bits).astype(np.uint32)
@@ -87,9 +87,8 @@ def operands(rng: np.random.Generator, count: int, k: int) -> tuple[np.ndarray, 
     # c: of the products' size, any word, zero, or what would cancel the first product.
     c = random_words(rng, count)
     kind = rng.integers(0, 4, count)
-    product = a[:, 0].astype(np.int64) + b[:, 0]
-    field = np.clip((a[:, 0] >> 7 & 0xFF).astype(np.int64) + (b[:, 0] >> 7 & 0xFF) - 127 + rng.integers(-3, 4, count),
-                    0, 254)
+    size = (a[:, 0] >> 7 & 0xFF).astype(np.int64) + (b[:, 0] >> 7 & 0xFF) - 127
+    field = np.clip(size + rng.integers(-3, 4, count), 0, 254)
     c = np.where(kind == 1, c & np.uint32(0x807FFFFF) | field.astype(np.uint32) << 23, c)
     c = np.where(kind == 2, np.uint32(0) | (c & np.uint32(1 << 31)), c)
     first = (a[:, 0].astype(np.uint32) << 16).view(np.float32)
