@@ -20,14 +20,14 @@ class Vector(wiring.Component):
 
     Both run their passes at once. The row pass takes one row per cycle through :class:`RowState`, which holds
     the state of the rows. The element pass follows as soon as its row group is there: a lane group (m rows x
-    ``lanes`` columns) per cycle through :class:`ElementPass`. In SOFTMAX the sums of a row group then go back
-    to the row state, a row per cycle; so a row group takes at least m cycles. NORMALIZE without ``first`` has
-    no row pass.
+    ``lanes`` columns) per cycle through :class:`ElementPass`; a row group takes at least the m cycles of its
+    rows. In SOFTMAX the sums of a row group then go back to the row state, a row per cycle. NORMALIZE without
+    ``first`` has no row pass.
 
-    **Latency**: from ``start`` to ``done`` the lane groups of the tile (per row group at least m in
-    SOFTMAX) plus a constant: SOFTMAX ``RowUpdate.latency`` + ``VectorLane.latency`` + ``FromFixed.latency`` +
-    ``Add.latency`` + 2m + 9; NORMALIZE ``VectorLane.product_latency`` + 4, and with ``first`` also
-    ``RowResult.latency`` + m + 2.
+    **Latency**: from ``start`` to ``done`` the lane groups of the tile (with a row pass, before the last row
+    group at least m per row group) plus a constant: SOFTMAX ``RowUpdate.latency`` + ``VectorLane.latency`` +
+    ``FromFixed.latency`` + ``Add.latency`` + 2m + 8; NORMALIZE ``VectorLane.product_latency`` + 3, and with
+    ``first`` also ``RowResult.latency`` + m + 2.
 
     **Throughput**: a lane group per cycle inside a command; commands do not overlap.
 
@@ -200,7 +200,6 @@ class Vector(wiring.Component):
         m.submodules.walk = walk = ElementWalk(
             max_parts=out_parts,
             depth_bits=ceil_log2(max(config.s_words, config.o_words, config.out_words, config.l1_words)))
-        pace = Signal(range(config.m))  # cycles until the sums of a further row group can be taken
         state_word = Signal(17)
         issue, ready, overrun = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -212,8 +211,8 @@ class Vector(wiring.Component):
             walk.target.eq(Mux(ends, normalize.out, softmax.p)),
             walk.target_pitch.eq(normalize.out_pitch), walk.linear.eq(~ends),
             state_word.eq(state + walk.row_group),
-            ready.eq(walk.active & (~walk.row_start | ((ends | (pace == 0))
-                                                       & (no_row_pass | (walk.row_group < groups_ready))))),
+            # Row groups get ready m cycles apart, so their sums have m cycles to go back to the row state.
+            ready.eq(walk.active & (~walk.row_start | no_row_pass | (walk.row_group < groups_ready))),
             overrun.eq(ready & ((walk.source_word >= Mux(ends, config.o_words, config.s_words))
                                 | (walk.target_word >= Mux(ends, config.out_words, config.l1_words))
                                 | (state_word >= config.state_words))),
@@ -223,13 +222,6 @@ class Vector(wiring.Component):
             self.o.addr.eq(walk.source_word), self.o.en.eq(issue & ends),
             rows.read_word.eq(state_word), rows.read_en.eq(issue & walk.row_start),
         ]
-        with m.If(begin):
-            m.d.sync += pace.eq(0)
-        with m.Elif(issue & walk.row_start):
-            m.d.sync += pace.eq(config.m - 1)
-        with m.Elif(pace != 0):
-            m.d.sync += pace.eq(pace - 1)
-
         # The memories answer one cycle after the issue.
         column = walk.group * config.lanes
         m.d.sync += [

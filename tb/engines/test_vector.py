@@ -83,25 +83,22 @@ class SerialTimeline(Timeline):
         return self._done
 
 
-def element_cycles(row_groups: int, groups: int, *, pace: int, row_pass: bool) -> int:
+def element_cycles(row_groups: int, groups: int, *, row_pass: bool) -> int:
     """Cycles in which lane groups issue, those included in which a row group waits for its rows."""
-    issue = 0
-    for index in range(1, row_groups):
-        issue = max(issue + max(groups, pace), index * CONFIG.m if row_pass else 0)
-    return issue + groups
+    return (row_groups - 1) * max(groups, CONFIG.m if row_pass else 0) + groups
 
 
 def softmax_cycles(mt: int, kt: int) -> int:
     """Cycles from the acceptance of a SOFTMAX to ``done``."""
     lane = VectorLane(mode=CONFIG.mode).latency
-    return (element_cycles(mt, kt * P_PARTS, pace=CONFIG.m, row_pass=True) + RowUpdate(CONFIG).latency + lane
+    return (element_cycles(mt, kt * P_PARTS, row_pass=True) + RowUpdate(CONFIG).latency + lane
             + FromFixed.latency + Add.latency + 2 * CONFIG.m + 8)
 
 
 def normalize_cycles(mt: int, nt: int, *, first: bool) -> int:
     """Cycles from the acceptance of a NORMALIZE to ``done``."""
     row_pass = RowResult().latency + CONFIG.m + 2 if first else 0
-    return (element_cycles(mt, nt * OUT_PARTS, pace=1, row_pass=first) + row_pass
+    return (element_cycles(mt, nt * OUT_PARTS, row_pass=first) + row_pass
             + VectorLane.product_latency + 3)
 
 
