@@ -1,7 +1,7 @@
 """The job folder: how software hands programs to the RTL simulation and gets its results.
 
-``write_job`` fills a folder, ``python -m amla.tb.run_job FOLDER`` runs it (software never imports the benches),
-``read_results`` reads what it left. All runs of a folder share one simulation.
+``write_job`` fills a folder, ``python -m amla.tb.run_job FOLDER`` runs it (software never imports the
+benches), ``read_results`` reads what it left. All runs of a folder share one simulation.
 
 ::
 
@@ -27,7 +27,16 @@ import numpy as np
 from .errors import AmlaError
 from .memory_map import Job
 
-__all__ = ["JOB_FILE", "RESULT_FILE", "AxiOptions", "RtlResults", "RtlRun", "read_results", "run_rtl", "write_job"]
+__all__ = [
+    "JOB_FILE",
+    "RESULT_FILE",
+    "AxiOptions",
+    "RtlResults",
+    "RtlRun",
+    "read_results",
+    "run_rtl",
+    "write_job",
+]
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
@@ -117,8 +126,14 @@ def write_job(folder: Path, jobs: Mapping[str, Job], *, seed: int = 0, axi: AxiO
         runs.append({"name": name, "base": job.base, "registers": dict(job.registers),
                      "output": [job.output_base, job.output_bytes]})
     (folder / RESULT_FILE).unlink(missing_ok=True)
-    content = {"config": asdict(configs.pop()), "seed": seed, "axi": asdict(axi or AxiOptions()), "waves": waves,
-               "watchdog": watchdog, "runs": runs}
+    content = {
+        "config": asdict(configs.pop()),
+        "seed": seed,
+        "axi": asdict(axi or AxiOptions()),
+        "waves": waves,
+        "watchdog": watchdog,
+        "runs": runs,
+    }
     (folder / JOB_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
 

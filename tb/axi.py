@@ -96,8 +96,17 @@ class AxiMemory:
     hold:       set True to answer nothing more until it is False again (memory that does not respond)
     """
 
-    def __init__(self, dut, memory: GlobalMemory, *, prefix: str = "m_axi", latency: tuple[int, int] = (20, 20),
-                 stall: float = 0.0, interleave: bool = False, rng: random.Random | None = None):
+    def __init__(
+        self,
+        dut,
+        memory: GlobalMemory,
+        *,
+        prefix: str = "m_axi",
+        latency: tuple[int, int] = (20, 20),
+        stall: float = 0.0,
+        interleave: bool = False,
+        rng: random.Random | None = None,
+    ):
         self.memory = memory
         self.traffic = Traffic()
         self.hold = False
@@ -118,8 +127,16 @@ class AxiMemory:
         self._read_arrival, self._answer_arrival = Event(), Event()
         self._pins["rvalid"].set(0)
         self._pins["bvalid"].set(0)
-        self._tasks = [cocotb.start_soon(task) for task in (
-            self._addresses("ar"), self._addresses("aw"), self._read_data(), self._write_data(), self._responses())]
+        self._tasks = [
+            cocotb.start_soon(task)
+            for task in (
+                self._addresses("ar"),
+                self._addresses("aw"),
+                self._read_data(),
+                self._write_data(),
+                self._responses(),
+            )
+        ]
 
     def behave(self, *, latency: tuple[int, int], stall: float = 0.0, interleave: bool = False,
                rng: random.Random | None = None) -> None:
@@ -249,7 +266,9 @@ class AxiMemory:
             burst = self._next_read()
             if burst is None:
                 set_valid(0)
-                await self._wait([queue[0].due for queue in self._reads.values() if queue], self._read_arrival)
+                await self._wait(
+                    [queue[0].due for queue in self._reads.values() if queue], self._read_arrival
+                )
                 continue
             rid.set(burst.ident)
             while burst.next < burst.beats:

@@ -2,9 +2,8 @@
 
 import random
 
-from cocotb.triggers import RisingEdge
-
 from amla.rtl.csr import REGISTERS, address_of
+from cocotb.triggers import RisingEdge
 
 from .signals import Pin
 
@@ -91,7 +90,9 @@ class AxiLiteDriver:
     async def read_fields(self, register: str) -> dict[str, int]:
         """Read a register and split it into its fields."""
         value = await self.read(register)
-        return {field.name: value >> field.lsb & ((1 << field.width) - 1) for field in REGISTERS[register].fields}
+        return {
+            field.name: value >> field.lsb & ((1 << field.width) - 1) for field in REGISTERS[register].fields
+        }
 
     async def _answer(self, channel: str, register: str | int) -> int:
         valid, ready = self._pins[f"{channel}valid"], self._pins[f"{channel}ready"]

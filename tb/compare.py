@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-
 from amla.model import mla_decode
 from amla.sw.inputs import Inputs
 from amla.sw.memory_map import Job
@@ -41,15 +40,17 @@ def expect(job: Job, inputs: Inputs) -> Expected:
                           write_window=job.program.write_window, scale_word=job.program.scale_word)
     result = simulator.run(job.program.symbols["PROGRAM"], len(job.program))
     start = job.output_base - job.base
-    return Expected(job=job, golden=golden, region=memory[start:start + job.output_bytes], writer=result.writer)
+    return Expected(
+        job=job, golden=golden, region=memory[start : start + job.output_bytes], writer=result.writer
+    )
 
 
 def check_levels(expected: Expected, rtl: np.ndarray) -> None:
     """Fail unless RTL = simulator = golden model on every bit of O and LSE.
 
-    ``rtl`` is the output region after the run. The message names the first differing element, both words in hex and
-    as numbers, and the command that last wrote it. Bytes of the region that belong to no element must be as the
-    simulator left them.
+    ``rtl`` is the output region after the run. The message names the first differing element, both words in
+    hex and as numbers, and the command that last wrote it. Bytes of the region that belong to no element must
+    be as the simulator left them.
     """
     job = expected.job
     simulated = job.unpack(expected.region)

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from cocotb.triggers import First, RisingEdge, Timer
-
 from amla.rtl.config import CoreConfig
 from amla.rtl.dispatch import ENGINE_STATES
 from amla.rtl.isa import Engine, Fault
+from cocotb.triggers import First, RisingEdge, Timer
 
 from .axi import AxiMemory
 from .axi_lite import AxiLiteDriver
@@ -69,7 +68,9 @@ class CoreRun:
         """Fail unless the four states of every engine sum to CYCLES."""
         for engine, states in self.counters.items():
             total = sum(states.values())
-            assert total == self.cycles, f"counters of {engine} sum to {total}, CYCLES is {self.cycles}: {states}"
+            assert total == self.cycles, (
+                f"counters of {engine} sum to {total}, CYCLES is {self.cycles}: {states}"
+            )
 
 
 class CoreBench:
@@ -105,7 +106,7 @@ class CoreBench:
         await self.registers.write("IRQ_ENABLE", 1)
 
     def load(self, memory: np.ndarray, base: int, output: tuple[int, int]) -> Region:
-        """Map GM: ``memory`` from address ``base`` on, the output region (address, bytes) in it between guards.
+        """Map GM: ``memory`` from address ``base`` on, in it the output region (address, bytes) with guards.
 
         Errors planned before are forgotten. Returns the output region.
         """
@@ -119,11 +120,15 @@ class CoreBench:
             self.memory.add(base + above, memory[above:], name="memory above the output")
         return region
 
-    def behave(self, *, latency: tuple[int, int], stall: float = 0.0, rng: random.Random | None = None) -> None:
+    def behave(
+        self, *, latency: tuple[int, int], stall: float = 0.0, rng: random.Random | None = None
+    ) -> None:
         """Change how memory behaves; only between programs."""
         self.axi.behave(latency=latency, stall=stall, rng=rng)
 
-    async def run(self, registers: Mapping[str, int], *, watchdog: int = 100_000, limit: int = 1 << 32) -> CoreRun:
+    async def run(
+        self, registers: Mapping[str, int], *, watchdog: int = 100_000, limit: int = 1 << 32
+    ) -> CoreRun:
         """Write the registers, START, wait for the interrupt, clear it, and read what happened.
 
         Parameters
@@ -145,7 +150,7 @@ class CoreBench:
         return await self._collect(now, seconds, interrupted)
 
     async def soft_reset(self, *, limit: int = 10_000) -> None:
-        """Soft reset: requested, then awaited (it takes effect once AXI is quiet); clears the interrupt too."""
+        """Ask for a soft reset, wait for it (it comes once AXI is quiet), and clear the interrupt."""
         await self.registers.write("CTRL", 2)
         for _ in range(limit):
             status = await self.registers.read_fields("STATUS")
@@ -180,7 +185,9 @@ class CoreBench:
             error = Error(Fault(await read("ERROR_CODE")), Engine(await read("ERROR_ENGINE")),
                           await read("ERROR_INDEX"))
         if interrupted:
-            assert status["DONE"] != status["ERROR"] and not status["RUNNING"], f"interrupt with status {status}"
+            assert status["DONE"] != status["ERROR"] and not status["RUNNING"], (
+                f"interrupt with status {status}"
+            )
         counters = {engine.name.lower(): {state.lower(): await read(f"{engine.name}_{state}")
                                           for state in ENGINE_STATES} for engine in Engine}
         cycles = await read("CYCLES")

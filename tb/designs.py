@@ -47,7 +47,7 @@ class Lookup(wiring.Component):
 
 def _manager_ports(width: int, id_bits: int) -> dict[str, int]:
     """Signals that an AXI4 manager drives, and their widths; addresses of 32 bits."""
-    ports = {}
+    ports: dict[str, int] = {}
     for channel in ("ar", "aw"):
         ports |= {f"{channel}id": id_bits, f"{channel}addr": 32, f"{channel}len": 8, f"{channel}size": 3,
                   f"{channel}burst": 2, f"{channel}valid": 1}
@@ -68,9 +68,11 @@ class AxiPins(wiring.Component):
 
     def __init__(self, *, width: int, id_bits: int):
         self._outputs = _manager_ports(width, id_bits)
-        super().__init__({f"m_axi_{name}": Out(bits) for name, bits in self._outputs.items()}
-                         | {name: In(bits) for name, bits in self._outputs.items()}
-                         | {f"m_axi_{name}": In(bits) for name, bits in _subordinate_ports(width, id_bits).items()})
+        super().__init__(
+            {f"m_axi_{name}": Out(bits) for name, bits in self._outputs.items()}
+            | {name: In(bits) for name, bits in self._outputs.items()}
+            | {f"m_axi_{name}": In(bits) for name, bits in _subordinate_ports(width, id_bits).items()}
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -94,10 +96,19 @@ class Copier(wiring.Component):
 
     def __init__(self, *, width: int, id_bits: int):
         self._width = width
-        super().__init__({f"m_axi_{name}": Out(bits) for name, bits in _manager_ports(width, id_bits).items()}
-                         | {f"m_axi_{name}": In(bits) for name, bits in _subordinate_ports(width, id_bits).items()}
-                         | {"start": In(1), "source": In(32), "target": In(32), "bursts": In(16),
-                            "done": Out(1), "read_errors": Out(16), "write_errors": Out(16)})
+        super().__init__(
+            {f"m_axi_{name}": Out(bits) for name, bits in _manager_ports(width, id_bits).items()}
+            | {f"m_axi_{name}": In(bits) for name, bits in _subordinate_ports(width, id_bits).items()}
+            | {
+                "start": In(1),
+                "source": In(32),
+                "target": In(32),
+                "bursts": In(16),
+                "done": Out(1),
+                "read_errors": Out(16),
+                "write_errors": Out(16),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -120,22 +131,35 @@ class Copier(wiring.Component):
             # room never shrinks while a request is held, so valid does not fall
             self.m_axi_arvalid.eq((to_read != 0) & (room >= self._BEATS)),
             self.m_axi_awvalid.eq(to_ask != 0),
-            beats.w_data.eq(self.m_axi_rdata), beats.w_en.eq(self.m_axi_rvalid), self.m_axi_rready.eq(beats.w_rdy),
-            self.m_axi_wdata.eq(beats.r_data), self.m_axi_wstrb.eq(-1),
-            self.m_axi_wvalid.eq(beats.r_rdy & (ahead != 0)), beats.r_en.eq(sent),
+            beats.w_data.eq(self.m_axi_rdata),
+            beats.w_en.eq(self.m_axi_rvalid),
+            self.m_axi_rready.eq(beats.w_rdy),
+            self.m_axi_wdata.eq(beats.r_data),
+            self.m_axi_wstrb.eq(-1),
+            self.m_axi_wvalid.eq(beats.r_rdy & (ahead != 0)),
+            beats.r_en.eq(sent),
             self.m_axi_wlast.eq(beat == self._BEATS - 1),
             self.m_axi_bready.eq(1),
             self.done.eq(to_answer == 0),
         ]
         m.d.sync += ahead.eq(ahead + asked - burst_sent)
         with m.If(ask):
-            m.d.sync += [to_read.eq(to_read - 1), self.m_axi_araddr.eq(self.m_axi_araddr + (self._BEATS << size))]
+            m.d.sync += [
+                to_read.eq(to_read - 1),
+                self.m_axi_araddr.eq(self.m_axi_araddr + (self._BEATS << size)),
+            ]
         with m.If(asked):
-            m.d.sync += [to_ask.eq(to_ask - 1), self.m_axi_awaddr.eq(self.m_axi_awaddr + (self._BEATS << size))]
+            m.d.sync += [
+                to_ask.eq(to_ask - 1),
+                self.m_axi_awaddr.eq(self.m_axi_awaddr + (self._BEATS << size)),
+            ]
         with m.If(sent):
             m.d.sync += beat.eq(beat + 1)
         with m.If(self.m_axi_bvalid):
-            m.d.sync += [to_answer.eq(to_answer - 1), self.write_errors.eq(self.write_errors + self.m_axi_bresp.any())]
+            m.d.sync += [
+                to_answer.eq(to_answer - 1),
+                self.write_errors.eq(self.write_errors + self.m_axi_bresp.any()),
+            ]
         with m.If(self.m_axi_rvalid & self.m_axi_rready):
             m.d.sync += self.read_errors.eq(self.read_errors + self.m_axi_rresp.any())
         with m.If(self.start):

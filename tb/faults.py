@@ -10,7 +10,16 @@ from amla.sw.program import Command
 from .core import CoreBench, Error
 from .gm import PlannedError, Response
 
-__all__ = ["DATA", "OUTPUT", "OUTPUT_BYTES", "PROGRAM", "READ_WINDOW", "WRITE_WINDOW", "FaultCase", "fault_cases"]
+__all__ = [
+    "DATA",
+    "OUTPUT",
+    "OUTPUT_BYTES",
+    "PROGRAM",
+    "READ_WINDOW",
+    "WRITE_WINDOW",
+    "FaultCase",
+    "fault_cases",
+]
 
 #: GM of the hand-written programs. Both windows end past what is mapped.
 PROGRAM, DATA, DATA_BYTES = 0x10000, 0x20000, 0x4000
@@ -44,8 +53,10 @@ class FaultCase:
 
     def binary(self) -> bytes:
         """The program in memory."""
-        return b"".join((command if isinstance(command, int) else command.encode()).to_bytes(COMMAND_BYTES, "little")
-                        for command in self.commands)
+        return b"".join(
+            (command if isinstance(command, int) else command.encode()).to_bytes(COMMAND_BYTES, "little")
+            for command in self.commands
+        )
 
 
 def fault_cases(config: CoreConfig) -> Iterator[FaultCase]:
@@ -60,19 +71,33 @@ def fault_cases(config: CoreConfig) -> Iterator[FaultCase]:
 
 def _one(name: str, command: Command, code: Fault, **options) -> FaultCase:
     """The command is the second of its program."""
-    return FaultCase(name=name, commands=[_FENCE, command, _HALT], error=Error(code, command.engine, 1), **options)
+    return FaultCase(
+        name=name, commands=[_FENCE, command, _HALT], error=Error(code, command.engine, 1), **options
+    )
 
 
 def load(**operands) -> Command:
     """A LOAD that is in order but for ``operands``."""
-    return Command.build(Opcode.LOAD, **{"address": DATA, "pitch": 256, "rows": 4, "rows_padded": 4, "cols": 16,
-                                         "l1": 0, **operands})
+    return Command.build(
+        Opcode.LOAD,
+        **{"address": DATA, "pitch": 256, "rows": 4, "rows_padded": 4, "cols": 16, "l1": 0, **operands},
+    )
 
 
 def store(**operands) -> Command:
     """A STORE that is in order but for ``operands``."""
-    return Command.build(Opcode.STORE, **{"address": OUTPUT + 256, "pitch": 256, "rows": 3, "cols": 16, "out": 0,
-                                          "out_pitch": 2, **operands})
+    return Command.build(
+        Opcode.STORE,
+        **{
+            "address": OUTPUT + 256,
+            "pitch": 256,
+            "rows": 3,
+            "cols": 16,
+            "out": 0,
+            "out_pitch": 2,
+            **operands,
+        },
+    )
 
 
 def _program_faults() -> Iterator[FaultCase]:
@@ -99,15 +124,21 @@ def _semaphore_faults() -> Iterator[FaultCase]:
     signal = Command.build(Opcode.FENCE, signal=[kv_ready])
     wait = Command.build(Opcode.FENCE, wait=[kv_ready])
     for name, command in (("FENCE", signal), ("LOAD", load(signal=[kv_ready]))):
-        yield FaultCase(name=f"semaphore overflow by {name}", commands=[*[command] * (SEMAPHORE_MAX + 1), _HALT],
-                        error=Error(Fault.SEMAPHORE_OVERFLOW, command.engine, SEMAPHORE_MAX))
+        yield FaultCase(
+            name=f"semaphore overflow by {name}",
+            commands=[*[command] * (SEMAPHORE_MAX + 1), _HALT],
+            error=Error(Fault.SEMAPHORE_OVERFLOW, command.engine, SEMAPHORE_MAX),
+        )
     yield FaultCase(name="FENCE waits for ever", commands=[signal, wait, _FENCE, wait, _HALT],
                     error=Error(Fault.WATCHDOG, Engine.SEQUENCER, 3))
     yield FaultCase(name="LOAD waits for ever", commands=[load(), load(wait=[kv_free]), _HALT],
                     error=Error(Fault.WATCHDOG, Engine.LOAD, 1))
-    yield FaultCase(name="two engines wait for each other", simulated=False,
-                    commands=[load(wait=[kv_free], signal=[kv_ready]), store(wait=[kv_ready], signal=[kv_free]), _HALT],
-                    error=Error(Fault.WATCHDOG, Engine.LOAD, 0))
+    yield FaultCase(
+        name="two engines wait for each other",
+        simulated=False,
+        commands=[load(wait=[kv_free], signal=[kv_ready]), store(wait=[kv_ready], signal=[kv_free]), _HALT],
+        error=Error(Fault.WATCHDOG, Engine.LOAD, 0),
+    )
 
 
 def _window_faults(config: CoreConfig) -> Iterator[FaultCase]:
@@ -159,9 +190,13 @@ def _bus_faults(config: CoreConfig) -> Iterator[FaultCase]:
         yield _one(f"{name} on STORE", store(), write, simulated=False, prepare=plan("write_errors"))
         yield _one(f"{name} on the last row of STORE", store(), write, simulated=False,
                    prepare=plan("write_errors", addresses=at(OUTPUT + 256 + 512)))
-        yield _one(f"{name} on STORE of LSE", store(lse=True), write, simulated=False, prepare=plan("write_errors"))
+        yield _one(
+            f"{name} on STORE of LSE", store(lse=True), write, simulated=False, prepare=plan("write_errors")
+        )
     yield _one("LOAD from unmapped memory", load(address=_UNMAPPED_READ), Fault.READ_DECERR, simulated=False)
-    yield _one("STORE to unmapped memory", store(address=_UNMAPPED_WRITE), Fault.WRITE_DECERR, simulated=False)
+    yield _one(
+        "STORE to unmapped memory", store(address=_UNMAPPED_WRITE), Fault.WRITE_DECERR, simulated=False
+    )
 
 
 def _field_faults(config: CoreConfig) -> Iterator[FaultCase]:
@@ -185,7 +220,9 @@ def _field_faults(config: CoreConfig) -> Iterator[FaultCase]:
     }.items():
         for count in counts:
             fields = {name: int(name != count) for name in counts}
-            yield _one(f"bad field: no {count} of {opcode.name}", Command.build(opcode, **fields), Fault.BAD_FIELD)
+            yield _one(
+                f"bad field: no {count} of {opcode.name}", Command.build(opcode, **fields), Fault.BAD_FIELD
+            )
 
 
 def _overruns(config: CoreConfig) -> Iterator[FaultCase]:
@@ -201,10 +238,16 @@ def _overruns(config: CoreConfig) -> Iterator[FaultCase]:
     store_out = {"rows": config.m + 1, "cols": 2 * config.beat_elements, "out_pitch": 2}
     transposed = config.k // config.n  # words per step of a transposed FEED_B, on either side
     build = Command.build
-    yield _one("overrun of L1 by LOAD's columns", load(l1=config.l1_words - config.l1_banks, rows=1, rows_padded=1,
-                                                       cols=2 * config.beat_elements), Fault.BUFFER_OVERRUN)
-    yield _one("overrun of L1 by LOAD's rows", load(l1=config.l1_words - config.l1_banks, rows_padded=config.n + 1,
-                                                    cols=config.beat_elements), Fault.BUFFER_OVERRUN)
+    yield _one(
+        "overrun of L1 by LOAD's columns",
+        load(l1=config.l1_words - config.l1_banks, rows=1, rows_padded=1, cols=2 * config.beat_elements),
+        Fault.BUFFER_OVERRUN,
+    )
+    yield _one(
+        "overrun of L1 by LOAD's rows",
+        load(l1=config.l1_words - config.l1_banks, rows_padded=config.n + 1, cols=config.beat_elements),
+        Fault.BUFFER_OVERRUN,
+    )
     for buffer, command in {
         "L1 by FEED_A": build(Opcode.FEED_A, **feed, l1=config.l1_words - 3),
         "L0A by FEED_A": build(Opcode.FEED_A, **feed, l0=config.l0a_words - 3),

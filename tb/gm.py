@@ -80,7 +80,7 @@ class GlobalMemory:
         self._guards: list[tuple[Region, np.ndarray]] = []
 
     def add(self, base: int, data: bytes | np.ndarray, *, name: str = "data", guard: int = 0) -> Region:
-        """Map ``data`` (any array; its bytes are copied) at ``base``, with ``guard`` bytes before and after it.
+        """Map ``data`` (any array; its bytes are copied) at ``base``, ``guard`` bytes before and after it.
 
         Guard bytes hold a fixed pattern; :meth:`check_guards` fails when one has changed.
 
@@ -96,7 +96,9 @@ class GlobalMemory:
         if guard:
             for start, side in ((base - guard, "below"), (region.limit, "above")):
                 pattern = np.random.default_rng(_GUARD_SEED + start).integers(0, 256, guard, np.uint8)
-                self._guards.append((self._map(Region(start, pattern.copy(), f"guard {side} {name}")), pattern))
+                self._guards.append(
+                    (self._map(Region(start, pattern.copy(), f"guard {side} {name}")), pattern)
+                )
         return region
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""The cocotb side of ``python -m amla.tb.run_job``: runs the programs of a job folder and writes their results."""
+"""The cocotb side of ``python -m amla.tb.run_job``: runs a folder's programs and writes their results."""
 
 import json
 import os
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cocotb
 import numpy as np
-
 from amla.rtl.config import CoreConfig
 from amla.sw.rtl_job import JOB_FILE, RESULT_FILE
 
@@ -43,12 +42,17 @@ async def run_job(dut):
         cycles += result.cycles
         progress(_summary(result))
         output.data.tofile(folder / f"{label}.output.bin")
-        np.savez(folder / f"{label}.trace.npz", **result.trace)
+        np.savez(folder / f"{label}.trace.npz", allow_pickle=False, **result.trace)
         runs.append(_record(label, result))
         if result.status != "done":
             await bench.soft_reset()
     seconds = time.perf_counter() - began
-    content = {"build_seconds": 0.0, "simulation_seconds": seconds, "cycles_per_second": cycles / seconds, "runs": runs}
+    content = {
+        "build_seconds": 0.0,
+        "simulation_seconds": seconds,
+        "cycles_per_second": cycles / seconds,
+        "runs": runs,
+    }
     (folder / RESULT_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
 

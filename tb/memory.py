@@ -13,9 +13,10 @@ __all__ = ["SyncMemory"]
 class SyncMemory:
     """Models ``amaranth.lib.memory.Memory`` outside the design.
 
-    A port is ``<name>__addr``, ``<name>__en``, ``<name>__data``; a write port's ``en`` may be a mask of grains.
-    **Latency**: read data is valid the cycle after ``en`` and then holds; a read sees the old word when a port
-    writes it in the same cycle. Words are integers in ``storage``, which a bench may read and change at any time.
+    A port is ``<name>__addr``, ``<name>__en``, ``<name>__data``; a write port's ``en`` may be a mask of
+    grains. **Latency**: read data is valid the cycle after ``en`` and then holds; a read sees the old word
+    when a port writes it in the same cycle. Words are integers in ``storage``, which a bench may read and
+    change at any time.
 
     Parameters
     ----------
@@ -25,8 +26,8 @@ class SyncMemory:
     width:  bits of a word
     writes: name of the write port, or several names
     clock:  clock signal, ``dut.clk`` when None
-    storage: list of words to share with another model (same depth); a port of each may then access the same word
-            in one cycle only if none writes it
+    storage: list of words to share with another model (same depth); ports of both may then access the same
+            word in one cycle only if none writes it
 
     Counters
     --------
@@ -94,7 +95,9 @@ class _Port:
 
     def prepare_mask(self) -> None:
         if self.data.width % self.en.width:
-            raise ValueError(f"{self.name}__en must divide the {self.data.width} data bits, not {self.en.width!r}")
+            raise ValueError(
+                f"{self.name}__en must divide the {self.data.width} data bits, not {self.en.width!r}"
+            )
         self._grain = self.data.width // self.en.width
 
     def mask(self, enable: int) -> int:

@@ -1,10 +1,9 @@
-"""Seeded random workloads for small cores: odd shapes, empty requests, non-finite values, every preload depth."""
+"""Seeded random workloads for small cores: odd shapes, empty requests, non-finite values, all preloads."""
 
 import random
 from dataclasses import dataclass, replace
 
 import numpy as np
-
 from amla.rtl.config import CoreConfig
 from amla.sw.generate import make_inputs
 from amla.sw.inputs import Inputs
@@ -31,10 +30,14 @@ class RandomJob:
 
     def __str__(self) -> str:
         load = self.job.workload
-        return (f"{load.heads} heads, {load.q_tokens} tokens{' causal' if load.causal else ''}, keys {load.lengths}, "
-                f"{load.head_dim}/{load.head_dim_v}, pages of {load.page_size}, {load.inputs} inputs"
-                f"{'' if self.finite else ' with specials'}, scale {load.scale:.3g}, preload {self.job.plan.preload}, "
-                f"memory latency {self.latency}, stall {self.stall}")
+        return (
+            f"{load.heads} heads, {load.q_tokens} tokens{' causal' if load.causal else ''}, "
+            f"keys {load.lengths}, "
+            f"{load.head_dim}/{load.head_dim_v}, pages of {load.page_size}, {load.inputs} inputs"
+            f"{'' if self.finite else ' with specials'}, scale {load.scale:.3g}, "
+            f"preload {self.job.plan.preload}, "
+            f"memory latency {self.latency}, stall {self.stall}"
+        )
 
 
 def random_job(rng: random.Random, config: CoreConfig) -> RandomJob:
@@ -51,8 +54,15 @@ def random_job(rng: random.Random, config: CoreConfig) -> RandomJob:
         if longest < config.k:
             heads = max(1, heads // 2)
     workload = Workload(
-        name="random", heads=heads, q_tokens=tokens, causal=rng.random() < 0.6, lengths=tuple(lengths), head_dim=dim,
-        head_dim_v=dim_v, page_size=rng.choice((16, 64, 128)), seed=rng.getrandbits(32),
+        name="random",
+        heads=heads,
+        q_tokens=tokens,
+        causal=rng.random() < 0.6,
+        lengths=tuple(lengths),
+        head_dim=dim,
+        head_dim_v=dim_v,
+        page_size=rng.choice((16, 64, 128)),
+        seed=rng.getrandbits(32),
         inputs="layer" if dim > dim_v and rng.random() < 0.7 else "normal",
         softmax_scale=rng.choice((None, None, 0.01, 1.0, 20.0)),
     )
@@ -61,8 +71,13 @@ def random_job(rng: random.Random, config: CoreConfig) -> RandomJob:
     if not finite:
         inputs = _with_specials(rng, workload, inputs)
     low = rng.choice((1, 3, 20, 60))
-    return RandomJob(job=build_job(workload, inputs, config, preload=rng.randint(0, 2)), inputs=inputs, finite=finite,
-                     latency=(low, low + rng.choice((0, 0, 10, 50))), stall=rng.choice((0.0, 0.0, 0.1, 0.5)))
+    return RandomJob(
+        job=build_job(workload, inputs, config, preload=rng.randint(0, 2)),
+        inputs=inputs,
+        finite=finite,
+        latency=(low, low + rng.choice((0, 0, 10, 50))),
+        stall=rng.choice((0.0, 0.0, 0.1, 0.5)),
+    )
 
 
 def _length(rng: random.Random, config: CoreConfig) -> int:

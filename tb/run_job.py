@@ -1,7 +1,7 @@
 """``python -m amla.tb.run_job FOLDER``: simulate a job folder (see :mod:`amla.sw.rtl_job`) on the RTL core.
 
-Builds the core of the folder's configuration when it has changed, runs all its programs in one simulation, and
-writes the results back into the folder. Progress goes to the standard output, one line every few seconds.
+Builds the core of the folder's configuration when it has changed, runs all its programs in one simulation,
+and writes the results back into the folder. Progress goes to the standard output, one line every few seconds.
 """
 
 import argparse
@@ -36,10 +36,20 @@ def main() -> int:
     waves = arguments.waves or job["waves"]
     began = time.perf_counter()
     try:
-        built = build_core(CoreConfig.from_dict(job["config"]), waves=waves, say=lambda text: print(text, flush=True))
+        built = build_core(
+            CoreConfig.from_dict(job["config"]), waves=waves, say=lambda text: print(text, flush=True)
+        )
         build_seconds = time.perf_counter() - began
-        run(built, name=TOP, module="amla.tb.job_bench", seed=job["seed"], results=folder, waves=waves, log=False,
-            env={"AMLA_JOB": str(folder), **_QUIET})
+        run(
+            built,
+            name=TOP,
+            module="amla.tb.job_bench",
+            seed=job["seed"],
+            results=folder,
+            waves=waves,
+            log=False,
+            env={"AMLA_JOB": str(folder), **_QUIET},
+        )
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1

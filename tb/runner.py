@@ -72,7 +72,7 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
 
     Parameters
     ----------
-    component: Amaranth component to emit; or None to build ``sources`` (any HDL's Verilog, top module ``name``)
+    component: Amaranth component to emit; or None to build ``sources`` (any HDL's Verilog, top ``name``)
     out:       build folder, default ``BUILD_ROOT/verilator/<name>``
     waves:     compile with tracing (a separate folder)
 
@@ -103,18 +103,27 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
             stamp.unlink(missing_ok=True)
             shutil.rmtree(out / "obj", ignore_errors=True)
             try:
-                _Runner().build(sources=files, hdl_toplevel=name, build_dir=out / "obj", build_args=arguments,
-                                waves=waves, always=True, timescale=("1ns", "1ps"), log_file=out / "build.log")
+                _Runner().build(
+                    sources=files,
+                    hdl_toplevel=name,
+                    build_dir=out / "obj",
+                    build_args=arguments,
+                    waves=waves,
+                    always=True,
+                    timescale=("1ns", "1ps"),
+                    log_file=out / "build.log",
+                )
             except (RuntimeError, SystemExit) as error:
-                raise BenchError(f"build of {name}: {error}\n{_tail(out / 'build.log')}\n"
-                                 f"log: {out / 'build.log'}") from None
+                raise BenchError(
+                    f"build of {name}: {error}\n{_tail(out / 'build.log')}\nlog: {out / 'build.log'}"
+                ) from None
             stamp.write_text(key)
     return out
 
 
-def run(built: Path, *, name: str, module: str, testcase: str | None = None, seed: int | None = None,
-        results: Path | None = None, env: Mapping[str, str] | None = None, waves: bool = False,
-        log: bool = True) -> Path:
+def run(built: Path, *, name: str, module: str, testcase: str | Sequence[str] | None = None,
+        seed: int | None = None, results: Path | None = None, env: Mapping[str, str] | None = None,
+        waves: bool = False, log: bool = True) -> Path:
     """Run bench ``module`` (import name) on a build; return the JUnit XML.
 
     The seed is drawn anew when None; the bench finds it in the environment as AMLA_SEED, and
@@ -125,7 +134,7 @@ def run(built: Path, *, name: str, module: str, testcase: str | None = None, see
     ----------
     built:    folder from :func:`build`
     name:     the top module
-    testcase: only this test of the module
+    testcase: only this test of the module, or these
     results:  folder for log, XML and waves, default ``BUILD_ROOT/results/<name>-<module>``
     env:      further environment of the simulation
     log:      write the simulation's output to ``bench.log`` there, else pass it through
@@ -136,21 +145,38 @@ def run(built: Path, *, name: str, module: str, testcase: str | None = None, see
     """
     _set_path()
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
-    label = module.rsplit(".", 1)[-1] + (f"-{testcase}" if testcase else "")
+    label = "-".join(
+        [module.rsplit(".", 1)[-1], *([testcase] if isinstance(testcase, str) else testcase or ())]
+    )
     results = results or BUILD_ROOT / "results" / f"{name}-{label}"
     results.mkdir(parents=True, exist_ok=True)
     log_file = results / "bench.log"
     test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]
-    again = f"rerun with waves: AMLA_SEED={seed} AMLA_WAVES=1 python -m pytest '{test}'" if test else f"seed {seed}"
+    again = (
+        f"rerun with waves: AMLA_SEED={seed} AMLA_WAVES=1 python -m pytest '{test}'"
+        if test
+        else f"seed {seed}"
+    )
     with _locked(results):
         (results / "results.xml").unlink(missing_ok=True)
         try:
-            _Runner().test(test_module=module, hdl_toplevel=name, hdl_toplevel_lang="verilog",
-                           build_dir=built / "obj", test_dir=results,
-                           results_xml=str(results / "results.xml"), testcase=testcase, seed=seed, waves=waves,
-                           extra_env={"PYTHONWARNINGS": "ignore::DeprecationWarning", "AMLA_SEED": str(seed),
-                                      **(env or {})},
-                           log_file=log_file if log else None)
+            _Runner().test(
+                test_module=module,
+                hdl_toplevel=name,
+                hdl_toplevel_lang="verilog",
+                build_dir=built / "obj",
+                test_dir=results,
+                results_xml=str(results / "results.xml"),
+                testcase=testcase,
+                seed=seed,
+                waves=waves,
+                extra_env={
+                    "PYTHONWARNINGS": "ignore::DeprecationWarning",
+                    "AMLA_SEED": str(seed),
+                    **(env or {}),
+                },
+                log_file=log_file if log else None,
+            )
             passed, failed = get_results(results / "results.xml")
         except (RuntimeError, SystemExit) as error:
             raise BenchError(f"{module} on {name}: {error}\n{_tail(log_file) if log else ''}\n"

@@ -1,8 +1,8 @@
 """Stream driver, stream monitor and in-order scoreboard for benches of stream components.
 
 Streams are Amaranth's: ``<prefix>__payload``, ``<prefix>__valid``, ``<prefix>__ready``; a payload is one
-unsigned integer (pack a struct with ``Layout.const(...).as_value()`` or by shifting). A stream without payload bits
-(``unsigned(0)``) carries zeros.
+unsigned integer (pack a struct with ``Layout.const(...).as_value()`` or by shifting). A stream without
+payload bits (``unsigned(0)``) carries zeros.
 """
 
 import random
@@ -114,14 +114,16 @@ class StreamMonitor:
         self._task.cancel()
 
     async def wait(self, count: int, *, cycles: int = 100_000) -> list[int]:
-        """Wait until ``count`` payloads have come in all and return ``items``; fails after ``cycles`` without one."""
+        """Wait until ``count`` payloads have come, return ``items``; fails after ``cycles`` without."""
         while len(self.items) < count:
             self._arrival.clear()
             try:
                 await with_timeout(self._arrival.wait(), cycles * CLOCK_NS, "ns")
             except SimTimeoutError:
-                raise AssertionError(f"{self.prefix}: {len(self.items)} of {count} payloads came, then none for "
-                                     f"{cycles} cycles") from None
+                raise AssertionError(
+                    f"{self.prefix}: {len(self.items)} of {count} payloads came, then none for "
+                    f"{cycles} cycles"
+                ) from None
         return self.items
 
     async def _run(self) -> None:

@@ -3,15 +3,16 @@
 import os
 import random
 import time
+from itertools import pairwise
+from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.triggers import ClockCycles, RisingEdge
-
 from amla.tb.axi import AxiMemory
 from amla.tb.gm import GlobalMemory, PlannedError, Response
 from amla.tb.signals import Pin
 from amla.tb.stream import reset, start_clock
+from cocotb.triggers import ClockCycles, RisingEdge
 
 BURST_BEATS = 16
 
@@ -62,7 +63,8 @@ async def answers_at_its_latency(dut):
     await reset(dut)
     task = cocotb.start_soon(copy(dut, axi, source.base, target.base, 1))
     edge, cycle = RisingEdge(dut.clk), 0
-    address_at, beats = None, []
+    address_at = 0
+    beats: list[int] = []
     while len(beats) < BURST_BEATS:
         await edge
         cycle += 1
@@ -126,7 +128,15 @@ class Manager:
 
     def address(self, channel: str, address: int, beats: int, *, ident: int = 0, **other: int) -> None:
         """Offer a burst."""
-        fields = {"id": ident, "addr": address, "len": beats - 1, "size": self.size, "burst": 1, "valid": 1, **other}
+        fields = {
+            "id": ident,
+            "addr": address,
+            "len": beats - 1,
+            "size": self.size,
+            "burst": 1,
+            "valid": 1,
+            **other,
+        }
         self.drive(**{f"{channel}{name}": value for name, value in fields.items()})
 
     async def cycles(self, count: int) -> None:
@@ -135,7 +145,7 @@ class Manager:
 
 
 #: Name -> (text of the report, whether ready must be low, what is driven cycle by cycle).
-BREACHES = {
+BREACHES: dict[str, tuple[str, bool, list[dict[str, Any]]]] = {
     "boundary": ("ar: burst of 8 beats at 0x10fc0 crosses a 4 KiB boundary", False, [{"ar": (0x10FC0, 8)}]),
     "boundary_write": ("aw: burst of 8 beats at 0x10fc0 crosses a 4 KiB", False, [{"aw": (0x10FC0, 8)}]),
     "unaligned": ("is not aligned to 16 bytes", False, [{"ar": (0x10004, 1)}]),
@@ -250,10 +260,12 @@ async def interleaves_identifiers(dut):
     for number in range(8):
         ident, address = number % 2, 0x400 * number
         manager.address("ar", 0x10000 + address, 8, ident=ident)
-        expected[ident] += [int.from_bytes(content[address + size * i:][:size].tobytes(), "little") for i in range(8)]
+        expected[ident] += [
+            int.from_bytes(content[address + size * i :][:size].tobytes(), "little") for i in range(8)
+        ]
         await manager.cycles(1)
     manager.drive(arvalid=0)
     await collector
     assert got == expected
-    assert sum(a != b for a, b in zip(order, order[1:], strict=False)) > 8
+    assert sum(a != b for a, b in pairwise(order)) > 8
     assert not axi.breaches

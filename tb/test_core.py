@@ -4,7 +4,6 @@ import os
 import random
 
 import cocotb
-
 from amla.rtl.config import MODES, CoreConfig
 from amla.rtl.core import INTERFACE_VERSION
 from amla.rtl.csr import ID_VALUE, REGISTERS
@@ -76,8 +75,11 @@ async def identity_and_parameters(dut):
     assert await read("VERSION") == INTERFACE_VERSION
     assert await fields("CUBE") == {"M": CONFIG.m, "N": CONFIG.n, "K": CONFIG.k, "LANES": CONFIG.lanes}
     assert await fields("NUMERICS") == {
-        "ACC_FRAC_BITS": CONFIG.acc_frac_bits, "COMP_BITS": CONFIG.comp_bits, "MODE": MODES.index(CONFIG.mode),
-        "BEAT_BYTES": CONFIG.axi_data_bytes}
+        "ACC_FRAC_BITS": CONFIG.acc_frac_bits,
+        "COMP_BITS": CONFIG.comp_bits,
+        "MODE": MODES.index(CONFIG.mode),
+        "BEAT_BYTES": CONFIG.axi_data_bytes,
+    }
     assert await fields("STATUS") == {"RUNNING": 0, "DONE": 0, "ERROR": 0, "NONFINITE": 0, "QUIET": 1}
     for register in REGISTERS.values():
         if register.access == "ro":

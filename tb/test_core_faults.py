@@ -1,12 +1,10 @@
-"""Bench of the core's faults: each stops the program with its code, engine and index, and the core recovers."""
+"""Bench of the core's faults: each stops the program with its code, engine and index; the core recovers."""
 
 import os
 import random
 
 import cocotb
 import numpy as np
-from cocotb.triggers import RisingEdge
-
 from amla.rtl.config import CoreConfig
 from amla.rtl.csr import REGISTERS
 from amla.rtl.isa import Engine, Fault, Opcode
@@ -27,6 +25,7 @@ from amla.tb.faults import (
 )
 from amla.tb.random_jobs import random_job
 from amla.tb.signals import Pin
+from cocotb.triggers import RisingEdge
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
 SEED = int(os.environ["AMLA_SEED"])
@@ -60,8 +59,13 @@ def lay_out(bench: CoreBench, program: bytes) -> dict[str, int]:
     bench.memory.add(PROGRAM, memory, name="inputs")
     bench.memory.add(OUTPUT, b"\xa5" * OUTPUT_BYTES, name="output", guard=4096)
     registers = {"PROGRAM_LENGTH": len(program) // 32, "SCALE": 0x3F800000}
-    for name, address in (("PROGRAM_BASE", PROGRAM), ("READ_BASE", READ_WINDOW[0]), ("READ_LIMIT", READ_WINDOW[1]),
-                          ("WRITE_BASE", WRITE_WINDOW[0]), ("WRITE_LIMIT", WRITE_WINDOW[1])):
+    for name, address in (
+        ("PROGRAM_BASE", PROGRAM),
+        ("READ_BASE", READ_WINDOW[0]),
+        ("READ_LIMIT", READ_WINDOW[1]),
+        ("WRITE_BASE", WRITE_WINDOW[0]),
+        ("WRITE_LIMIT", WRITE_WINDOW[1]),
+    ):
         registers |= {f"{name}_LO": address, f"{name}_HI": 0}
     return registers
 
@@ -116,7 +120,9 @@ async def every_fault_stops_and_recovers(dut):
             assert (region[:256] == 0xA5).all() and (region[0x800:] == 0xA5).all()
             await bench.registers.write("CTRL", 1)
             status = await bench.registers.read_fields("STATUS")
-            assert status["ERROR"] and not status["RUNNING"], "START without soft reset after a fault was obeyed"
+            assert status["ERROR"] and not status["RUNNING"], (
+                "START without soft reset after a fault was obeyed"
+            )
         except AssertionError as error:
             failures.append(f"{case.name}: {error}")
         await bench.soft_reset()
@@ -150,7 +156,9 @@ async def memory_that_does_not_answer(dut):
         await bench.registers.write("CTRL", 2)
         for _ in range(20):
             status = await bench.registers.read_fields("STATUS")
-            assert status["ERROR"] and not status["QUIET"], f"soft reset with a transaction outstanding: {status}"
+            assert status["ERROR"] and not status["QUIET"], (
+                f"soft reset with a transaction outstanding: {status}"
+            )
         bench.axi.hold = False
         await bench.soft_reset()
         await check_clean(bench)

@@ -97,7 +97,11 @@ async def scoreboard_names_the_mismatch(dut):
 @cocotb.test()
 async def scoreboard_fails_on_leftovers_and_on_nothing(dut):
     """``finish`` bites for a missing, an unexpected and no transaction."""
-    for expect, observe, text in (([1], [], "never came"), ([], [1], "unexpected"), ([], [], "no transaction seen")):
+    for expect, observe, text in (
+        ([1], [], "never came"),
+        ([], [1], "unexpected"),
+        ([], [], "no transaction seen"),
+    ):
         board = Scoreboard("values")
         board.expect(*expect)
         for value in observe:

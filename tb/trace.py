@@ -2,10 +2,9 @@
 
 import cocotb
 import numpy as np
+from amla.rtl.isa import INDEX_BITS, Engine
 from cocotb.triggers import RisingEdge
 from cocotb.utils import get_sim_steps, get_sim_time
-
-from amla.rtl.isa import INDEX_BITS, Engine
 
 from .signals import Pin
 from .stream import CLOCK_NS

@@ -15,7 +15,8 @@ def pytest_configure(config):
 
 def pytest_report_header(config):
     arguments = shlex.join(str(argument) for argument in config.invocation_params.args)
-    return f"seed {os.environ['AMLA_SEED']}; rerun: AMLA_SEED={os.environ['AMLA_SEED']} python -m pytest {arguments}"
+    seed = os.environ["AMLA_SEED"]
+    return f"seed {seed}; rerun: AMLA_SEED={seed} python -m pytest {arguments}"
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-
 from amla.rtl.config import CoreConfig
 from amla.tb.build_core import TOP, build_core
 from amla.tb.runner import BUILD_ROOT, run
@@ -18,7 +17,7 @@ def core():
     return build_core(CoreConfig.load("tiny"), waves=os.environ.get("AMLA_WAVES") == "1")
 
 
-def simulate(core, name: str, *, module: str = "amla.tb.test_core", testcase: str | None = None,
+def simulate(core, name: str, *, module: str = "amla.tb.test_core", testcase: str | list[str] | None = None,
              env: dict[str, str] | None = None) -> None:
     run(core, name=TOP, module=module, testcase=testcase, seed=int(os.environ["AMLA_SEED"]),
         waves=os.environ.get("AMLA_WAVES") == "1", results=BUILD_ROOT / "results" / f"core-{name}", env=env)
@@ -28,14 +27,15 @@ def simulate(core, name: str, *, module: str = "amla.tb.test_core", testcase: st
 @pytest.mark.parametrize("part", range(1 if "AMLA_CASE" in os.environ else SIMULATIONS))
 def test_random_workloads(core, part):
     share = WORKLOADS // SIMULATIONS
-    simulate(core, f"random-{part}", testcase="random_workloads", env={"AMLA_CASES": f"{part * share}:{share}"})
+    simulate(
+        core, f"random-{part}", testcase="random_workloads", env={"AMLA_CASES": f"{part * share}:{share}"}
+    )
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("testcase", ["identity_and_parameters", "registers_keep_what_is_written",
-                                      "interrupt_follows_its_enable"])
-def test_registers(core, testcase):
-    simulate(core, testcase, testcase=testcase)
+def test_registers(core):
+    simulate(core, "registers", testcase=["identity_and_parameters", "registers_keep_what_is_written",
+                                          "interrupt_follows_its_enable"])
 
 
 @pytest.mark.regress
