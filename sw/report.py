@@ -12,8 +12,12 @@ from rich.text import Text
 __all__ = ["render", "write"]
 
 #: Columns of the engine table: key in the report, heading, colour of the bar.
-_STATES = (("busy", "busy", "green"), ("wait_memory", "wait memory", "yellow"),
-           ("wait_semaphore", "wait semaphore", "blue"), ("idle", "idle", "bright_black"))
+_STATES = (
+    ("busy", "busy", "green"),
+    ("wait_memory", "wait memory", "yellow"),
+    ("wait_semaphore", "wait semaphore", "blue"),
+    ("idle", "idle", "bright_black"),
+)
 _BAR = 28
 
 
@@ -41,19 +45,43 @@ def _cycles_table(report: dict[str, Any]) -> Table:
     table.add_column(style="bright_black")
     if report["cycles"] is not None:
         roofline, serial = report["roofline"], report["serial_baseline"]
-        table.add_row("utilisation", _percent(report["utilisation"]), _bar([(report["utilisation"], "green")]),
-                      f"{report['macs']:,} MACs in {report['cycles']:,} cycles")
-        table.add_row("cube active", _percent(report["cube_active"]), _bar([(report["cube_active"], "green")]),
-                      "cycles in which a fractal triple issued")
-        table.add_row("of the roofline", _percent(roofline["utilisation"]), _bar([(roofline["utilisation"], "cyan")]),
-                      f"{roofline['bound']}-bound, at best {roofline['cycles']:,} cycles")
+        table.add_row(
+            "utilisation",
+            _percent(report["utilisation"]),
+            _bar([(report["utilisation"], "green")]),
+            f"{report['macs']:,} MACs in {report['cycles']:,} cycles",
+        )
+        table.add_row(
+            "cube active",
+            _percent(report["cube_active"]),
+            _bar([(report["cube_active"], "green")]),
+            "cycles in which a fractal triple issued",
+        )
+        table.add_row(
+            "of the roofline",
+            _percent(roofline["utilisation"]),
+            _bar([(roofline["utilisation"], "cyan")]),
+            f"{roofline['bound']}-bound, at best {roofline['cycles']:,} cycles",
+        )
         if serial is not None:
-            table.add_row("serial baseline", _percent(serial["utilisation"]), _bar([(serial["utilisation"], "magenta")]),
-                          f"preload 0: {serial['cycles']:,} cycles, {serial['cycles'] / report['cycles']:.2f} x as many")
-        table.add_row("bytes read", f"{report['bytes_read']:,}", "",
-                      f"{report['bytes_read'] / report['cycles']:.1f} B/cycle; {report['traffic']}")
-        table.add_row("bytes written", f"{report['bytes_written']:,}", "",
-                      f"{report['bytes_written'] / report['cycles']:.1f} B/cycle")
+            table.add_row(
+                "serial baseline",
+                _percent(serial["utilisation"]),
+                _bar([(serial["utilisation"], "magenta")]),
+                f"preload 0: {serial['cycles']:,} cycles, {serial['cycles'] / report['cycles']:.2f} times",
+            )
+        table.add_row(
+            "bytes read",
+            f"{report['bytes_read']:,}",
+            "",
+            f"{report['bytes_read'] / report['cycles']:.1f} B/cycle; {report['traffic']}",
+        )
+        table.add_row(
+            "bytes written",
+            f"{report['bytes_written']:,}",
+            "",
+            f"{report['bytes_written'] / report['cycles']:.1f} B/cycle",
+        )
     else:
         table.add_row("MACs", f"{report['macs']:,}", "", "the command simulator counts no cycles")
         table.add_row("bytes read", f"{report['bytes_read']:,}", "", report["traffic"])
@@ -62,8 +90,13 @@ def _cycles_table(report: dict[str, Any]) -> Table:
 
 
 def _engine_table(report: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False, title="where each engine's cycles went", title_justify="left",
-                  title_style="bold")
+    table = Table(
+        box=None,
+        pad_edge=False,
+        title="where each engine's cycles went",
+        title_justify="left",
+        title_style="bold",
+    )
     table.add_column("engine", min_width=22)
     for _, heading, colour in _STATES:
         table.add_column(heading, justify="right", style=colour)
@@ -79,17 +112,26 @@ def _checks_table(report: dict[str, Any]) -> Table:
     table.add_column(style="bold", min_width=22)
     table.add_column()
     exact = report["bit_exact"]
-    verdicts = [f"[green]= {name}[/]" if same else f"[red]differs from {name}[/]"
-                for name, same in exact.items() if same is not None]
+    verdicts = [
+        f"[green]= {name}[/]" if same else f"[red]differs from {name}[/]"
+        for name, same in exact.items()
+        if same is not None
+    ]
     table.add_row("O and LSE, every bit", "  ".join(verdicts))
     error, plain = report["error"], report["error_mul"]
-    table.add_row("error against float64", f"relative Frobenius {error['relative_frobenius']:.3e} "
-                  f"([bright_black]plain FlashAttention {plain['relative_frobenius']:.3e}[/]), "
-                  f"largest {error['max_abs']:.2e}, LSE {error['lse_max_abs']:.2e}")
+    table.add_row(
+        "error against float64",
+        f"relative Frobenius {error['relative_frobenius']:.3e} "
+        f"([bright_black]plain FlashAttention {plain['relative_frobenius']:.3e}[/]), "
+        f"largest {error['max_abs']:.2e}, LSE {error['lse_max_abs']:.2e}",
+    )
     simulation = report["simulation"]
     if simulation["cycles_per_second"] is not None:
-        table.add_row("simulation", f"{simulation['wall_seconds']:.1f} s, {simulation['cycles_per_second']:,.0f} cycles/s, "
-                      f"build {simulation['build_seconds']:.1f} s")
+        table.add_row(
+            "simulation",
+            f"{simulation['wall_seconds']:.1f} s, {simulation['cycles_per_second']:,.0f} cycles/s, "
+            f"build {simulation['build_seconds']:.1f} s",
+        )
     else:
         table.add_row("simulation", f"{simulation['wall_seconds']:.1f} s")
     return table
@@ -102,10 +144,20 @@ def render(report: dict[str, Any], console: Console | None = None) -> None:
     if report["engines"]:
         parts += [Text(), _engine_table(report)]
     parts += [Text(), _checks_table(report)]
-    title = (f"[bold]{report['workload']}[/] on [bold]{report['config']}[/]  "
-             f"device {report['device']}, mode {report['mode']}, preload {report['preload']}")
-    console.print(Panel(Group(*parts), title=title, title_align="left", subtitle=report["description"],
-                        subtitle_align="left", padding=(1, 2)))
+    title = (
+        f"[bold]{report['workload']}[/] on [bold]{report['config']}[/]  "
+        f"device {report['device']}, mode {report['mode']}, preload {report['preload']}"
+    )
+    console.print(
+        Panel(
+            Group(*parts),
+            title=title,
+            title_align="left",
+            subtitle=report["description"],
+            subtitle_align="left",
+            padding=(1, 2),
+        )
+    )
 
 
 def write(report: dict[str, Any], path: Path) -> None:

@@ -1,0 +1,242 @@
+"""The command ``amla``: run, schedule and golden."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import ml_dtypes
+import numpy as np
+import typer
+from amla.model import Numerics, mla_decode
+from amla.rtl.config import MODES, ConfigError, CoreConfig
+from rich.console import Console
+
+from .errors import AmlaError
+from .experiment import Experiment, Mismatch, prepare
+from .generate import make_inputs
+from .inputs import load_npz
+from .memory_map import build_job
+from .report import render, write
+from .rtl_job import AxiOptions, RtlRun, run_rtl, write_job
+from .workload import Workload
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="MLA decode on the AMLA core: schedule a workload, run it on the RTL or the command simulator, "
+    "compare every bit with the golden model, and see where the cycles went.",
+    epilog="Workloads: configs/workloads/*.yaml or your own file; cores: configs/*.yaml or your own file.",
+)
+
+_CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
+_DEVICES = ("rtl", "simulator")
+
+ConfigOption = Annotated[str, typer.Option(help="Core: a name under configs/ or the path of a YAML file.")]
+PreloadOption = Annotated[int, typer.Option(help="C1 stages that run ahead of their C2: 0 (serial), 1 or 2.")]
+
+
+def _config(name: str, mode: str | None = None) -> CoreConfig:
+    config = CoreConfig.load(name)
+    if mode is None:
+        return config
+    if mode not in MODES:
+        raise AmlaError(f"--mode must be one of {', '.join(MODES)}, not {mode!r}")
+    return replace(config, mode=mode)
+
+
+def _check_preload(preload: int) -> None:
+    if preload not in (0, 1, 2):
+        raise AmlaError(f"--preload must be 0, 1 or 2, not {preload!r}")
+
+
+def _step(line: str) -> None:
+    _CONSOLE.print(f"[bright_black]   {line}[/]")
+
+
+@app.command()
+def run(
+    workloads: Annotated[
+        list[str], typer.Argument(help="Names under configs/workloads/ or paths of YAML files.")
+    ],
+    config: ConfigOption = "small",
+    device: Annotated[
+        str, typer.Option(help="rtl (Verilator; counts cycles) or simulator (seconds; no cycles).")
+    ] = "rtl",
+    mode: Annotated[
+        str, typer.Option(help="Rescale: amla (MUL by ADD) or mul (plain FlashAttention).")
+    ] = "amla",
+    preload: PreloadOption = 1,
+    baseline: Annotated[
+        bool, typer.Option(help="Also run the serial baseline (preload 0) on the RTL.")
+    ] = True,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the results: OUT/<config>-<workload>/report.json.")
+    ] = Path("build/runs"),
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of generated inputs, instead of the workload's.")
+    ] = None,
+    latency: Annotated[int, typer.Option(help="Memory latency in cycles (rtl).")] = 20,
+    waves: Annotated[
+        bool, typer.Option(help="Record a waveform, dump.vcd, in the job folder (rtl; slow).")
+    ] = False,
+) -> None:
+    """Run workloads on a core; print and write a report each.
+
+    Ends with status 1 if a bit of O or LSE differs between RTL, command simulator and golden model.
+    """
+    if device not in _DEVICES:
+        raise AmlaError(f"--device must be one of {', '.join(_DEVICES)}, not {device!r}")
+    if not 1 <= latency <= 10_000:
+        raise AmlaError(f"--latency must be from 1 to 10000 cycles, not {latency!r}")
+    _check_preload(preload)
+    core = _config(config, mode)
+    loads = [Workload.load(name) for name in workloads]
+    if seed is not None:
+        loads = [replace(load, seed=seed) for load in loads]
+    names = [load.name for load in loads]
+    if len(set(names)) != len(names):
+        raise AmlaError(f"workloads must have different names, not {', '.join(names)}")
+    experiments: dict[str, Experiment] = {}
+    for load in loads:
+        _CONSOLE.print(f"[bold]{load.name}[/]")
+        experiments[load.name] = prepare(
+            load, core, preload=preload, baseline=baseline and device == "rtl", progress=_step
+        )
+    runs: Mapping[str, RtlRun] = {}
+    build_seconds = 0.0
+    if device == "rtl":
+        jobs = {}
+        for name, experiment in experiments.items():
+            jobs[name] = experiment.job
+            if experiment.serial is not None:
+                jobs[f"{name}-serial"] = experiment.serial
+        folder = out / f"{core.name}-job"
+        write_job(folder, jobs, seed=loads[0].seed, axi=AxiOptions(latency=(latency, latency)), waves=waves)
+        results = run_rtl(folder)
+        runs, build_seconds = results.runs, results.build_seconds
+    for name, experiment in experiments.items():
+        report = experiment.report(runs.get(name), runs.get(f"{name}-serial"), build_seconds=build_seconds)
+        path = out / f"{core.name}-{name}" / "report.json"
+        write(report, path)
+        _CONSOLE.print()
+        render(report, _CONSOLE)
+        _CONSOLE.print(f"[bright_black]{path}[/]")
+
+
+@app.command()
+def schedule(
+    workload: Annotated[str, typer.Argument(help="Name under configs/workloads/ or path of a YAML file.")],
+    config: ConfigOption = "small",
+    preload: PreloadOption = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the assembled program (32 bytes a command) here.")
+    ] = None,
+) -> None:
+    """Print the buffer map and the program of a workload."""
+    _check_preload(preload)
+    load = Workload.load(workload)
+    job = build_job(
+        load,
+        load_npz(load.inputs) if load.inputs.endswith(".npz") else make_inputs(load),
+        _config(config),
+        preload=preload,
+    )
+    print(f"# {load.name} on {job.config.name}, preload {preload}: {len(job.program)} commands; "
+          f"{job.plan.traffic}")
+    print(job.plan.buffer_map())
+    print()
+    print(job.program.listing())
+    if out is not None:
+        _write_whole(out, lambda path: path.write_bytes(job.program.assemble()))
+
+
+@app.command()
+def golden(
+    inputs: Annotated[Path, typer.Argument(help="An .npz with q, kv_cache, block_table, cache_seqlens.")],
+    output: Annotated[Path, typer.Argument(help="The .npz to write: out, lse.")],
+    causal: Annotated[
+        bool, typer.Option(help="Query token t sees keys below length - tokens + 1 + t.")
+    ] = False,
+    head_dim_v: Annotated[int, typer.Option(help="Columns of V.")] = 512,
+    softmax_scale: Annotated[
+        float | None, typer.Option(help="Factor of the scores; default head_dim^-1/2.")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="Rescale: amla or mul.")] = "amla",
+    config: ConfigOption = "small",
+    float32: Annotated[
+        bool, typer.Option(help="O before its last rounding, in float32 (default: bfloat16).")
+    ] = False,
+) -> None:
+    """Decode your arrays with the golden model, in the numerics of a core.
+
+    bfloat16 arrays are stored as NumPy stores ml_dtypes.bfloat16: two raw bytes each; uint16 words
+    are read too.
+    """
+    core = _config(config, mode)
+    arrays = load_npz(inputs)
+    numerics = Numerics(
+        kv_block=core.kv_block, k=core.k, acc_frac_bits=core.acc_frac_bits, comp_bits=core.comp_bits
+    )
+    try:
+        out, lse = mla_decode(
+            arrays.q,
+            arrays.kv_cache,
+            arrays.block_table,
+            arrays.cache_seqlens,
+            causal=causal,
+            head_dim_v=head_dim_v,
+            softmax_scale=softmax_scale,
+            mode=mode,
+            numerics=numerics,
+            out_dtype=np.float32 if float32 else ml_dtypes.bfloat16,
+        )
+    except (TypeError, ValueError) as error:
+        raise AmlaError(str(error)) from None
+    _write_whole(output, lambda path: np.savez(path.open("wb"), out=out, lse=lse))
+    _CONSOLE.print(f"{output}: out {out.dtype} {list(out.shape)}, lse {lse.dtype} {list(lse.shape)}")
+
+
+def _write_whole(path: Path, action) -> None:
+    """Write a file by way of a temporary one beside it: it is there whole or not at all."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".amla-", dir=path.resolve().parent))
+    except OSError as error:
+        raise AmlaError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        action(folder / path.name)
+        (folder / path.name).replace(path)
+    except OSError as error:
+        raise AmlaError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    """Entry point: bad input gives one line and status 2, a difference between levels status 1."""
+    try:
+        status = app(standalone_mode=False)
+    except (AmlaError, ConfigError) as error:
+        _fail(str(error), 2)
+    except Mismatch as error:
+        _fail(str(error), 1)
+    except typer.TyperException as error:
+        _fail(error.format_message(), 2)
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    sys.exit(status or 0)
+
+
+def _fail(message: str, status: int) -> None:
+    if message:  # empty when the help has just been printed for want of arguments
+        print(f"amla: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
