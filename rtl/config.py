@@ -88,7 +88,8 @@ class CoreConfig:
         self._check("acc_frac_bits", 24 <= self.acc_frac_bits <= 40, "from 24 to 40")
         self._check("comp_bits", 0 <= self.comp_bits <= 3, "from 0 to 3")
         self._check("queue_depth", 2 <= self.queue_depth <= 256, "from 2 to 256")
-        self._check("kv_block", self.kv_block > 0 and self.kv_block % self.k == 0, f"a positive multiple of k = {self.k}")
+        self._check("kv_block", self.kv_block > 0 and self.kv_block % self.k == 0,
+                    f"a positive multiple of k = {self.k}")
         self._check("kv_block", self.kv_block <= 4096, "at most 4096")
         for key in ("max_rows", "state_rows"):
             value = getattr(self, key)

@@ -1,5 +1,7 @@
 """The AMLA core: sequencer, six engines, their buffers, and the AXI ports."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, ResetInserter, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -86,7 +88,7 @@ class AmlaCore(wiring.Component):
         sequencer = Sequencer(config)
         semaphores = Semaphores()
         arbiter = ReadArbiter(config.axi_address_bits, 8 * config.axi_data_bytes, clients=2)
-        engines = {
+        engines: dict[Engine, Any] = {
             Engine.LOAD: Load(config), Engine.FEED: Feed(config), Engine.CUBE: Cube(config),
             Engine.DRAIN: Drain(config), Engine.VECTOR: Vector(config), Engine.STORE: Store(config),
         }

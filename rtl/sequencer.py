@@ -95,7 +95,8 @@ class Fetch(wiring.Component):
         with m.If(asking):
             with m.If(self.axi.ar.ready):
                 m.d.sync += [
-                    asking.eq(0), outstanding.eq(1), address.eq(address + burst * beat), remaining.eq(remaining - burst),
+                    asking.eq(0), outstanding.eq(1),
+                    address.eq(address + burst * beat), remaining.eq(remaining - burst),
                 ]
         with m.Elif(want):
             with m.If(outside):

@@ -15,8 +15,9 @@ from amla.model import Numerics, mla_decode
 from amla.rtl.config import MODES, ConfigError, CoreConfig
 from rich.console import Console
 
+from .compare import Mismatch
 from .errors import AmlaError
-from .experiment import Experiment, Mismatch, prepare
+from .experiment import Experiment, prepare
 from .generate import make_inputs
 from .inputs import load_npz
 from .memory_map import build_job
@@ -63,26 +64,18 @@ def _step(line: str) -> None:
 
 @app.command()
 def run(
-    workloads: Annotated[
-        list[str], typer.Argument(help="Names under configs/workloads/ or paths of YAML files.")
-    ],
+    workloads: Annotated[list[str], typer.Argument(help="Names under configs/workloads/ or paths of YAML files.")],
     config: ConfigOption = "small",
     device: Annotated[
         str, typer.Option(help="rtl (Verilator; counts cycles) or simulator (seconds; no cycles).")
     ] = "rtl",
-    mode: Annotated[
-        str, typer.Option(help="Rescale: amla (MUL by ADD) or mul (plain FlashAttention).")
-    ] = "amla",
+    mode: Annotated[str, typer.Option(help="Rescale: amla (MUL by ADD) or mul (plain FlashAttention).")] = "amla",
     preload: PreloadOption = 1,
-    baseline: Annotated[
-        bool, typer.Option(help="Also run the serial baseline (preload 0) on the RTL.")
-    ] = True,
-    out: Annotated[
-        Path, typer.Option(help="Folder of the results: OUT/<config>-<workload>/report.json.")
-    ] = Path("build/runs"),
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of generated inputs, instead of the workload's.")
-    ] = None,
+    baseline: Annotated[bool, typer.Option(help="Also run the serial baseline (preload 0) on the RTL.")] = True,
+    out: Annotated[Path, typer.Option(help="Folder of the results: OUT/<config>-<workload>/report.json.")] = Path(
+        "build/runs"
+    ),
+    seed: Annotated[int | None, typer.Option(help="Seed of generated inputs, instead of the workload's.")] = None,
     latency: Annotated[int, typer.Option(help="Memory latency in cycles (rtl).")] = 20,
     waves: Annotated[
         bool, typer.Option(help="Record a waveform, dump.vcd, in the job folder (rtl; slow).")
@@ -113,11 +106,7 @@ def run(
     runs: Mapping[str, RtlRun] = {}
     build_seconds = 0.0
     if device == "rtl":
-        jobs = {}
-        for name, experiment in experiments.items():
-            jobs[name] = experiment.job
-            if experiment.serial is not None:
-                jobs[f"{name}-serial"] = experiment.serial
+        jobs = {name: job for experiment in experiments.values() for name, job in experiment.jobs().items()}
         folder = out / f"{core.name}-job"
         write_job(folder, jobs, seed=loads[0].seed, axi=AxiOptions(latency=(latency, latency)), waves=waves)
         results = run_rtl(folder)
@@ -149,8 +138,7 @@ def schedule(
         _config(config),
         preload=preload,
     )
-    print(f"# {load.name} on {job.config.name}, preload {preload}: {len(job.program)} commands; "
-          f"{job.plan.traffic}")
+    print(f"# {load.name} on {job.config.name}, preload {preload}: {len(job.program)} commands; {job.plan.traffic}")
     print(job.plan.buffer_map())
     print()
     print(job.program.listing())
@@ -162,9 +150,7 @@ def schedule(
 def golden(
     inputs: Annotated[Path, typer.Argument(help="An .npz with q, kv_cache, block_table, cache_seqlens.")],
     output: Annotated[Path, typer.Argument(help="The .npz to write: out, lse.")],
-    causal: Annotated[
-        bool, typer.Option(help="Query token t sees keys below length - tokens + 1 + t.")
-    ] = False,
+    causal: Annotated[bool, typer.Option(help="Query token t sees keys below length - tokens + 1 + t.")] = False,
     head_dim_v: Annotated[int, typer.Option(help="Columns of V.")] = 512,
     softmax_scale: Annotated[
         float | None, typer.Option(help="Factor of the scores; default head_dim^-1/2.")

@@ -10,6 +10,7 @@ benches), ``read_results`` reads what it left. All runs of a folder share one si
     <name>.memory.bin   GM from address ``base`` on; program and inputs included
     result.json         {"build_seconds": ..., "simulation_seconds": ..., "cycles_per_second": ...,
                          "runs": [{"name": ..., "status": "done", "cycles": ..., "counters": {...}, ...}]}
+    progress.log        a line every few seconds while it runs; bench.log has the simulator's output
     <name>.output.bin   the output region after the run
     <name>.trace.npz    engine, index, start, end of every command that started
 """
@@ -29,6 +30,7 @@ from .memory_map import Job
 
 __all__ = [
     "JOB_FILE",
+    "PROGRESS_FILE",
     "RESULT_FILE",
     "AxiOptions",
     "RtlResults",
@@ -40,6 +42,7 @@ __all__ = [
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
+PROGRESS_FILE = "progress.log"
 
 #: Cycles without progress after which the core gives up.
 _WATCHDOG = 100_000

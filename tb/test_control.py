@@ -17,18 +17,48 @@ class Core:
 
     def __init__(self, dut):
         self.dut = dut
-        names = ["start", "soft_reset", "quiet", "halted", "clear", "launch", "halt", "overflow", "overflow_client",
-                 "overflow_index", "progress", "watchdog", "active", "nonfinite", "running", "done", "error",
-                 "nonfinite_seen", "finished", "error_code", "error_engine", "error_index", "cycles", "cube_active"]
+        names = [
+            "start",
+            "soft_reset",
+            "quiet",
+            "halted",
+            "clear",
+            "launch",
+            "halt",
+            "overflow",
+            "overflow_client",
+            "overflow_index",
+            "progress",
+            "watchdog",
+            "active",
+            "nonfinite",
+            "running",
+            "done",
+            "error",
+            "nonfinite_seen",
+            "finished",
+            "error_code",
+            "error_engine",
+            "error_index",
+            "cycles",
+            "cube_active",
+        ]
         for engine in Engine:
             names += [f"engine_fault__{engine:d}__{name}" for name in ("strobe", "code", "index")]
             names += [f"state__{engine:d}", f"head_index__{engine:d}"]
         names += [f"counters__{i}" for i in range(len(Engine) * len(ENGINE_STATES))]
         self.pins = {name: Pin(dut, name) for name in names}
-        self.set(start=0, soft_reset=0, quiet=1, halted=0, overflow=0, progress=0, watchdog=0, active=0, nonfinite=0)
+        self.set(
+            start=0, soft_reset=0, quiet=1, halted=0, overflow=0, progress=0, watchdog=0, active=0, nonfinite=0
+        )
         for engine in Engine:
-            self.set(**{f"engine_fault__{engine:d}__strobe": 0, f"state__{engine:d}": IDLE,
-                        f"head_index__{engine:d}": 100 + engine})
+            self.set(
+                **{
+                    f"engine_fault__{engine:d}__strobe": 0,
+                    f"state__{engine:d}": IDLE,
+                    f"head_index__{engine:d}": 100 + engine,
+                }
+            )
 
     def set(self, **values):
         for name, value in values.items():
@@ -110,8 +140,13 @@ async def first_fault_counts(dut):
     await core.cycle(5)
     core.set(quiet=0)
     for engine, code in ((Engine.VECTOR, Fault.BUFFER_OVERRUN), (Engine.LOAD, Fault.READ_WINDOW)):
-        core.set(**{f"engine_fault__{engine:d}__strobe": 1, f"engine_fault__{engine:d}__code": code,
-                    f"engine_fault__{engine:d}__index": 10 * engine})
+        core.set(
+            **{
+                f"engine_fault__{engine:d}__strobe": 1,
+                f"engine_fault__{engine:d}__code": code,
+                f"engine_fault__{engine:d}__index": 10 * engine,
+            }
+        )
     await core.cycle(overflow=1)
     core.set(**{f"engine_fault__{engine:d}__strobe": 0 for engine in Engine})
     await FallingEdge(dut.clk)
@@ -157,7 +192,10 @@ async def watchdog_needs_a_standstill(dut):
     core = Core(dut)
     await reset(dut)
     core.set(watchdog=20)
-    for waiting, expected in (((Engine.CUBE, WAIT_SEMAPHORE), Engine.CUBE), ((Engine.STORE, WAIT_MEMORY), Engine.STORE)):
+    for waiting, expected in (
+        ((Engine.CUBE, WAIT_SEMAPHORE), Engine.CUBE),
+        ((Engine.STORE, WAIT_MEMORY), Engine.STORE),
+    ):
         core.set(**{f"state__{engine:d}": IDLE for engine in Engine})
         await core.launch()
         core.set(**{f"state__{Engine.LOAD:d}": WAIT_MEMORY if waiting[1] == WAIT_SEMAPHORE else IDLE})

@@ -7,8 +7,8 @@ import cocotb
 from amla.rtl.config import MODES, CoreConfig
 from amla.rtl.core import INTERFACE_VERSION
 from amla.rtl.csr import ID_VALUE, REGISTERS
+from amla.sw.compare import check_levels, expect
 from amla.tb.axi_lite import AxiLiteDriver, AxiLiteError
-from amla.tb.compare import check_levels, expect
 from amla.tb.core import CoreBench
 from amla.tb.random_jobs import random_job
 

@@ -8,9 +8,9 @@ import numpy as np
 from amla.rtl.config import CoreConfig
 from amla.rtl.csr import REGISTERS
 from amla.rtl.isa import Engine, Fault, Opcode
+from amla.sw.compare import Expected, check_levels, expect
 from amla.sw.program import Command
 from amla.sw.simulator import CommandFault, Simulator
-from amla.tb.compare import Expected, check_levels, expect
 from amla.tb.core import CoreBench, CoreRun, Error
 from amla.tb.faults import (
     DATA,

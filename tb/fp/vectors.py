@@ -59,40 +59,62 @@ def ties(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def operands(rng: np.random.Generator, count: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Operands of ``fdpa``: a and b [count, k] BF16 words, c [count] FP32 words.
+    """Operands of ``fdpa``: a and b [count, k] BF16 words, c [count] FP32 words; k is at least 2.
 
-    A quarter each: values of one scale; exponents far apart; terms that cancel; words of any kind with a few
-    infinities and NaN, so that a special value meets ordinary ones.
+    A fifth each: values of one scale; exponents far apart; terms that cancel; two short products at an end of
+    the range; words of any kind. Zeros among them, and c of every kind.
     """
-    kinds = rng.integers(0, 4, count)[:, None]
-    sign = rng.integers(0, 2, (2, count, k), dtype=np.uint16) << np.uint16(15)
-    fraction = rng.integers(0, 128, (2, count, k), dtype=np.uint16)
-    narrow = rng.integers(124, 131, (2, count, k), dtype=np.uint16)
-    centre = rng.integers(20, 236, (1, count, 1))
-    wide = np.clip(centre * [[[1]], [[-1]]] + [[[0]], [[254]]] + rng.integers(-24, 25, (2, count, k)), 0, 254)
-    field = np.where(kinds == 1, wide.astype(np.uint16), narrow)
-    a, b = sign | field << np.uint16(7) | fraction
-    # Cancelling: the second half repeats the first with the sign inverted, but for one term now and then.
-    half = k // 2
-    if half:
-        same = (kinds == 2) & (rng.random((count, half)) < 0.95)
-        b[:, half:2 * half] = np.where(same, b[:, :half], b[:, half:2 * half])
-        a[:, half:2 * half] = np.where(same, a[:, :half] ^ np.uint16(1 << 15), a[:, half:2 * half])
-    for words in (a, b):
-        any_kind = bf16_words(rng, count * k).reshape(count, k)
-        special = (any_kind & 0x7F80) == 0x7F80
-        rare = special & (rng.random((count, k)) >= 2 / k)
-        np.copyto(words, any_kind, where=(kinds == 3) & ~rare)
-        np.copyto(words, np.uint16(0), where=rng.random((count, k)) < 0.05)
-    # c: of the products' size, any word, zero, or what would cancel the first product.
-    c = random_words(rng, count)
-    kind = rng.integers(0, 4, count)
-    size = (a[:, 0] >> 7 & 0xFF).astype(np.int64) + (b[:, 0] >> 7 & 0xFF) - 127
-    field = np.clip(size + rng.integers(-3, 4, count), 0, 254)
-    c = np.where(kind == 1, c & np.uint32(0x807FFFFF) | field.astype(np.uint32) << 23, c)
-    c = np.where(kind == 2, np.uint32(0) | (c & np.uint32(1 << 31)), c)
-    first = (a[:, 0].astype(np.uint32) << 16).view(np.float32)
-    second = (b[:, 0].astype(np.uint32) << 16).view(np.float32)
+    plain = _numbers(rng, rng.integers(124, 131, (2, count, k)))
+    centre = rng.integers(24, 230, (count, 1))
+    spread = _numbers(rng, np.stack([centre, 254 - centre]) + rng.integers(-23, 24, (2, count, k)))
+    candidates = np.stack([plain, spread, _cancelling(rng, plain), _at_the_ends(rng, count, k),
+                           _any_kind(rng, count, k)])
+    a, b = np.swapaxes(candidates[rng.integers(0, len(candidates), count), :, np.arange(count)], 0, 1)
+    a, b = (np.where(rng.random((count, k)) < 0.05, np.uint16(0), words) for words in (a, b))
+    return a, b, _addends(rng, a[:, 0], b[:, 0])
+
+
+def _numbers(rng: np.random.Generator, fields: np.ndarray) -> np.ndarray:
+    """BF16 words with these exponent fields, of any sign and fraction."""
+    rest = rng.integers(0, 1 << 16, fields.shape, dtype=np.uint16) & np.uint16(0x807F)
+    return rest | fields.astype(np.uint16) << np.uint16(7)
+
+
+def _cancelling(rng: np.random.Generator, numbers: np.ndarray) -> np.ndarray:
+    """The products of the second half are those of the first with the sign inverted, but for a few."""
+    half = numbers.shape[2] // 2
+    out = numbers.copy()
+    opposite = numbers[:, :, :half] ^ np.array([1 << 15, 0], dtype=np.uint16)[:, None, None]
+    np.copyto(out[:, :, half:2 * half], opposite, where=rng.random(numbers.shape[1:])[:, :half] < 0.95)
+    return out
+
+
+def _at_the_ends(rng: np.random.Generator, count: int, k: int) -> np.ndarray:
+    """Two products of few bits around 2^-126 or 2^127, the others zero."""
+    out = np.zeros((2, count, k), dtype=np.uint16)
+    high = rng.random((count, 2)) < 0.5
+    left = np.where(high, rng.integers(129, 253, (count, 2)), rng.integers(3, 126, (count, 2)))
+    fields = np.stack([left, np.where(high, 381, 128) + rng.integers(-2, 2, (count, 2)) - left])
+    fractions = rng.choice(np.array([0, 0, 64, 127], dtype=np.uint16), fields.shape)
+    out[:, :, :2] = _numbers(rng, fields) & np.uint16(0xFF80) | fractions
+    return out
+
+
+def _any_kind(rng: np.random.Generator, count: int, k: int) -> np.ndarray:
+    """Words of any kind; most infinities and NaN become numbers, so that they also meet nothing but those."""
+    words = bf16_words(rng, 2 * count * k).reshape(2, count, k)
+    special = (words & 0x7F80) == 0x7F80
+    return np.where(special & (rng.random(words.shape) < 0.9), words & np.uint16(0xBFFF), words)
+
+
+def _addends(rng: np.random.Generator, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """FP32 words: any; of the size of the product a·b; zeros; what cancels that product. A quarter each."""
+    anything = random_words(rng, len(a))
+    size = (a >> 7 & 0xFF).astype(np.int64) + (b >> 7 & 0xFF) - 127
+    field = np.clip(size + rng.integers(-3, 4, len(a)), 0, 254).astype(np.uint32)
+    like = anything & np.uint32(0x807FFFFF) | field << 23
+    x, y = ((words.astype(np.uint32) << 16).view(np.float32) for words in (a, b))
     with np.errstate(all="ignore"):
-        product = -(first * second)
-    return a, b, np.where(kind == 3, product.view(np.uint32), c)
+        opposite = (-(x * y)).view(np.uint32)
+    zeros = anything & np.uint32(1 << 31)
+    return np.stack([anything, like, zeros, opposite])[rng.integers(0, 4, len(a)), np.arange(len(a))]

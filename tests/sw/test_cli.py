@@ -54,20 +54,21 @@ def test_run_on_the_simulator_reports(amla, tmp_path):
 def test_seed_changes_the_inputs(amla, tmp_path):
     errors = []
     for seed in (1, 2):
-        assert amla("run", "tiny", "--config", "tiny", "--device", "simulator", "--seed", seed, "--out", seed)[0] == 0
+        arguments = ("run", "tiny", "--config", "tiny", "--device", "simulator")
+        assert amla(*arguments, "--seed", seed, "--out", seed)[0] == 0
         errors.append(json.loads((tmp_path / str(seed) / "tiny-tiny" / "report.json").read_text())["error"])
     assert errors[0] != errors[1]
 
 
 def test_a_difference_ends_with_status_1(amla, monkeypatch, tmp_path):
-    simulate = experiment.simulate
+    expect = experiment.expect
 
-    def wrong(job):
-        out, lse, result = simulate(job)
-        out[1, 0, 3, 5] += 1
-        return out, lse, result
+    def wrong(job, inputs):
+        expected = expect(job, inputs)
+        expected.golden[0][1, 0, 3, 5] += 1
+        return expected
 
-    monkeypatch.setattr(experiment, "simulate", wrong)
+    monkeypatch.setattr(experiment, "expect", wrong)
     status, _, err = amla("run", "tiny", "--config", "tiny", "--device", "simulator", "--out", "runs")
     assert status == 1 and "(1, 0, 3, 5)" in err and "STORE" in err and err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
@@ -84,12 +85,28 @@ def test_schedule_prints_and_assembles(amla, tmp_path):
 def test_golden_equals_the_import(amla, arrays, tmp_path, float32):
     workload, inputs = arrays
     config = CoreConfig.load("tiny")
-    status, _, err = amla("golden", "in.npz", "out.npz", "--causal", "--head-dim-v", 32, "--config", "tiny",
-                          *(["--float32"] if float32 else []))
+    status, _, err = amla(
+        "golden",
+        "in.npz",
+        "out.npz",
+        "--causal",
+        "--head-dim-v",
+        32,
+        "--config",
+        "tiny",
+        *(["--float32"] if float32 else []),
+    )
     assert (status, err) == (0, "")
-    out, lse = mla_decode(inputs.q, inputs.kv_cache, inputs.block_table, inputs.cache_seqlens, causal=True, head_dim_v=32,
-                          out_dtype=np.float32 if float32 else None,
-                          numerics=Numerics(kv_block=config.kv_block, k=config.k))
+    out, lse = mla_decode(
+        inputs.q,
+        inputs.kv_cache,
+        inputs.block_table,
+        inputs.cache_seqlens,
+        causal=True,
+        head_dim_v=32,
+        out_dtype=np.float32 if float32 else None,
+        numerics=Numerics(kv_block=config.kv_block, k=config.k),
+    )
     with np.load(tmp_path / "out.npz") as archive:
         stored = archive["out"] if float32 else archive["out"].view(ml_dtypes.bfloat16)
         assert stored.tobytes() == out.tobytes() and archive["lse"].tobytes() == lse.tobytes()
@@ -99,58 +116,86 @@ def test_golden_equals_the_import(amla, arrays, tmp_path, float32):
 _SMALL = "heads: 8\nhead_dim: 48\nhead_dim_v: 32\n"
 
 
-@pytest.mark.parametrize(("text", "names"), [
-    ("heads: 8\n", "lengths"),
-    (_SMALL + "lengths: [10]\nhaeds: 3\n", "haeds"),
-    (_SMALL + "lengths: [-1]\n", "lengths"),
-    (_SMALL + "lengths: 10\n", "lengths"),
-    (_SMALL + "lengths: [ten]\n", "lengths"),
-    (_SMALL + "lengths: [10]\nq_tokens: 5\n", "q_tokens"),
-    (_SMALL + "lengths: [10]\ncausal: 1\n", "causal"),
-    (_SMALL + "lengths: [10]\npage_size: 0\n", "page_size"),
-    (_SMALL + "lengths: [10]\nsoftmax_scale: -1\n", "softmax_scale"),
-    ("heads: 8\nhead_dim: 50\nhead_dim_v: 32\nlengths: [10]\n", "head_dim"),
-    ("inputs: nowhere.npz\n", "nowhere.npz"),
-    ("[unclosed\n", "YAML"),
-    ("just a string\n", "mapping"),
-])
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("heads: 8\n", "lengths"),
+        (_SMALL + "lengths: [10]\nhaeds: 3\n", "haeds"),
+        (_SMALL + "lengths: [-1]\n", "lengths"),
+        (_SMALL + "lengths: 10\n", "lengths"),
+        (_SMALL + "lengths: [ten]\n", "lengths"),
+        (_SMALL + "lengths: [10]\nq_tokens: 5\n", "q_tokens"),
+        (_SMALL + "lengths: [10]\ncausal: 1\n", "causal"),
+        (_SMALL + "lengths: [10]\npage_size: 0\n", "page_size"),
+        (_SMALL + "lengths: [10]\nsoftmax_scale: -1\n", "softmax_scale"),
+        ("heads: 8\nhead_dim: 50\nhead_dim_v: 32\nlengths: [10]\n", "head_dim"),
+        ("inputs: nowhere.npz\n", "nowhere.npz"),
+        ("[unclosed\n", "YAML"),
+        ("just a string\n", "mapping"),
+    ],
+)
 def test_bad_workloads(amla, tmp_path, text, names):
     (tmp_path / "w.yaml").write_text(text)
     _check_refused(amla("run", "w.yaml", "--config", "tiny", "--device", "simulator", "--out", "runs"), names)
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(("change", "names"), [
-    ({"m": 3}, "m must be"), ({"nme": "x"}, "nme"), ({"l1_bytes": "big"}, "l1_bytes"), ({"mode": "pow3"}, "mode"),
-    ({"o_bytes": 256}, "o_bytes of tiny is too small"),
-])
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"m": 3}, "m must be"),
+        ({"nme": "x"}, "nme"),
+        ({"l1_bytes": "big"}, "l1_bytes"),
+        ({"mode": "pow3"}, "mode"),
+        ({"o_bytes": 256}, "o_bytes of tiny is too small"),
+    ],
+)
 def test_bad_configurations(amla, tmp_path, change, names):
     from dataclasses import asdict
 
     import yaml
+
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({**asdict(CoreConfig.load("tiny")), **change}))
     _check_refused(amla("run", "tiny", "--config", "c.yaml", "--device", "simulator", "--out", "runs"), names)
 
 
-@pytest.mark.parametrize(("arguments", "names"), [
-    (["run"], "workloads"), (["run", "nowhere"], "nowhere"), (["run", "tiny", "--config", "nowhere"], "nowhere"),
-    (["run", "tiny", "--device", "fpga"], "--device"), (["run", "tiny", "--preload", "3"], "--preload"),
-    (["run", "tiny", "--preload", "one"], "--preload"), (["run", "tiny", "--mode", "paper"], "--mode"),
-    (["run", "tiny", "--latency", "0"], "--latency"), (["run", "tiny", "tiny", "--config", "tiny"], "different names"),
-    (["run", "tiny", "--fast"], "--fast"), (["walk"], "walk"), (["schedule", "tiny", "--preload", "-1"], "--preload"),
-    (["golden", "nowhere.npz", "out.npz"], "nowhere.npz"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["run"], "workloads"),
+        (["run", "nowhere"], "nowhere"),
+        (["run", "tiny", "--config", "nowhere"], "nowhere"),
+        (["run", "tiny", "--device", "fpga"], "--device"),
+        (["run", "tiny", "--preload", "3"], "--preload"),
+        (["run", "tiny", "--preload", "one"], "--preload"),
+        (["run", "tiny", "--mode", "paper"], "--mode"),
+        (["run", "tiny", "--latency", "0"], "--latency"),
+        (["run", "tiny", "tiny", "--config", "tiny"], "different names"),
+        (["run", "tiny", "--fast"], "--fast"),
+        (["walk"], "walk"),
+        (["schedule", "tiny", "--preload", "-1"], "--preload"),
+        (["golden", "nowhere.npz", "out.npz"], "nowhere.npz"),
+    ],
+)
 def test_bad_arguments(amla, tmp_path, arguments, names):
     _check_refused(amla(*arguments), names)
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize(("key", "change", "names"), [
-    ("q", lambda a: a.astype(np.float64), "q"), ("q", lambda a: a[0], "q"), ("kv_cache", lambda a: a[..., :40], "kv_cache"),
-    ("cache_seqlens", lambda a: a + 100_000, "cache_seqlens"), ("cache_seqlens", lambda a: a - 1000, "cache_seqlens"),
-    ("cache_seqlens", lambda a: a[:-1], "cache_seqlens"), ("block_table", lambda a: a + 100_000, "block_table"),
-    ("block_table", lambda a: a.astype(np.float32), "block_table"), ("q", None, "q"),
-])
+@pytest.mark.parametrize(
+    ("key", "change", "names"),
+    [
+        ("q", lambda a: a.astype(np.float64), "q"),
+        ("q", lambda a: a[0], "q"),
+        ("kv_cache", lambda a: a[..., :40], "kv_cache"),
+        ("cache_seqlens", lambda a: a + 100_000, "cache_seqlens"),
+        ("cache_seqlens", lambda a: a - 1000, "cache_seqlens"),
+        ("cache_seqlens", lambda a: a[:-1], "cache_seqlens"),
+        ("block_table", lambda a: a + 100_000, "block_table"),
+        ("block_table", lambda a: a.astype(np.float32), "block_table"),
+        ("q", None, "q"),
+    ],
+)
 def test_bad_arrays(amla, arrays, tmp_path, key, change, names):
     with np.load(tmp_path / "in.npz") as archive:
         content = {name: archive[name] for name in archive.files}

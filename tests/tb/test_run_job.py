@@ -5,9 +5,9 @@ import random
 
 import numpy as np
 import pytest
+from amla.sw.compare import check_levels, expect
 from amla.sw.errors import AmlaError
 from amla.sw.rtl_job import JOB_FILE, AxiOptions, read_results, run_rtl, write_job
-from amla.tb.compare import check_levels, expect
 from amla.tb.random_jobs import random_job
 
 

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 from amla.rtl.config import CoreConfig
-from amla.tb.compare import check_levels, expect
+from amla.sw.compare import check_levels, expect
 from amla.tb.random_jobs import random_job
 
 
@@ -61,7 +61,7 @@ def test_a_wrong_simulator_is_named(expected):
     out, lse = (array.copy() for array in expected.golden)
     out.view(np.uint16)[0, 0, 0, 0] ^= 1
     wrong = type(expected)(
-        job=expected.job, golden=(out, lse), region=expected.region, writer=expected.writer
+        job=expected.job, golden=(out, lse), region=expected.region, simulated=expected.simulated
     )
     with pytest.raises(AssertionError, match="O of simulator and golden model differ in 1 of"):
         check_levels(wrong, expected.region)
