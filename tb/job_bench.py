@@ -10,7 +10,7 @@ from pathlib import Path
 import cocotb
 import numpy as np
 from amla.rtl.config import CoreConfig
-from amla.sw.rtl_job import JOB_FILE, RESULT_FILE
+from amla.sw.rtl_job import JOB_FILE, PROGRESS_FILE, RESULT_FILE
 
 from .core import CoreBench, CoreRun
 
@@ -26,7 +26,8 @@ async def run_job(dut):
     label = ""
 
     def progress(text: str) -> None:
-        print(f"{label}: {text}", flush=True)
+        with open(folder / PROGRESS_FILE, "a") as file:
+            file.write(f"{label}: {text}\n")
 
     axi = {"latency": tuple(job["axi"]["latency"]), "stall": job["axi"]["stall"], "rng": rng}
     bench = CoreBench(dut, CoreConfig.from_dict(job["config"]), progress=progress, **axi)

@@ -7,19 +7,43 @@ and writes the results back into the folder. Progress goes to the standard outpu
 import argparse
 import json
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from amla.rtl.config import CoreConfig
-from amla.sw.rtl_job import JOB_FILE, RESULT_FILE
+from amla.sw.rtl_job import JOB_FILE, PROGRESS_FILE, RESULT_FILE
 
 from .build_core import TOP, build_core
 from .runner import BenchError, run
 
 __all__ = ["main"]
 
-#: cocotb's own lines would drown the progress; a failing test is reported all the same.
-_QUIET = {"COCOTB_LOG_LEVEL": "WARNING", "GPI_LOG_LEVEL": "WARNING"}
+_POLL_SECONDS = 0.5
+
+
+@contextmanager
+def _passing_on(path: Path) -> Iterator[None]:
+    """Print what is appended to a file while the body runs."""
+    path.write_text("")
+    stop = threading.Event()
+
+    def follow() -> None:
+        with path.open() as file:
+            ending = False
+            while not ending:
+                ending = stop.wait(_POLL_SECONDS)
+                print(file.read(), end="", flush=True)
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def main() -> int:
@@ -40,16 +64,9 @@ def main() -> int:
             CoreConfig.from_dict(job["config"]), waves=waves, say=lambda text: print(text, flush=True)
         )
         build_seconds = time.perf_counter() - began
-        run(
-            built,
-            name=TOP,
-            module="amla.tb.job_bench",
-            seed=job["seed"],
-            results=folder,
-            waves=waves,
-            log=False,
-            env={"AMLA_JOB": str(folder), **_QUIET},
-        )
+        with _passing_on(folder / PROGRESS_FILE):
+            run(built, name=TOP, module="amla.tb.job_bench", seed=job["seed"], results=folder, waves=waves,
+                env={"AMLA_JOB": str(folder)})
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1

@@ -123,7 +123,7 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
 
 def run(built: Path, *, name: str, module: str, testcase: str | Sequence[str] | None = None,
         seed: int | None = None, results: Path | None = None, env: Mapping[str, str] | None = None,
-        waves: bool = False, log: bool = True) -> Path:
+        waves: bool = False) -> Path:
     """Run bench ``module`` (import name) on a build; return the JUnit XML.
 
     The seed is drawn anew when None; the bench finds it in the environment as AMLA_SEED, and
@@ -137,7 +137,6 @@ def run(built: Path, *, name: str, module: str, testcase: str | Sequence[str] | 
     testcase: only this test of the module, or these
     results:  folder for log, XML and waves, default ``BUILD_ROOT/results/<name>-<module>``
     env:      further environment of the simulation
-    log:      write the simulation's output to ``bench.log`` there, else pass it through
 
     Raises
     ------
@@ -175,15 +174,15 @@ def run(built: Path, *, name: str, module: str, testcase: str | Sequence[str] | 
                     "AMLA_SEED": str(seed),
                     **(env or {}),
                 },
-                log_file=log_file if log else None,
+                log_file=log_file,
             )
             passed, failed = get_results(results / "results.xml")
         except (RuntimeError, SystemExit) as error:
-            raise BenchError(f"{module} on {name}: {error}\n{_tail(log_file) if log else ''}\n"
+            raise BenchError(f"{module} on {name}: {error}\n{_tail(log_file)}\n"
                              f"log: {log_file}\n{again}") from None
     if failed or not passed:
         raise BenchError(f"{module} on {name}: {failed} of {passed} tests failed\n"
-                         f"{_tail(log_file) if log else ''}\nlog: {log_file}\n{again}")
+                         f"{_tail(log_file)}\nlog: {log_file}\n{again}")
     return results / "results.xml"
 
 
