@@ -143,7 +143,7 @@ class Control(wiring.Component):
                     m.d.sync += [phase.eq(Phase.ENDED), self.done.eq(1)]
             with m.Case(Phase.STOPPING):
                 with m.If(self.quiet | (self.error_code == Fault.WATCHDOG)):
-                    m.d.comb += self.finished.eq(1)
+                    m.d.comb += self.finished.eq(self.error)
                     m.d.sync += phase.eq(Phase.ENDED)
             with m.Case(Phase.ENDED):
                 with m.If(self.start & ~self.error):
@@ -158,8 +158,8 @@ class Control(wiring.Component):
                 with m.If(self.quiet):
                     m.d.comb += [forget.eq(1), self.clear.eq(1)]
                     m.d.sync += [reset_wanted.eq(0), phase.eq(Phase.IDLE)]
-            with m.Else():
-                # A running program is abandoned: stop as after a fault, then clear.
+            with m.Elif(phase != Phase.STOPPING):
+                # A running program is abandoned: stop as after a fault, without interrupt, then clear.
                 m.d.sync += phase.eq(Phase.STOPPING)
 
         with m.If(counting):

@@ -172,6 +172,30 @@ async def first_fault_counts(dut):
 
 
 @cocotb.test()
+async def soft_reset_abandons_a_running_program(dut):
+    """It stops, waits for AXI, clears, raises no interrupt, and the next START runs."""
+    start_clock(dut)
+    core = Core(dut)
+    await reset(dut)
+    for delay in (1, 2, 3, 4, 30):
+        await core.cycle(start=1)
+        await core.cycle(delay)
+        core.set(quiet=0)
+        await core.cycle(soft_reset=1)
+        for _ in range(10):
+            await FallingEdge(dut.clk)
+            assert core.get("running") and not core.get("finished")
+            await RisingEdge(dut.clk)
+        assert core.get("halt"), "nothing starts while it stops"
+        core.set(quiet=1)
+        for _ in range(5):
+            await FallingEdge(dut.clk)
+            assert not core.get("finished")
+            await RisingEdge(dut.clk)
+        assert not core.get("running") and not core.get("done") and core.get("cycles") == 0
+
+
+@cocotb.test()
 async def semaphore_overflow_is_a_fault(dut):
     """Client and index of the signalling command are kept."""
     start_clock(dut)
