@@ -1,5 +1,6 @@
 """The cocotb side of ``python -m amla.tb.run_job``: runs a folder's programs and writes their results."""
 
+import gc
 import json
 import os
 import random
@@ -32,6 +33,7 @@ async def run_job(dut):
     axi = {"latency": tuple(job["axi"]["latency"]), "stall": job["axi"]["stall"], "rng": rng}
     bench = CoreBench(dut, CoreConfig.from_dict(job["config"]), progress=progress, **axi)
     await bench.start()
+    gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
     began, cycles, runs = time.perf_counter(), 0, []
     for run in job["runs"]:
         label = run["name"]
