@@ -104,7 +104,7 @@ def _any_kind(rng: np.random.Generator, count: int, k: int) -> np.ndarray:
     """Words of any kind; most infinities and NaN become numbers, so that they also meet nothing but those."""
     words = bf16_words(rng, 2 * count * k).reshape(2, count, k)
     special = (words & 0x7F80) == 0x7F80
-    return np.where(special & (rng.random(words.shape) < 0.9), words & np.uint16(0xBFFF), words)
+    return np.where(special & (rng.random(words.shape) >= 4 / k), words & np.uint16(0xBFFF), words)
 
 
 def _addends(rng: np.random.Generator, a: np.ndarray, b: np.ndarray) -> np.ndarray:
