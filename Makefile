@@ -39,7 +39,8 @@ setup: $(STAMP) ## create .venv and install everything
 
 sim: $(STAMP) ## regression on tiny, then the main workloads on CONFIG, with the utilisation report
 	@echo "== regression: random workloads and faults on the core, configuration tiny"
-	@$(BIN)/python -m pytest -q tests/rtl/test_core.py
+	@$(BIN)/python -m amla.tb.build_core tiny
+	@$(BIN)/python -m pytest -q -n 2 tests/rtl/test_core.py
 	@echo "== main job: $(WORKLOAD) on $(CONFIG)"
 	@$(BIN)/amla run $(WORKLOAD) --config $(CONFIG) --device rtl --preload $(PRELOAD)
 

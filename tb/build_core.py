@@ -1,6 +1,10 @@
-"""Builds the core for simulation, unless neither its sources nor the configuration changed."""
+"""Builds the core for simulation, unless neither its sources nor the configuration changed.
+
+``python -m amla.tb.build_core tiny small`` builds by name.
+"""
 
 import hashlib
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -53,3 +57,8 @@ def _key(config: CoreConfig) -> str:
             for path in sorted(Path(folder).rglob("*.py")):
                 digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        build_core(CoreConfig.load(name))
