@@ -11,63 +11,69 @@ from rich.text import Text
 
 __all__ = ["render", "write"]
 
-#: Columns of the engine table: key in the report, heading, colour of the bar.
+#: Columns of the engine table: key in the report, heading, colour and block of the bar. The blocks differ too, for
+#: terminals and files without colour.
 _STATES = (
-    ("busy", "busy", "green"),
-    ("wait_memory", "wait memory", "yellow"),
-    ("wait_semaphore", "wait semaphore", "blue"),
-    ("idle", "idle", "bright_black"),
+    ("busy", "busy", "green", "█"),
+    ("wait_memory", "wait mem.", "yellow", "▓"),
+    ("wait_semaphore", "wait sem.", "blue", "▒"),
+    ("idle", "idle", "bright_black", "░"),
 )
-_BAR = 28
+#: Width of a bar on a wide and on a narrow console.
+_BARS = (28, 12)
+_WIDE = 120
 
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _bar(shares: list[tuple[float, str]], width: int = _BAR) -> Text:
-    """Stacked bar of shares that sum to at most one."""
+def _bar(shares: list[tuple[float, str, str]], width: int) -> Text:
+    """Stacked bar of shares (size, colour, block) that sum to at most one."""
     text, done, total = Text(), 0, 0.0
-    for share, colour in shares:
+    for share, colour, block in shares:
         total += share
         end = round(total * width)
-        text.append("█" * (end - done), style=colour)
+        text.append(block * (end - done), style=colour)
         done = end
     text.append("·" * (width - done), style="bright_black")
     return text
 
 
-def _cycles_table(report: dict[str, Any]) -> Table:
+def _cycles_table(report: dict[str, Any], width: int) -> Table:
+    def gauge(share: float, colour: str) -> Text:
+        return _bar([(share, colour, "█")], width)
+
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", min_width=22)
+    table.add_column(style="bold", min_width=21)
     table.add_column(justify="right")
-    table.add_column()
+    table.add_column(no_wrap=True, min_width=width)
     table.add_column(style="bright_black")
     if report["cycles"] is not None:
         roofline, serial = report["roofline"], report["serial_baseline"]
         table.add_row(
             "utilisation",
             _percent(report["utilisation"]),
-            _bar([(report["utilisation"], "green")]),
+            gauge(report["utilisation"], "green"),
             f"{report['macs']:,} MACs in {report['cycles']:,} cycles",
         )
         table.add_row(
             "cube active",
             _percent(report["cube_active"]),
-            _bar([(report["cube_active"], "green")]),
+            gauge(report["cube_active"], "green"),
             "cycles in which a fractal triple issued",
         )
         table.add_row(
             "of the roofline",
             _percent(roofline["utilisation"]),
-            _bar([(roofline["utilisation"], "cyan")]),
+            gauge(roofline["utilisation"], "cyan"),
             f"{roofline['bound']}-bound, at best {roofline['cycles']:,} cycles",
         )
         if serial is not None:
             table.add_row(
                 "serial baseline",
                 _percent(serial["utilisation"]),
-                _bar([(serial["utilisation"], "magenta")]),
+                gauge(serial["utilisation"], "magenta"),
                 f"preload 0: {serial['cycles']:,} cycles, {serial['cycles'] / report['cycles']:.2f} times",
             )
         table.add_row(
@@ -89,27 +95,27 @@ def _cycles_table(report: dict[str, Any]) -> Table:
     return table
 
 
-def _engine_table(report: dict[str, Any]) -> Table:
+def _engine_table(report: dict[str, Any], width: int) -> Table:
     table = Table(
         box=None,
         pad_edge=False,
-        title="where each engine's cycles went",
+        title="where each engine's cycles went: busy, waiting for memory, for a semaphore, idle",
         title_justify="left",
         title_style="bold",
     )
-    table.add_column("engine", min_width=22)
-    for _, heading, colour in _STATES:
-        table.add_column(heading, justify="right", style=colour)
-    table.add_column("")
+    table.add_column("engine", min_width=21)
+    for _, heading, colour, block in _STATES:
+        table.add_column(f"{block} {heading}", justify="right", style=colour)
+    table.add_column("", no_wrap=True, min_width=width)
     for name, states in report["engines"].items():
-        shares = [(states[key] / report["cycles"], colour) for key, _, colour in _STATES]
-        table.add_row(name, *(_percent(share) for share, _ in shares), _bar(shares, 30))
+        shares = [(states[key] / report["cycles"], colour, block) for key, _, colour, block in _STATES]
+        table.add_row(name, *(_percent(share) for share, _, _ in shares), _bar(shares, width))
     return table
 
 
 def _checks_table(report: dict[str, Any]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", min_width=22)
+    table.add_column(style="bold", min_width=21)
     table.add_column()
     exact = report["bit_exact"]
     verdicts = [
@@ -140,9 +146,10 @@ def _checks_table(report: dict[str, Any]) -> Table:
 def render(report: dict[str, Any], console: Console | None = None) -> None:
     """Print ``report`` (the content of report.json) for a person."""
     console = console or Console(highlight=False)
-    parts: list[Any] = [_cycles_table(report)]
+    width = _BARS[console.width < _WIDE]
+    parts: list[Any] = [_cycles_table(report, width)]
     if report["engines"]:
-        parts += [Text(), _engine_table(report)]
+        parts += [Text(), _engine_table(report, width)]
     parts += [Text(), _checks_table(report)]
     title = (
         f"[bold]{report['workload']}[/] on [bold]{report['config']}[/]  "
