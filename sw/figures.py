@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["figures", "roofline", "utilisation"]
 
 _WIDTH, _HEIGHT = 340, 176
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 6, 10, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 6, 20, 34
 
 
 def utilisation(report: Mapping[str, Any]) -> str:
@@ -44,9 +44,9 @@ def figures(report: Mapping[str, Any]) -> str:
     rows.append(("reuse", report["traffic"]))
     error, plain, simulation = report["error"], report["error_mul"], report["simulation"]
     rows += [
-        *((name, f"{of['relative_frobenius']:.2e} relative Frobenius, {of['max_abs']:.1e} largest")
+        *((name, f"relative Frobenius {of['relative_frobenius']:.2e}, largest {of['max_abs']:.1e}")
           for name, of in (("O against float64", error), ("plain FlashAttention", plain))),
-        ("LSE against float64", f"{error['lse_max_abs']:.1e} largest"),
+        ("LSE against float64", f"largest {error['lse_max_abs']:.1e}"),
         ("non-finite values", {None: "not counted", True: "yes", False: "none"}[report.get("nonfinite")]),
         ("simulation", f"{simulation['wall_seconds']:.1f} s" + (
             f", {simulation['cycles_per_second']:,.0f} cycles/s; build {simulation['build_seconds']:.1f} s"
@@ -102,8 +102,8 @@ def roofline(report: Mapping[str, Any], core: Mapping[str, Any]) -> str:
               f'<text x="{x(ridge / 2.8) + 8:.1f}" y="{y(peak / 2.8) + 10:.1f}">{bandwidth} B/cycle</text>'
               f'<text class="soft" x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 4}" text-anchor="middle">'
               "MAC per byte of the busier direction</text>"
-              f'<text class="soft" x="2" y="{_TOP + 2}">MAC/cycle</text>')
-    note = (f"{intensity:,.1f} MAC/B; memory feeds the cube from {ridge:,.1f} MAC/B on."
-            + (" ● this run" + (", ○ serial baseline." if len(points) > 1 else ".") if points else ""))
+              f'<text class="soft" x="2" y="10">MAC/cycle</text>')
+    runs = "".join(f"{sign} {name}, " for sign, (name, *_) in zip("●○", points, strict=False))
+    note = f"{runs}{intensity:,.1f} MAC/B; memory-bound below {ridge:,.1f}"
     return (f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Roofline plot">{ticks}{roof}{marks}{labels}'
             f'</svg><p class="note">{note}</p>')

@@ -87,11 +87,14 @@
       if (span.end < view[0] || span.start > view[1]) continue;
       const from = x(span.begin), length = x(span.end) - from, early = x(span.start);
       pen.fillStyle = colours[span.stage];
-      if (from - early > 1) pen.fillRect(early, top + height - 3, from - early, 3);
       // A hairline between neighbours, once bars are wide enough to bear it; below that, a bar's share of its
       // pixel is left to anti-aliasing, so that a lane looks as full as it is.
       pen.fillRect(from, top, length > 30 ? length - 1 : length, height);
       if (length > 24) label(pen, span, Math.max(from, LEFT), Math.min(from + length, width - RIGHT), top + height / 2);
+      if (from - early > 1) {
+        pen.fillStyle = colours.ink;
+        pen.fillRect(early, top + height - 2, from - early, 2);
+      }
       if (span === chosen) {
         pen.strokeStyle = colours.mark;
         pen.lineWidth = 2;
@@ -103,10 +106,11 @@
   }
 
   function label(pen, span, from, to, y) {
-    const opcode = span.text.split(' ', 1)[0], short = span.stage === 'control' ? '' : span.stage;
+    const opcode = span.text.split(' ', 1)[0], short = ['control', 'load'].includes(span.stage) ? '' : `${span.stage} `;
     const brief = ['request', 'block'].filter((key) => span[key] >= 0).map((key) => key[0] + span[key]).join(' ');
-    const choices = [`${short} ${opcode}, ${place(span)}`, `${short} ${opcode} ${brief}`, `${short} ${brief}`, short];
-    const text = choices.find((choice) => choice && pen.measureText(choice).width + 8 < to - from);
+    const choices = place(span) ? [`${short}${opcode}, ${place(span)}`, `${short}${opcode} ${brief}`, `${short}${brief}`]
+      : [opcode];
+    const text = [...choices, short].find((choice) => choice && pen.measureText(choice).width + 8 < to - from);
     if (!text) return;
     pen.fillStyle = bright.has(span.stage) ? '#111' : '#fff';
     pen.fillText(text, from + 4, y);

@@ -15,6 +15,9 @@ _STAGE_COLOURS = {"load": "#cc79a7", "C1": "#0072b2", "V1": "#e69f00", "C2": "#0
                   "control": "#7a828c"}
 _STATE_COLOURS = {"busy": "#44aa99", "wait_memory": "#aa3377", "wait_semaphore": "#ddcc77", "idle": "#d5dae0"}
 
+#: Most steps of the bandwidth plot.
+_STEPS = 400
+
 
 def write_plots(results: Results, folder: Path) -> list[Path]:
     """Write utilisation.png, timeline.png, stalls.png and bandwidth.png; returns their paths.
@@ -93,10 +96,13 @@ def _stalls(axes, results: Results) -> None:
 
 def _bandwidth(axes, results: Results) -> None:
     assert results.traffic is not None
-    cycles, bucket = results.report["cycles"], int(results.traffic["bucket"])
-    edges = np.minimum(np.arange(len(results.traffic["read"]) + 1) * bucket, cycles)
+    cycles, buckets = results.report["cycles"], len(results.traffic["read"])
+    width = -(-buckets // _STEPS)
+    starts = np.arange(0, buckets, width)
+    edges = np.minimum(np.append(starts, buckets) * int(results.traffic["bucket"]), cycles)
     for name, colour, fill in (("read", "#cc79a7", True), ("written", "#d55e00", False)):
-        axes.stairs(results.traffic[name] / np.diff(edges), edges, color=colour, fill=fill, label=name)
+        rate = np.add.reduceat(results.traffic[name], starts) / np.diff(edges)
+        axes.stairs(rate, edges, color=colour, fill=fill, label=name)
     axes.axhline(results.core["axi_data_bytes"], color="#59636e", linestyle="--", linewidth=1)
     axes.set(xlim=(0, cycles), ylim=(0, 1.1 * results.core["axi_data_bytes"]), xlabel="cycle", ylabel="B/cycle")
-    axes.legend(loc="upper right", fontsize=8, frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8, frameon=False)
