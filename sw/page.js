@@ -11,9 +11,13 @@ const page = (() => {
     Object.assign(rows[index], { start, begin, end, cycles: end - start });
     lanes[commands[index][0]].push(rows[index]);
   });
+  const pauses = engines.map(() => []);
+  data.pauses.forEach(([engine, first, last, reason]) => {
+    pauses[engine].push({ first, last, reason: data.reasons[reason] });
+  });
   const names = { request: 'request', tile: 'row tile', block: 'KV block' };
   return {
-    cycles, engines, stages, traffic, rows, lanes,
+    cycles, engines, stages, traffic, rows, lanes, pauses,
     byId: (id) => document.getElementById(id),
     number: (value) => value.toLocaleString('en-GB'),
     place: (row) => Object.keys(names).filter((key) => row[key] >= 0).map((key) => `${names[key]} ${row[key]}`).join(', '),

@@ -13,7 +13,7 @@ from typing import Any
 from .figures import figures, roofline, utilisation
 from .results import Results
 from .timeline import ENGINES, STAGES, spans, stage_of
-from .waits import Gap, gaps
+from .waits import Gap, Pause, gaps, pauses
 
 __all__ = ["render_page"]
 
@@ -28,7 +28,7 @@ _STATES = (
     ("idle", "idle", "no command"),
 )
 
-_REASONS = {"start": "start: dispatch, hand-over", "done": "nothing: its last one is done"}
+_REASONS = {"start": "dispatch, hand-over", "done": "nothing: its work is done"}
 
 _SIMULATOR = ("<section><h2>Timeline</h2><p class='note'>The command simulator counts no cycles: there is a timeline "
               "after <code>amla run --device rtl</code>.</p></section>")
@@ -77,6 +77,10 @@ def _data(results: Results) -> dict[str, Any]:
                       command["tile"], command["block"], command["text"]) for command in results.commands],
         "spans": [(span.index, span.start, span.begin, span.end) for span in spans(results)],
     }
+    reasons: dict[str, int] = {}
+    content["pauses"] = [(ENGINES.index(pause.engine), pause.first, pause.last,
+                          reasons.setdefault(_reason(pause), len(reasons))) for pause in pauses(results)]
+    content["reasons"] = list(reasons)
     if results.traffic is not None:
         content["traffic"] = {
             "bucket": int(results.traffic["bucket"]), "limit": results.core["axi_data_bytes"],
@@ -114,9 +118,9 @@ def _timeline(report: dict[str, Any]) -> str:
     the table of the program below has the same figures"></canvas>
   <canvas id="whole" aria-hidden="true"></canvas>
   <p class="note">One row per engine, one bar per command, coloured by stage; r is the request, b the KV block.
-  The cube's row without gaps is the aim: the other engines work under it. A thin line before a bar: accepted,
-  but the one before is still in progress.
-  Wheel zooms, drag pans, a double click zooms in, a click shows the command in the program; keys: + − ← → 0.</p>
+  The cube's row without gaps is the aim: the other engines work under it. A thin line at the foot of a row:
+  the next command is accepted already. Pointing at a bar or a gap tells what it is. Wheel zooms, drag pans,
+  a double click zooms in, a click shows the command in the program; keys: + − ← → 0.</p>
 </section>"""
 
 
@@ -151,7 +155,7 @@ def _stalls(report: dict[str, Any], found: list[Gap]) -> str:
 </section></div>"""
 
 
-def _reason(gap: Gap) -> str:
+def _reason(gap: Gap | Pause) -> str:
     return f"{gap.reason} from {gap.source}" if gap.source else _REASONS.get(gap.reason, gap.reason)
 
 

@@ -1,13 +1,13 @@
 'use strict';
 // The timeline: a canvas of lanes with one bar per command, the bus below, the whole run as a strip.
 (() => {
-  const { cycles, engines, stages, traffic, lanes, byId, number, place } = page;
+  const { cycles, engines, stages, traffic, lanes, pauses, byId, number, place } = page;
   if (!cycles) return;
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   // Words on these colours are dark, on the others light.
   const bright = new Set(['load', 'V1']);
   const plot = byId('plot'), whole = byId('whole'), tip = byId('tip');
-  const LEFT = 78, RIGHT = 10, LANE = 29, GAP = 4, TOP = 22, BUS = 84;
+  const LEFT = 78, RIGHT = 10, LANE = 29, GAP = 4, TOP = 22, BUS = 84, NARROW = 6;
   const least = Math.min(64, cycles);
   let view = [0, cycles], chosen = null, colours = {}, width = 0, queued = false;
 
@@ -83,13 +83,13 @@
     pen.fillText(engines[i], 4, top + height / 2);
     pen.save();
     pen.beginPath(); pen.rect(LEFT, top - 2, width - LEFT - RIGHT, height + 4); pen.clip();
-    for (const span of lane) {
-      if (span.end < view[0] || span.start > view[1]) continue;
+    const inView = lane.filter((span) => span.end >= view[0] && span.start <= view[1]);
+    fillNarrow(pen, inView, x, top, height);
+    for (const span of inView) {
       const from = x(span.begin), length = x(span.end) - from, early = x(span.start);
       pen.fillStyle = colours[span.stage];
-      // A hairline between neighbours, once bars are wide enough to bear it; below that, a bar's share of its
-      // pixel is left to anti-aliasing, so that a lane looks as full as it is.
-      pen.fillRect(from, top, length > 30 ? length - 1 : length, height);
+      // A hairline between neighbours, once bars are wide enough to bear it.
+      if (length > NARROW) pen.fillRect(from, top, length > 30 ? length - 1 : length, height);
       if (length > 24) label(pen, span, Math.max(from, LEFT), Math.min(from + length, width - RIGHT), top + height / 2);
       if (from - early > 1) {
         pen.fillStyle = colours.ink;
@@ -103,6 +103,24 @@
       }
     }
     pen.restore();
+  }
+
+  // Bars too narrow to tell apart: neighbours of one stage are filled as one, so that no seam of anti-aliasing shows,
+  // and a bar's share of its pixel is left to anti-aliasing. So a lane looks as full as it is.
+  function fillNarrow(pen, spans, at, top, height) {
+    let run = null;
+    const flush = () => {
+      if (!run) return;
+      pen.fillStyle = colours[run.stage];
+      pen.fillRect(at(run.begin), top, at(run.end) - at(run.begin), height);
+      run = null;
+    };
+    for (const { begin, end, stage } of spans) {
+      if (at(end) - at(begin) > NARROW) { flush(); continue; }
+      if (run && run.stage === stage && run.end === begin) run.end = end;
+      else { flush(); run = { begin, end, stage }; }
+    }
+    flush();
   }
 
   function label(pen, span, from, to, y) {
@@ -154,9 +172,11 @@
     pen.fillStyle = colours.lane;
     pen.fillRect(LEFT, 2, w - LEFT - RIGHT, h - 4);
     for (const span of lanes[engines.indexOf('cube')]) {
+      if ((span.end - span.begin) * scale <= NARROW) continue;
       pen.fillStyle = colours[span.stage];
       pen.fillRect(LEFT + span.begin * scale, 5, (span.end - span.begin) * scale, h - 10);
     }
+    fillNarrow(pen, lanes[engines.indexOf('cube')], (cycle) => LEFT + cycle * scale, 5, h - 10);
     pen.strokeStyle = colours.ink;
     pen.lineWidth = 2;
     pen.strokeRect(LEFT + view[0] * scale, 1, Math.max((view[1] - view[0]) * scale, 3), h - 2);
@@ -199,7 +219,13 @@
       tip.textContent = `cycle ${number(Math.round(from))}: read ${rate(sums[0])} B/cycle, `
         + `written ${rate(sums[1])} B/cycle, of at most ${limit} each`;
     }
-    tip.hidden = !span && !bus;
+    const lane = Math.floor((py - TOP) / LANE), cycle = cycleAt(px);
+    const pause = !span && px > LEFT && pauses[lane] && pauses[lane].find(({ first, last }) => first <= cycle && cycle < last);
+    if (pause) {
+      tip.textContent = `${engines[lane]}: no command in progress, cycles ${number(pause.first)} to ${number(pause.last)}: `
+        + `${number(pause.last - pause.first)} cycles\nwaits for ${pause.reason}`;
+    }
+    tip.hidden = !span && !bus && !pause;
     if (tip.hidden) return;
     tip.style.left = `${Math.min(event.clientX + 14, window.innerWidth - tip.offsetWidth - 8)}px`;
     const below = event.clientY + 18;

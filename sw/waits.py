@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from .results import Results
 from .timeline import ENGINES, Span, spans
 
-__all__ = ["Gap", "gaps"]
+__all__ = ["Gap", "Pause", "gaps", "pauses"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gap:
-    """Cycles in which an engine had no command in progress, for one reason.
+class Pause:
+    """Cycles [first, last) in which an engine had no command in progress, for one reason.
 
     Attributes
     ----------
@@ -24,8 +24,19 @@ class Gap:
     reason:  name of the semaphore whose token was missing; "start" from the last token (for a command that waits
              for none, from the end before) to the start: fetch, dispatch, hand-over; "done" after the last one
     source:  engine and stage of the command that gave the missing token, else ""
-    cycles, times: in all, and in how many gaps
     """
+
+    engine: str
+    stage: str
+    reason: str
+    source: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """All pauses of an engine before commands of one stage for one reason: cycles in all, and how many."""
 
     engine: str
     stage: str
@@ -35,29 +46,39 @@ class Gap:
     times: int
 
 
-def gaps(results: Results) -> list[Gap]:
-    """All gaps of a run: by engine, the longest in all first. Their sum per engine, with the cycles in
-    progress, is the run's cycles. Empty without a run on the RTL."""
+def pauses(results: Results) -> list[Pause]:
+    """All pauses of a run, by engine and in time: with the cycles in progress they make up every engine's run.
+
+    Empty without a run on the RTL.
+    """
     found = spans(results)
     if not found:
         return []
     arrivals = _arrivals(results, found)
-    totals: dict[tuple[str, str, str, str], list[int]] = defaultdict(lambda: [0, 0])
-
-    def count(cycles: int, *key: str) -> None:
-        if cycles > 0:
-            totals[key[0], key[1], key[2], key[3]][0] += cycles
-            totals[key[0], key[1], key[2], key[3]][1] += 1
-
     free = dict.fromkeys(ENGINES, 0)
+    table = []
     for span in found:
         came, semaphore, source = arrivals.get(span.index, (0, "", ""))
-        token = min(max(came, free[span.engine]), span.start)
-        count(token - free[span.engine], span.engine, span.stage, semaphore, source)
-        count(span.start - max(token, free[span.engine]), span.engine, span.stage, "start", "")
-        free[span.engine] = max(free[span.engine], span.end)
-    for engine, end in free.items():
-        count(results.report["cycles"] - end, engine, "", "done", "")
+        before = free[span.engine]
+        token = min(max(came, before), max(span.start, before))
+        table += [
+            Pause(engine=span.engine, stage=span.stage, reason=semaphore, source=source, first=before, last=token),
+            Pause(engine=span.engine, stage=span.stage, reason="start", source="", first=token, last=span.start),
+        ]
+        free[span.engine] = max(before, span.end)
+    table += [Pause(engine=engine, stage="", reason="done", source="", first=end, last=results.report["cycles"])
+              for engine, end in free.items()]
+    table.sort(key=lambda pause: (ENGINES.index(pause.engine), pause.first))
+    return [pause for pause in table if pause.last > pause.first]
+
+
+def gaps(results: Results) -> list[Gap]:
+    """The pauses of a run summed up: by engine, the longest in all first."""
+    totals: dict[tuple[str, str, str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for pause in pauses(results):
+        total = totals[pause.engine, pause.stage, pause.reason, pause.source]
+        total[0] += pause.last - pause.first
+        total[1] += 1
     table = [Gap(engine=engine, stage=stage, reason=reason, source=source, cycles=cycles, times=times)
              for (engine, stage, reason, source), (cycles, times) in totals.items()]
     return sorted(table, key=lambda gap: (ENGINES.index(gap.engine), -gap.cycles, gap.stage, gap.reason))

@@ -199,6 +199,14 @@ def test_zoom_and_pan(browser, page):
     assert browser.complaints() == []
 
 
+def test_a_gap_tells_its_reason(browser, page):
+    browser.open(page)
+    left, top, _, _ = _box(browser, "plot")
+    browser.mouse("mouseMoved", left + 80, top + 22 + 2 * 29 + 12)  # the cube, before its first command
+    tip = browser.eval("document.getElementById('tip').textContent")
+    assert "cube: no command in progress, cycles 0 to" in tip and "L0_READY from feed C1" in tip
+
+
 def test_bars_and_rows_lead_to_each_other(browser, page):
     browser.open(page)
     browser.eval("document.getElementById('search').value = 'cube MMAD C2'")
