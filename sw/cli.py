@@ -119,7 +119,7 @@ def run(
         write_folder(kept, found, experiment.job, runs.get(name))
         _CONSOLE.print()
         render(found, _CONSOLE)
-        _CONSOLE.print(f"[bright_black]{kept / REPORT_FILE}  (amla report {kept}: the timeline as a page)[/]")
+        _CONSOLE.print(f"[bright_black]{kept / REPORT_FILE}; as a page: amla report {kept}[/]", soft_wrap=True)
 
 
 @app.command()
@@ -129,7 +129,7 @@ def report(
 ) -> None:
     """Make DIR/report.html, a page that needs nothing else, and DIR/trace.json for ui.perfetto.dev."""
     for path in write_pages(folder, plots=plots):
-        _CONSOLE.print(path)
+        print(path)
 
 
 @app.command()

@@ -44,7 +44,7 @@ def figures(report: Mapping[str, Any]) -> str:
     rows.append(("reuse", report["traffic"]))
     error, plain, simulation = report["error"], report["error_mul"], report["simulation"]
     rows += [
-        *((name, f"relative Frobenius {of['relative_frobenius']:.2e}, largest {of['max_abs']:.1e}")
+        *((name, f"Frobenius {of['relative_frobenius']:.2e}, largest {of['max_abs']:.1e}")
           for name, of in (("O against float64", error), ("plain FlashAttention", plain))),
         ("LSE against float64", f"largest {error['lse_max_abs']:.1e}"),
         ("non-finite values", {None: "not counted", True: "yes", False: "none"}[report.get("nonfinite")]),
