@@ -1,4 +1,4 @@
-"""The command ``amla``: run, schedule and golden."""
+"""The command ``amla``: run, report, schedule and golden."""
 
 import shutil
 import sys
@@ -22,7 +22,9 @@ from .experiment import Experiment, prepare
 from .generate import make_inputs
 from .inputs import load_npz
 from .memory_map import build_job
-from .report import render, write
+from .report import render
+from .report_folder import write_pages
+from .results import REPORT_FILE, write_folder
 from .rtl_job import AxiOptions, RtlRun, run_rtl, write_job
 from .workload import Workload
 
@@ -115,12 +117,22 @@ def run(
         results = run_rtl(folder)
         runs, build_seconds = results.runs, results.build_seconds
     for name, experiment in experiments.items():
-        report = experiment.report(runs.get(name), runs.get(f"{name}-serial"), build_seconds=build_seconds)
-        path = out / f"{core.name}-{name}" / "report.json"
-        write(report, path)
+        found = experiment.report(runs.get(name), runs.get(f"{name}-serial"), build_seconds=build_seconds)
+        kept = out / f"{core.name}-{name}"
+        write_folder(kept, found, experiment.job, runs.get(name))
         _CONSOLE.print()
-        render(report, _CONSOLE)
-        _CONSOLE.print(f"[bright_black]{path}[/]")
+        render(found, _CONSOLE)
+        _CONSOLE.print(f"[bright_black]{kept / REPORT_FILE}; as a page: amla report {kept}[/]", soft_wrap=True)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Results of amla run: OUT/<config>-<workload>.")],
+    plots: Annotated[bool, typer.Option("--plots", help="Also write PNG plots (needs amla\\[plots]).")] = False,
+) -> None:
+    """Make DIR/report.html, a page that needs nothing else, and DIR/trace.json for ui.perfetto.dev."""
+    for path in write_pages(folder, plots=plots):
+        print(path)
 
 
 @app.command()

@@ -167,9 +167,9 @@ def render(report: dict[str, Any], console: Console | None = None) -> None:
     )
 
 
-def write(report: dict[str, Any], path: Path) -> None:
+def write(report: dict[str, Any], path: Path, *, indent: int | None = 2) -> None:
     """Write ``report`` as JSON to ``path`` in one step: a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(report, indent=2) + "\n")
+    partial.write_text(json.dumps(report, indent=indent) + "\n")
     partial.replace(path)

@@ -13,6 +13,7 @@ benches), ``read_results`` reads what it left. All runs of a folder share one si
     progress.log        a line every few seconds while it runs; bench.log has the simulator's output
     <name>.output.bin   the output region after the run
     <name>.trace.npz    engine, index, start, end of every command that started
+    <name>.traffic.npz  bytes over time: read and written per bucket, bucket in cycles
 """
 
 import json
@@ -81,6 +82,7 @@ class RtlRun:
     output:        the output region
     trace:         "engine", "index", "start", "end": one entry per command that started, cycles from START;
                    end is -1 if the command did not finish
+    traffic:       "bucket" (cycles), and per bucket of cycles from START "read" and "written" (bytes)
     """
 
     name: str
@@ -97,6 +99,7 @@ class RtlRun:
     seconds: float
     output: np.ndarray = field(repr=False)
     trace: Mapping[str, np.ndarray] = field(repr=False)
+    traffic: Mapping[str, np.ndarray] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +158,14 @@ def read_results(folder: Path) -> RtlResults:
     for run in content.pop("runs"):
         name = run["name"]
         output = np.fromfile(folder / f"{name}.output.bin", np.uint8)
-        with np.load(folder / f"{name}.trace.npz") as archive:
-            trace = {key: archive[key] for key in archive.files}
-        runs[name] = RtlRun(**run, output=output, trace=trace)
+        trace, traffic = (_arrays(folder / f"{name}.{kind}.npz") for kind in ("trace", "traffic"))
+        runs[name] = RtlRun(**run, output=output, trace=trace, traffic=traffic)
     return RtlResults(runs=runs, **content)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as archive:
+        return {key: archive[key] for key in archive.files}
 
 
 def run_rtl(folder: Path) -> RtlResults:

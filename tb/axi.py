@@ -22,6 +22,10 @@ __all__ = ["AxiMemory", "Traffic"]
 _INCR = 1
 _BOUNDARY = 4096
 
+#: Traffic over time: most buckets, and cycles of the shortest.
+_BUCKETS = 4096
+_BUCKET_CYCLES = 16
+
 
 @dataclass
 class Traffic:
@@ -56,6 +60,27 @@ class Traffic:
         np.add.at(rate, last - first.min() + 1, -size / (last - first + 1))
         total = np.concatenate([[0.0], np.cumsum(np.cumsum(rate))])
         return float(np.max(total[cycles:] - total[:-cycles])) / cycles
+
+    def over_time(self, origin: int, cycles: int) -> dict[str, np.ndarray]:
+        """Bytes per bucket of cycles, from cycle ``origin`` on; a burst's bytes are spread over its duration.
+
+        Returns "bucket" (cycles of a bucket, a power of two such that there are at most 4096) and, float64 per
+        bucket, "read" and "written". Beats outside the ``cycles`` cycles are left out.
+        """
+        bucket = _BUCKET_CYCLES
+        while bucket * _BUCKETS < cycles:
+            bucket *= 2
+        edges = np.minimum(np.arange(0, cycles + bucket, bucket), cycles)
+        found: dict[str, np.ndarray] = {"bucket": np.array(bucket)}
+        for name, bursts in (("read", self.reads), ("written", self.writes)):
+            rate = np.zeros(cycles + 1)
+            first, last, size = np.array(bursts, np.int64).reshape(-1, 3).T
+            share = size / (last - first + 1)
+            np.add.at(rate, np.clip(first - origin, 0, cycles), share)
+            np.add.at(rate, np.clip(last + 1 - origin, 0, cycles), -share)
+            total = np.concatenate([[0.0], np.cumsum(np.cumsum(rate[:-1]))])
+            found[name] = np.diff(total[edges])
+        return found
 
 
 @dataclass

@@ -49,6 +49,7 @@ class CoreRun:
     error:       the first fault, or None
     counters:    engine -> state -> cycles
     trace:       engine, index, start, end of every command that started; cycles from START
+    traffic:     bytes over time, from START to the interrupt (:meth:`amla.tb.axi.Traffic.over_time`)
     """
 
     status: str
@@ -63,6 +64,7 @@ class CoreRun:
     peak_write: float
     seconds: float
     trace: dict[str, np.ndarray] = field(repr=False)
+    traffic: dict[str, np.ndarray] = field(repr=False)
 
     def check_counters(self) -> None:
         """Fail unless the four states of every engine sum to CYCLES."""
@@ -197,6 +199,6 @@ class CoreBench:
             nonfinite=bool(status["NONFINITE"]), cycles=cycles, cube_active=await read("CUBE_ACTIVE"),
             counters=counters, bytes_read=traffic.read_bytes, bytes_written=traffic.written_bytes,
             peak_read=traffic.peak(traffic.reads), peak_write=traffic.peak(traffic.writes), seconds=seconds,
-            trace=self.trace.arrays(now - cycles),
+            trace=self.trace.arrays(now - cycles), traffic=traffic.over_time(now - cycles, cycles),
         )
 

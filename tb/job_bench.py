@@ -46,6 +46,7 @@ async def run_job(dut):
         progress(_summary(result))
         output.data.tofile(folder / f"{label}.output.bin")
         np.savez(folder / f"{label}.trace.npz", allow_pickle=False, **result.trace)
+        np.savez(folder / f"{label}.traffic.npz", allow_pickle=False, **result.traffic)
         runs.append(_record(label, result))
         if result.status != "done":
             await bench.soft_reset()
@@ -66,7 +67,7 @@ def _summary(result: CoreRun) -> str:
 
 def _record(name: str, result: CoreRun) -> dict:
     record = {"name": name, **asdict(result)}
-    del record["trace"]
+    del record["trace"], record["traffic"]
     if result.error:
         record["error"] = {"code": result.error.code.name, "engine": result.error.engine.name,
                            "index": result.error.index}

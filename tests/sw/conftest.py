@@ -3,9 +3,15 @@
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from amla.rtl.isa import Engine
+from amla.sw.experiment import prepare
 from amla.sw.generate import make_inputs
 from amla.sw.memory_map import build_job
+from amla.sw.program import members
+from amla.sw.results import write_folder
+from amla.sw.rtl_job import RtlRun
 from amla.sw.workload import Workload
 
 
@@ -51,3 +57,70 @@ def random_case(tiny):
         )
         return workload, config, rng.randrange(3)
     return draw
+
+
+@pytest.fixture(scope="session")
+def toy_trace():
+    """``toy_trace(job)``: a trace as if each command took 40 cycles, an engine did one at a time, tokens were free."""
+    def make(job, cycles=40):
+        free, tokens, rows = {}, {}, []
+        lanes = {engine: [i for i, command in enumerate(job.program.commands) if command.engine == engine]
+                 for engine in Engine}
+        while any(lanes.values()):
+            ready = []
+            for engine, lane in lanes.items():
+                if not lane:
+                    continue
+                command = job.program.commands[lane[0]]
+                arrivals = [tokens.get(semaphore, []) for semaphore in members(command.wait)]
+                whole = all(other[0] >= lane[0] for other in lanes.values() if other)
+                if all(arrivals) and (engine != Engine.SEQUENCER or whole):
+                    barrier = max(free.values(), default=0) if engine == Engine.SEQUENCER else 0
+                    ready.append((max([free.get(engine, 0), barrier, *(times[0] for times in arrivals)]), lane[0]))
+            start, index = min(ready)
+            command = job.program.commands[index]
+            lanes[command.engine].pop(0)
+            for semaphore in members(command.wait):
+                tokens[semaphore].pop(0)
+            for semaphore in members(command.signal):
+                tokens.setdefault(semaphore, []).append(start + cycles)
+                tokens[semaphore].sort()
+            free[command.engine] = start + cycles
+            rows.append((int(command.engine), index, start, start + cycles))
+        return {name: np.array(column) for name, column in
+                zip(("engine", "index", "start", "end"), zip(*sorted(rows, key=lambda row: row[2]), strict=True),
+                    strict=True)}
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_results(tiny, tiny_workload, toy_trace):
+    """``make_results(folder, rtl=True)``: fill a results folder of tiny as ``amla run`` does, on a toy trace."""
+    experiment = prepare(tiny_workload, tiny, preload=1, baseline=True, progress=lambda line: None)
+
+    def run_of(name, expected):
+        trace = toy_trace(expected.job)
+        cycles = int(trace["end"].max())
+        busy = {engine: 40 * int(np.count_nonzero(trace["engine"] == engine)) for engine in Engine}
+        traffic = {"bucket": np.array(64), "read": np.full(-(-cycles // 64), 256.0),
+                   "written": np.arange(-(-cycles // 64), dtype=float)}
+        return RtlRun(
+            name=name, status="done", cycles=cycles, cube_active=cycles // 3, error=None, nonfinite=False,
+            counters={engine.name.lower(): {"busy": busy[engine], "wait_semaphore": cycles - busy[engine],
+                                            "wait_memory": 0, "idle": 0} for engine in Engine},
+            bytes_read=4096, bytes_written=512, peak_read=16.0, peak_write=8.0, seconds=0.5, output=expected.region,
+            trace=trace, traffic=traffic)
+
+    def make(folder, *, rtl=True):
+        run, serial = (run_of(name, expected) for name, expected in
+                       (("tiny", experiment.expected), ("tiny-serial", experiment.serial))) if rtl else (None, None)
+        write_folder(folder, experiment.report(run, serial), experiment.job, run)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def results_folder(make_results, tmp_path_factory):
+    """A results folder of a run on the toy trace; read it only."""
+    return make_results(tmp_path_factory.mktemp("results") / "tiny-tiny")

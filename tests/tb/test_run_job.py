@@ -30,6 +30,8 @@ def test_jobs_run_bit_exact(cases, seed, tmp_path, capfd):
         assert sorted(run.trace["index"]) == list(range(len(case.job.program)))
         assert run.trace["start"].min() >= 0 and run.trace["end"].max() <= run.cycles
         assert case.job.bytes_read < run.bytes_read <= case.job.bytes_read + 2 * 32 * len(case.job.program)
+        assert run.traffic["read"].sum() == pytest.approx(run.bytes_read)
+        assert run.traffic["written"].sum() == pytest.approx(run.bytes_written)
         assert 0 < run.peak_read <= case.job.config.axi_data_bytes
         assert np.count_nonzero(run.trace["engine"] == 3) > 0 and run.cube_active > 0
     lines = capfd.readouterr().out.splitlines()
