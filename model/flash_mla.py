@@ -5,7 +5,6 @@ partial results are merged in FP32 (`model/split_kv.py`), so every bit is define
 supported and where this differs from FlashMLA.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,12 +13,12 @@ import numpy as np
 
 from .attention import attend
 from .convert import to_bf16
+from .key_groups import dense_groups, sparse_groups
 from .kv_cache import KeyList, KVCache
 from .numerics import Numerics, check_mode
-from .paged import check_pages
 from .softmax import softmax_scale_word
 from .split_kv import apply_sink, merge_splits
-from .tensors import as_array, bf16_words, int32_array, like
+from .tensors import as_array, bf16_words, like
 from .tile_scheduler import plan_splits, read_splits
 
 __all__ = ["flash_mla_with_kvcache"]
@@ -106,26 +105,11 @@ def flash_mla_with_kvcache(
         for name, value in sparse_only.items():
             if value is not None:
                 raise ValueError(f"{name} must be None without indices (dense attention), not {type(value)!r}")
-        groups, lengths = _dense(cache, block_table, cache_seqlens, batch, tokens, causal=bool(causal))
+        groups, lengths = dense_groups(cache, block_table, cache_seqlens, batch, tokens, causal=bool(causal))
     else:
         if causal:
             raise ValueError(f"causal must be False with indices (sparse attention), not {causal!r}")
-        if cache.heads != 1:
-            raise ValueError(f"k_cache must have one KV head with indices (sparse attention), not {cache.heads!r}")
-        pieces = [_Selection.build("", cache, indices, topk_length, batch, tokens)]
-        if (extra_k_cache is None) != (extra_indices_in_kvcache is None):
-            raise ValueError("extra_k_cache and extra_indices_in_kvcache must be given together, not "
-                             f"{'the former' if extra_indices_in_kvcache is None else 'the latter'} alone")
-        if extra_k_cache is not None:
-            extra = KVCache.build("extra_k_cache", extra_k_cache, width=width, fp8=bool(is_fp8_kvcache))
-            if extra.heads != 1:
-                raise ValueError(f"extra_k_cache must have one KV head, not {extra.heads!r}")
-            pieces.append(
-                _Selection.build("extra_", extra, extra_indices_in_kvcache, extra_topk_length, batch, tokens)
-            )
-        elif extra_topk_length is not None:
-            raise ValueError(f"extra_topk_length must be None without extra_k_cache, not {type(extra_topk_length)!r}")
-        groups, lengths = _sparse(pieces, batch, tokens)
+        groups, lengths = sparse_groups(cache, batch, tokens, width=width, indices=indices, **sparse_only)
     if tile_scheduler_metadata is None:
         if num_splits is not None:
             raise ValueError(f"num_splits must be None without tile_scheduler_metadata, not {type(num_splits)!r}")
@@ -151,86 +135,6 @@ def flash_mla_with_kvcache(
             out[group.request, group.tokens, chosen] = to_bf16(partial_out).reshape(-1, shared, head_dim_v)
             lse[group.request, chosen, group.tokens] = partial_lse.reshape(-1, shared).T
     return like(q, out.view(ml_dtypes.bfloat16)), like(q, lse.view(np.float32))
-
-
-@dataclass(frozen=True, eq=False)
-class _Group:
-    """Query tokens of a request that share their keys; each sees a prefix of them."""
-
-    request: int
-    tokens: slice
-    keys: KeyList
-    limits: np.ndarray
-
-
-def _dense(
-    cache: KVCache, block_table: Any, cache_seqlens: Any, batch: int, tokens: int, *, causal: bool,
-) -> tuple[list[_Group], list[int]]:
-    """One group per request, and the keys of each request."""
-    for name, value in (("block_table", block_table), ("cache_seqlens", cache_seqlens)):
-        if value is None:
-            raise ValueError(f"{name} must be given without indices (dense attention), not None")
-    table, lengths = int32_array("block_table", block_table, 2), int32_array("cache_seqlens", cache_seqlens, 1)
-    if len(table) != batch:
-        raise ValueError(f"block_table must have {batch} rows, the batch size of q, not {len(table)!r}")
-    if len(lengths) != batch:
-        raise ValueError(f"cache_seqlens must have {batch} entries, the batch size of q, not {len(lengths)!r}")
-    check_pages(table, lengths, blocks=cache.data.shape[0], page=cache.page)
-    groups = []
-    for request, length in enumerate(lengths.tolist()):
-        page, offset = np.divmod(np.arange(length, dtype=np.int64), cache.page)
-        keys = KeyList(((cache, table[request, page].astype(np.int64) * cache.page + offset),))
-        limits = np.full(tokens, length, np.int64)
-        if causal:
-            limits += 1 - tokens + np.arange(tokens, dtype=np.int64)
-        groups.append(_Group(request, slice(0, tokens), keys, limits))
-    return groups, lengths.tolist()
-
-
-@dataclass(frozen=True, eq=False)
-class _Selection:
-    """Checked indices into a cache, and how many of each request's count."""
-
-    cache: KVCache
-    indices: np.ndarray
-    counts: np.ndarray
-
-    @classmethod
-    def build(
-        cls, prefix: str, cache: KVCache, indices: Any, topk_length: Any, batch: int, tokens: int,
-    ) -> "_Selection":
-        name, count_name = ("extra_indices_in_kvcache" if prefix else "indices"), f"{prefix}topk_length"
-        array = int32_array(name, indices, 3)
-        if array.shape[:2] != (batch, tokens):
-            raise ValueError(f"{name} must have shape [{batch}, {tokens}, topk], not {array.shape!r}")
-        topk = array.shape[2]
-        counts = np.full(batch, topk, np.int32)
-        if topk_length is not None:
-            counts = int32_array(count_name, topk_length, 1)
-            if len(counts) != batch:
-                raise ValueError(f"{count_name} must have {batch} entries, the batch size of q, not {len(counts)!r}")
-            wrong = counts[(counts < 0) | (counts > topk)]
-            if wrong.size:
-                raise ValueError(f"{count_name} must be from 0 to topk = {topk}, not {int(wrong[0])!r}")
-        bad = (np.arange(topk) < counts[:, None, None]) & ((array < -1) | (array >= cache.slots))
-        if bad.any():
-            raise ValueError(f"{name} must be -1 or a slot from 0 to {cache.slots - 1}, not {int(array[bad][0])!r}")
-        return cls(cache, array, counts)
-
-    def slots(self, request: int, token: int) -> np.ndarray:
-        """Slots that a query token attends to, in order, int64[n]."""
-        chosen = self.indices[request, token, : self.counts[request]]
-        return chosen[chosen >= 0].astype(np.int64)
-
-
-def _sparse(selections: list[_Selection], batch: int, tokens: int) -> tuple[list[_Group], list[int]]:
-    """One group per query token, and the most keys that one of each request may have."""
-    groups = []
-    for request in range(batch):
-        for token in range(tokens):
-            keys = KeyList(tuple((selection.cache, selection.slots(request, token)) for selection in selections))
-            groups.append(_Group(request, slice(token, token + 1), keys, np.full(1, len(keys), np.int64)))
-    return groups, [sum(selection.indices.shape[2] for selection in selections)] * batch
 
 
 def _attend_splits(

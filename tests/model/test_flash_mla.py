@@ -260,6 +260,31 @@ def test_where_invalid_indices_stand_changes_no_bit():
     assert bits(results[0]) == bits(results[1])
 
 
+def test_sparse_requests_and_tokens_do_not_depend_on_each_other():
+    q, cache, indices = sparse_arguments(fp8=True)
+    options = {"is_fp8_kvcache": True, "attn_sink": np.array([0, 1, -1], np.float32)}
+    counts = np.array([40, 11], np.int32)
+
+    def decode(requests, tokens):
+        plan = get_mla_metadata(np.zeros(len(requests), np.int32), topk=40, keys_per_split=64)
+        return flash_mla_with_kvcache(
+            q[requests][:, tokens], cache, None, None, 512, *plan, indices=indices[requests][:, tokens],
+            topk_length=counts[requests], **options)
+
+    out, lse = decode([0, 1], [0, 1])
+    for requests, tokens in (([1, 0], [1, 0]), ([1], [0, 1]), ([0], [1])):
+        assert bits(decode(requests, tokens)) == bits((out[requests][:, tokens], lse[requests][:, :, tokens]))
+
+
+def test_a_nan_stays_in_its_request():
+    q, cache, table, lengths, _ = small_case([100, 90])
+    clean = flash_mla_with_kvcache(q, cache, table, lengths, 48, *get_mla_metadata(lengths, keys_per_split=64))
+    cache[table[0, 5], 3, 0, 7] = np.nan
+    out, lse = flash_mla_with_kvcache(q, cache, table, lengths, 48, *get_mla_metadata(lengths, keys_per_split=64))
+    assert np.isnan(out[0].astype(float)).all() and np.isnan(lse[0]).all()
+    assert bits((out[1:], lse[1:])) == bits((clean[0][1:], clean[1][1:]))
+
+
 def test_sparse_over_all_keys_is_dense():
     q, cache, table, lengths, _ = small_case([50])
     slots = (table[0, np.arange(50) // 16] * 16 + np.arange(50) % 16).astype(np.int32)
@@ -395,6 +420,9 @@ INDICES = np.zeros((2, 2, 8), np.int32)
      "extra_k_cache and extra_indices_in_kvcache must be given together, not the former alone"),
     ({"indices": INDICES, "extra_indices_in_kvcache": INDICES}, ValueError,
      "extra_k_cache and extra_indices_in_kvcache must be given together, not the latter alone"),
+    ({"indices": INDICES, "extra_indices_in_kvcache": INDICES, "extra_k_cache": np.zeros((1, 1, 2, 64), BF16)},
+     ValueError,
+     "extra_k_cache must have one KV head, not 2"),
     ({"indices": INDICES, "extra_topk_length": np.zeros(2, np.int32)}, ValueError,
      "extra_topk_length must be None without extra_k_cache, not "),
     ({"indices": INDICES, "q": np.zeros((2, 2, 4, 64), BF16), "k_cache": np.zeros((6, 16, 2, 64), BF16)}, ValueError,
