@@ -134,7 +134,9 @@ def run_case(seed, *, size):
         options["causal"] = kind == "dense causal" or bool(seed & 16)
         lengths = rng.integers(1, 450 * size, batch)
         lengths[rng.random(batch) < 0.25] = 0
-        lengths[rng.random(batch) < 0.15] = rng.choice([1, 2, 63, 64, 65, 128])
+        # Just past a split: the early tokens of a causal request see no key of its last one.
+        edges = rng.choice([1, 2, 3, 63, 64, 65, 66, 129, 321], batch)
+        lengths = np.where(rng.random(batch) < 0.3, edges, lengths)
         q, cache, table, lengths, keys = dense_case(
             rng, lengths=lengths.tolist(), tokens=tokens, shared=shared, kv_heads=kv_heads, page=page, d=d, fp8=fp8)
         plan = get_mla_metadata(lengths, tokens * shared, kv_heads, keys_per_split=keys_per_split)
