@@ -9,20 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .decode import mla_decode as mla_decode
+    from .flash_mla import flash_mla_with_kvcache as flash_mla_with_kvcache
     from .numerics import MODES as MODES
     from .numerics import Numerics as Numerics
     from .reference import error_metrics as error_metrics
     from .reference import mla_reference as mla_reference
+    from .tile_scheduler import get_mla_metadata as get_mla_metadata
 
 _HOMES = {
     "MODES": "numerics",
     "Numerics": "numerics",
     "error_metrics": "reference",
+    "flash_mla_with_kvcache": "flash_mla",
+    "get_mla_metadata": "tile_scheduler",
     "mla_decode": "decode",
     "mla_reference": "reference",
 }
 
-__all__ = ["MODES", "Numerics", "error_metrics", "mla_decode", "mla_reference"]
+__all__ = [
+    "MODES", "Numerics", "error_metrics", "flash_mla_with_kvcache", "get_mla_metadata", "mla_decode", "mla_reference",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,14 +4,14 @@ The argument conventions are FlashMLA's. Slots of the cache that no request uses
 hold NaN; block-table entries past a request's last page are never looked at, so they may hold any number.
 """
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-__all__ = ["PagedBatch"]
+from .tensors import bf16_words, int32_array
+
+__all__ = ["PagedBatch", "check_pages"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,10 +51,10 @@ class PagedBatch:
         TypeError:  a dtype is wrong.
         ValueError: a rank, a shape, a length or a used page index is wrong.
         """
-        words = _bf16_words("q", q)
-        cache = _bf16_words("kv_cache", kv_cache)
-        table = _int32("block_table", block_table, 2)
-        lengths = _int32("cache_seqlens", cache_seqlens, 1)
+        words = bf16_words("q", q)
+        cache = bf16_words("kv_cache", kv_cache)
+        table = int32_array("block_table", block_table, 2)
+        lengths = int32_array("cache_seqlens", cache_seqlens, 1)
         if words.ndim != 4:
             raise ValueError(f"q must have shape [b, s_q, h_q, d], not {words.shape!r}")
         if cache.ndim == 4:
@@ -79,28 +79,8 @@ class PagedBatch:
             raise ValueError(
                 f"cache_seqlens must have {batch} entries, the batch size of q, not {len(lengths)!r}"
             )
-        result = cls(q=words, cache=cache, block_table=table, cache_seqlens=lengths)
-        for request in range(batch):
-            result._check_request(request)
-        return result
-
-    def _check_request(self, request: int) -> None:
-        length, page = int(self.cache_seqlens[request]), self.cache.shape[1]
-        if length < 0:
-            raise ValueError(f"cache_seqlens[{request}] must be at least 0, not {length!r}")
-        capacity = self.block_table.shape[1] * page
-        if length > capacity:
-            raise ValueError(
-                f"cache_seqlens[{request}] must be at most {capacity}, the slots of its block-table row, "
-                f"not {length!r}"
-            )
-        used = self.block_table[request, : -(-length // page)]
-        bad = np.flatnonzero((used < 0) | (used >= len(self.cache)))
-        if bad.size:
-            raise ValueError(
-                f"block_table[{request}, {bad[0]}] must be a page from 0 to {len(self.cache) - 1}, "
-                f"not {int(used[bad[0]])!r}"
-            )
+        check_pages(table, lengths, blocks=len(cache), page=cache.shape[1])
+        return cls(q=words, cache=cache, block_table=table, cache_seqlens=lengths)
 
     def __len__(self) -> int:
         return len(self.q)
@@ -123,34 +103,29 @@ class PagedBatch:
         return np.repeat(length - tokens + 1 + np.arange(tokens, dtype=np.int64), heads)
 
 
-def _from_torch(name: str, tensor: Any) -> np.ndarray:
-    """NumPy view of a CPU torch tensor; NumPy cannot take torch's bfloat16 by itself."""
-    if tensor.device.type != "cpu":
-        raise ValueError(f"{name} must be on the CPU, not on {tensor.device}")
-    torch, tensor = sys.modules["torch"], tensor.detach()
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return tensor.numpy()
+def check_pages(block_table: np.ndarray, cache_seqlens: np.ndarray, *, blocks: int, page: int) -> None:
+    """Raise ValueError unless every request's length fits its table row and its pages are in the cache.
 
-
-def _array(name: str, value: Any) -> np.ndarray:
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        return _from_torch(name, value)
-    return np.asarray(value)
-
-
-def _bf16_words(name: str, value: Any) -> np.ndarray:
-    array = _array(name, value)
-    if array.dtype != ml_dtypes.bfloat16:
-        raise TypeError(f"{name} must be an array of bfloat16, not of {array.dtype}")
-    return array.view(np.uint16)
-
-
-def _int32(name: str, value: Any, rank: int) -> np.ndarray:
-    array = _array(name, value)
-    if array.dtype != np.int32:
-        raise TypeError(f"{name} must be an array of int32, not of {array.dtype}")
-    if array.ndim != rank:
-        raise ValueError(f"{name} must have {rank} dimension{'s' * (rank > 1)}, not shape {array.shape!r}")
-    return array
+    Parameters
+    ----------
+    block_table:   int32[b, max_blocks]; entries past a request's last page may hold any number
+    cache_seqlens: int32[b]
+    blocks:        pages in the cache
+    page:          slots of a page
+    """
+    capacity = block_table.shape[1] * page
+    for request, length in enumerate(cache_seqlens.tolist()):
+        if length < 0:
+            raise ValueError(f"cache_seqlens[{request}] must be at least 0, not {length!r}")
+        if length > capacity:
+            raise ValueError(
+                f"cache_seqlens[{request}] must be at most {capacity}, the slots of its block-table row, "
+                f"not {length!r}"
+            )
+        used = block_table[request, : -(-length // page)]
+        bad = np.flatnonzero((used < 0) | (used >= blocks))
+        if bad.size:
+            raise ValueError(
+                f"block_table[{request}, {bad[0]}] must be a page from 0 to {blocks - 1}, "
+                f"not {int(used[bad[0]])!r}"
+            )

@@ -1,0 +1,165 @@
+"""FlashMLA's decode call on the golden model: its arguments and conventions, the hardware's arithmetic.
+
+Each split of a request's keys goes through :func:`~amla.model.attention.attend` as if it were alone, and the
+partial results are merged in FP32 (`model/split_kv.py`), so every bit is defined. `docs/flash_mla.md` lists what is
+supported and where this differs from FlashMLA.
+"""
+
+from functools import partial
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from .attention import attend
+from .convert import to_bf16
+from .key_groups import dense_groups, sparse_groups
+from .kv_cache import KeyList, KVCache
+from .numerics import Numerics, check_mode
+from .softmax import softmax_scale_word
+from .split_kv import apply_sink, merge_splits
+from .tensors import as_array, bf16_words, like
+from .tile_scheduler import plan_splits, read_splits
+
+__all__ = ["flash_mla_with_kvcache"]
+
+_DEFAULT_NUMERICS = Numerics()
+
+
+def flash_mla_with_kvcache(
+    q: Any, k_cache: Any, block_table: Any, cache_seqlens: Any, head_dim_v: int,
+    tile_scheduler_metadata: Any, num_splits: Any = None, softmax_scale: float | None = None,
+    causal: bool = False, *,
+    descale_q: None = None, descale_k: None = None, is_fp8_kvcache: bool = False, indices: Any = None,
+    attn_sink: Any = None, extra_k_cache: Any = None, extra_indices_in_kvcache: Any = None,
+    topk_length: Any = None, extra_topk_length: Any = None,
+    mode: str = "amla", numerics: Numerics = _DEFAULT_NUMERICS,
+) -> tuple[Any, Any]:
+    """Multi-head latent attention of a decode step over a paged KV cache, dense or sparse.
+
+    Arrays are NumPy's (bfloat16 and float8_e4m3fn from ``ml_dtypes``) or CPU torch tensors. With the metadata of
+    :func:`~amla.model.get_mla_metadata`, the result of a request depends on that request alone. A request in
+    one split has the bits of :func:`~amla.model.mla_decode`.
+
+    Parameters
+    ----------
+    q:             [b, s_q, h_q, d], bfloat16; heads h·h_q/h_kv … share KV head h
+    k_cache:       [blocks, page, h_kv, d], bfloat16; FP8: [blocks, page, h_kv, 656], float8_e4m3fn, uint8 or int8.
+                   V is the first `head_dim_v` columns. Slots that are not in use may hold NaN
+    block_table:   [b, max_blocks], int32; unused entries may hold any number. Sparse: not read, may be None
+    cache_seqlens: [b], int32, 0 included. Sparse: not read, may be None
+    head_dim_v:    columns of V and of the output
+    tile_scheduler_metadata: of `get_mla_metadata`; None: planned here, to the same splits
+    num_splits:    of `get_mla_metadata`, checked against the metadata; or None
+    softmax_scale: factor of the scores, d**-0.5 by default
+    causal:        query token t sees the keys below s_k - s_q + 1 + t; dense only
+    descale_q, descale_k: None only
+    is_fp8_kvcache: the caches are FP8, `model/fp8_cache.py`
+    indices:       [b, s_q, topk], int32: sparse attention to these slots (page · slots of a page + offset);
+                   -1: none
+    attn_sink:     [h_q], float32: the output is scaled by exp(lse) / (exp(lse) + exp(attn_sink)); lse is not
+    extra_k_cache, extra_indices_in_kvcache: sparse: a second cache and its indices, whose keys follow the others
+    topk_length, extra_topk_length: [b], int32: only so many of the leftmost indices count, the others may hold any
+                   number
+    mode:          "amla" (rescale by integer addition) or another mode of :func:`~amla.model.mla_decode`
+    numerics:      the numeric parameters of a core
+
+    Returns
+    -------
+    out: [b, s_q, h_q, head_dim_v], bfloat16, of q's kind; 0 in rows that see no key
+    lse: [b, h_q, s_q], float32, of q's kind, natural logarithm; +inf in rows that see no key
+
+    Raises
+    ------
+    TypeError, ValueError: an argument breaks its rule; the message names it.
+    """
+    check_mode(mode)
+    if not isinstance(numerics, Numerics):
+        raise TypeError(f"numerics must be a Numerics, not {numerics!r}")
+    for name, value in (("descale_q", descale_q), ("descale_k", descale_k)):
+        if value is not None:
+            raise ValueError(f"{name} must be None, as FP8 scales are in the cache, not {value!r}")
+    for name, flag in (("causal", causal), ("is_fp8_kvcache", is_fp8_kvcache)):
+        if not isinstance(flag, bool | np.bool_):
+            raise TypeError(f"{name} must be a bool, not {flag!r}")
+    words = bf16_words("q", q)
+    if words.ndim != 4 or not all(words.shape[1:]):
+        raise ValueError(f"q must have shape [b, s_q, h_q, d], s_q, h_q and d of at least 1, not {words.shape!r}")
+    batch, tokens, heads, width = words.shape
+    if width % numerics.k:
+        raise ValueError(f"head dimension d must be a multiple of k = {numerics.k}, not {width!r}")
+    if type(head_dim_v) is not int:
+        raise TypeError(f"head_dim_v must be an int, not {head_dim_v!r}")
+    if not 1 <= head_dim_v <= width:
+        raise ValueError(f"head_dim_v must be from 1 to d = {width}, not {head_dim_v!r}")
+    cache = KVCache.build("k_cache", k_cache, width=width, fp8=bool(is_fp8_kvcache))
+    if heads % cache.heads:
+        raise ValueError(f"q must have a multiple of k_cache's h_kv = {cache.heads} heads, not {heads!r}")
+    sink = None if attn_sink is None else _sink_words(attn_sink, heads)
+    scale_word = softmax_scale_word(width**-0.5 if softmax_scale is None else softmax_scale)
+    sparse_only = {
+        "extra_k_cache": extra_k_cache, "extra_indices_in_kvcache": extra_indices_in_kvcache,
+        "topk_length": topk_length, "extra_topk_length": extra_topk_length,
+    }
+    if indices is None:
+        for name, value in sparse_only.items():
+            if value is not None:
+                raise ValueError(f"{name} must be None without indices (dense attention), not {type(value)!r}")
+        groups, lengths = dense_groups(cache, block_table, cache_seqlens, batch, tokens, causal=bool(causal))
+    else:
+        if causal:
+            raise ValueError(f"causal must be False with indices (sparse attention), not {causal!r}")
+        groups, lengths = sparse_groups(cache, batch, tokens, width=width, indices=indices, **sparse_only)
+    if tile_scheduler_metadata is None:
+        if num_splits is not None:
+            raise ValueError(f"num_splits must be None without tile_scheduler_metadata, not {type(num_splits)!r}")
+        splits = [plan_splits(length) for length in lengths]
+    else:
+        splits = read_splits(tile_scheduler_metadata, num_splits, lengths)
+
+    out = np.empty((batch, tokens, heads, head_dim_v), np.uint16)
+    lse = np.empty((batch, heads, tokens), np.uint32)
+    shared = heads // cache.heads
+    for group in groups:
+        rows_of_token = words[group.request, group.tokens]
+        for head in range(cache.heads):
+            chosen = slice(head * shared, (head + 1) * shared)
+            rows = np.ascontiguousarray(rows_of_token[:, chosen]).reshape(-1, width)
+            partial_out, partial_lse = _attend_splits(
+                rows, group.keys, head, np.repeat(group.limits, shared), splits[group.request],
+                head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics,
+            )
+            if sink is not None:
+                sinks = np.tile(sink[chosen], len(group.limits))
+                partial_out = apply_sink(partial_out, partial_lse, sinks)
+            out[group.request, group.tokens, chosen] = to_bf16(partial_out).reshape(-1, shared, head_dim_v)
+            lse[group.request, chosen, group.tokens] = partial_lse.reshape(-1, shared).T
+    return like(q, out.view(ml_dtypes.bfloat16)), like(q, lse.view(np.float32))
+
+
+def _attend_splits(
+    rows: np.ndarray, keys: KeyList, head: int, limits: np.ndarray, splits: list[tuple[int, int]], *,
+    head_dim_v: int, **options: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Merged attention of the rows of one KV head over the splits of their keys: FP32 words of out and lse."""
+    used = [(start, min(stop, len(keys))) for start, stop in splits if start < min(stop, len(keys))]
+    outs = np.empty((len(used), len(rows), head_dim_v), np.uint32)
+    lses = np.empty((len(used), len(rows)), np.uint32)
+    for index, (start, stop) in enumerate(used):
+        outs[index], lses[index] = attend(
+            rows, partial(_shifted, keys, head, start), stop - start, limits - start, head_dim_v=head_dim_v, **options,
+        )
+    return merge_splits(outs, lses)
+
+
+def _shifted(keys: KeyList, head: int, origin: int, start: int, stop: int) -> np.ndarray:
+    return keys.read(head, origin + start, origin + stop)
+
+
+def _sink_words(attn_sink: Any, heads: int) -> np.ndarray:
+    array = as_array("attn_sink", attn_sink)
+    if array.dtype != np.float32:
+        raise TypeError(f"attn_sink must be an array of float32, not of {array.dtype}")
+    if array.shape != (heads,):
+        raise ValueError(f"attn_sink must have shape [{heads}], one entry for each head of q, not {array.shape!r}")
+    return np.ascontiguousarray(array).view(np.uint32)
