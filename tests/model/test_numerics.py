@@ -8,8 +8,8 @@ from amla.rtl import config
 
 
 def test_modes_are_the_hardwares():
-    assert set(config.MODES) <= set(HARDWARE_MODES)
-    assert MODES == (*HARDWARE_MODES, "paper", "log")
+    assert config.MODES == HARDWARE_MODES
+    assert [*MODES] == [*config.MODES, "paper", "log"]
 
 
 def test_is_frozen_and_keyword_only():

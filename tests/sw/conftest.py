@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from amla.rtl.config import MODES
 from amla.sw.generate import make_inputs
 from amla.sw.memory_map import build_job
 from amla.sw.workload import Workload
@@ -38,7 +39,7 @@ def random_case(tiny):
                 out_bytes=rng.choice((512, 2048)), s_bytes=rng.choice((4096, 16384)),
                 state_rows=rng.choice((0, 32, 64)),
                 lanes=rng.choice((1, 2, 4)), kv_block=rng.choice((8, 32, 64)),
-                mode=rng.choice(("amla", "mul")),
+                mode=rng.choice(MODES),
                 comp_bits=rng.randrange(4), acc_frac_bits=rng.choice((24, 30)),
             )
         long = rng.randrange(301)
