@@ -272,6 +272,35 @@ def test_arbitrary_states_equal_the_transcription(mode, comp_bits):
         assert min(excesses) < -(2**16) and max(excesses) > 2**16
 
 
+def test_pow2_moves_by_whole_powers_of_two():
+    """m is an integer, P of the row maximum is in [1/2, 1], and the sums are those of a multiplication by 2^Δ."""
+    rng = np.random.default_rng(8)
+    rows, columns = 200, 6
+    state = RowState.empty(rows)
+    drift = rng.choice([-3, 0, 0.2, 7, 40, 300], size=(rows, 1))
+    moved = set()
+    for block in range(5):
+        scores = words(rng.normal(size=(rows, columns)) * 5 + block * drift)
+        valid, before = np.full(rows, columns), (state.m.copy(), state.l.copy(), state.L.copy())
+        p, offsets = softmax_tile(scores, valid, row_maximum(scores, valid), state, scale_word=ONE,
+                                  first=block == 0, mode="pow2", comp_bits=2)
+        m, values = state.m.view(np.float32), (p.astype(np.uint32) << 16).view(np.float32)
+        largest = scores.view(np.float32).max(axis=1)
+        assert (m == np.ceil(m)).all() and (m >= largest).all()
+        rose = m == np.ceil(largest)
+        assert (values[rose].max(axis=1) >= 0.5).all() and values.max() <= 1
+        assert not (offsets & 0x7FFFFF).any() and (offsets == offsets[:, :1]).all()
+        if block:
+            delta = before[0].view(np.float32) - m
+            assert ((offsets[:, 0].view(np.int32) >> 23) == np.maximum(delta, -255)).all()
+            exact = np.exp2(scores.view(np.float32).astype(np.float64) - m[:, None]).sum(axis=1)
+            for got, old, tolerance in ((state.l, before[1], 2**-8), (state.L, before[2], 1e-6)):
+                wanted = old.view(np.float32) * 2.0**delta + exact
+                np.testing.assert_allclose(got.view(np.float32), wanted, rtol=tolerance)
+            moved |= set(delta.tolist())
+    assert 0 in moved and min(moved) < -255 and len(moved) > 20
+
+
 def test_row_maximum_covers_valid_columns_only():
     scores = words([[1, 5, 3], [1, 5, 3], [-0.0, 0.0, -1], [np.nan, 2, 3], [1, 2, np.nan], [-np.inf, -7, -7]])
     valid = np.array([0, 9, 3, 2, 2, 1])
