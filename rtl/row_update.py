@@ -93,16 +93,12 @@ class RowUpdate(wiring.Component):
                          first, valid, m_new, m_in)
         if mode == "pow2":
             l_in = pipe.data(self.l_in, "l_in")
-            delta = pipe.unit("delta", ToInt(), a=m_step)
-            offset = pipe.register(pipe.comb(
-                "offset_new", lambda k, d: Mux(k, 0, Cat(C(0, 23), d)), keep, delta))
-            scaled = {name: pipe.unit(f"rescale_{name}", Rescale(comp_bits=0), x=old, offsets=offset)
-                      for name, old in (("l", l_in), ("L", sum_in))}
+            offsets, l_scaled, sum_scaled = self._integer_frame(pipe, keep, m_step, l_in, sum_in)
             return results | {
-                "l": scaled_sum("l_out", scaled["l"], l_in),
-                "L": scaled_sum("sum_out", scaled["L"], sum_in),
+                "l": scaled_sum("l_out", l_scaled, l_in),
+                "L": scaled_sum("sum_out", sum_scaled, sum_in),
                 "s16": C(ONE_BF16, 16),
-                "offsets": pipe.comb("offsets_new", lambda x: x.replicate(1 << self.config.comp_bits), offset),
+                "offsets": offsets,
             }
 
         alpha = pipe.unit("alpha", Exp2(), x=m_step)
@@ -112,6 +108,27 @@ class RowUpdate(wiring.Component):
             return results | {"s16": C(ONE_BF16, 16), "offsets": factor}
 
         c_in, l_in = pipe.data(self.c_in, "c_in"), pipe.data(self.l_in, "l_in")
+        s16, c_new, offsets = self._compensated_frame(pipe, keep, m_new, m_in, c_in)
+        l_scaled = pipe.unit("rescale_l", Rescale(comp_bits=self.config.comp_bits), x=l_in, offsets=offsets)
+        return results | {
+            "c": updated("c_out", c_new, ONE, c_in),
+            "l": scaled_sum("l_out", l_scaled, l_in),
+            "s16": s16,
+            "offsets": offsets,
+        }
+
+    def _integer_frame(self, pipe, keep, m_step, l_in, sum_in):
+        """Mode ``pow2``: the row offsets, all delta·2**23 or zero, and both sums rescaled."""
+        delta = pipe.unit("delta", ToInt(), a=m_step)
+        offset = pipe.register(pipe.comb("offset_new", lambda k, d: Mux(k, 0, Cat(C(0, 23), d)), keep, delta))
+        offsets = pipe.comb("offsets_new", lambda x: x.replicate(1 << self.config.comp_bits), offset)
+        l_scaled, sum_scaled = (
+            pipe.unit(f"rescale_{name}", Rescale(comp_bits=0), x=old, offsets=offset)
+            for name, old in (("l", l_in), ("sum", sum_in)))
+        return offsets, l_scaled, sum_scaled
+
+    def _compensated_frame(self, pipe, keep, m_new, m_in, c_in):
+        """Mode ``amla``: S16, its rounding c, and the row offsets."""
         r = pipe.register(pipe.unit("rint", Rint(), a=m_new))
         r_in = pipe.unit("rint_in", Rint(), a=m_in)
         minus_r = pipe.comb("minus_r", _negated, r)
@@ -122,14 +139,7 @@ class RowUpdate(wiring.Component):
         ratio = pipe.unit("ratio", Mul(), a=c_in, b=pipe.unit("recip_c", Recip(), x=c_new))
         excess = pipe.register(pipe.comb("excess", _excess, ratio))
         delta = pipe.unit("delta", ToInt(), a=pipe.unit("r_step", Add(), a=r_in, b=minus_r))
-        offsets = pipe.register(pipe.comb("offsets_new", self._offsets, keep, delta, excess))
-        l_scaled = pipe.unit("rescale_l", Rescale(comp_bits=self.config.comp_bits), x=l_in, offsets=offsets)
-        return results | {
-            "c": updated("c_out", c_new, ONE, c_in),
-            "l": scaled_sum("l_out", l_scaled, l_in),
-            "s16": s16,
-            "offsets": offsets,
-        }
+        return s16, c_new, pipe.register(pipe.comb("offsets_new", self._offsets, keep, delta, excess))
 
     def _offsets(self, keep, delta, excess):
         """All row offsets: delta·2**23 + rint(excess·(2**(k+1) + 2s + 1) / 2**(k+2)), or zeros."""
