@@ -8,7 +8,7 @@ import yaml
 __all__ = ["MODES", "ConfigError", "CoreConfig"]
 
 #: Rescale modes that the RTL implements, in the encoding of the register NUMERICS.MODE.
-MODES = ("amla", "mul")
+MODES = ("amla", "mul", "pow2")
 
 
 class ConfigError(ValueError):
@@ -114,6 +114,11 @@ class CoreConfig:
             "o": self.m * self.lanes * 4,
             "out": self.m * self.beat_elements * 2,
         }
+
+    @property
+    def state_fields(self) -> tuple[str, ...]:
+        """FP32 words of a row's state that the mode needs: m, c, l, L of ``docs/numerics.md``."""
+        return {"amla": ("m", "c", "l", "L"), "mul": ("m", "L"), "pow2": ("m", "l", "L")}[self.mode]
 
     @property
     def macs_per_cycle(self) -> int:

@@ -45,7 +45,7 @@ def _registers():
         ("NUMERICS", "ro", "arithmetic parameters",
          (Field("ACC_FRAC_BITS", 0, 8, "alignment bits of fdpa"),
           Field("COMP_BITS", 8, 8, "index bits of the row offsets"),
-          Field("MODE", 16, 8, "0 amla, 1 mul"), Field("BEAT_BYTES", 24, 8, "AXI data bytes"))),
+          Field("MODE", 16, 8, "0 amla, 1 mul, 2 pow2"), Field("BEAT_BYTES", 24, 8, "AXI data bytes"))),
         ("CTRL", "w1", "control", (Field("START", 0, 1, "run the program"),
                                    Field("SOFT_RESET", 1, 1, "clear engines, queues, errors and counters"))),
         ("STATUS", "ro", "state",

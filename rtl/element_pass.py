@@ -45,7 +45,7 @@ class ElementPass(wiring.Component):
     p_valid, p_address, p_data: a word of P for L1
     out_en, out_address, out_data: a lane group for OUT, one enable per part
     out_done:  strobe: the last lane group of a NORMALIZE is written in this cycle
-    sum_valid, sum_l, sum_L, sum_nan: sums of a row's valid elements, row by row (``sum_l`` in mode ``amla``)
+    sum_valid, sum_l, sum_L, sum_nan: sums of a row's valid elements, row by row (``sum_l`` if the state has l)
     nonfinite: strobe: a valid exponential is NaN, or an output NaN or infinite
     """
 
@@ -67,7 +67,8 @@ class ElementPass(wiring.Component):
             "out_en": Out(self._out_parts), "out_address": Out(range(config.out_words)),
             "out_data": Out(rows * lanes * 16), "out_done": Out(1),
             "sum_valid": Out(1), "sum_L": Out(SUM_BITS), "sum_nan": Out(1), "nonfinite": Out(1),
-            **({"s16": In(rows * 16), "sum_l": Out(SUM_BITS)} if self._amla else {}),
+            **({"s16": In(rows * 16)} if self._amla else {}),
+            **({"sum_l": Out(SUM_BITS)} if "l" in config.state_fields else {}),
         })
 
     def elaborate(self, platform):
@@ -116,7 +117,7 @@ class ElementPass(wiring.Component):
                     m.d.sync += self.p_data.word_select(row * k + part * lanes + column, 16).eq(
                         Mux(mask[index], unit.p, 0))
         nan = Cat(unit.nan for unit in self._lanes)
-        for name, tap in (("L", "e_fixed"), *((("l", "p_fixed"),) if self._amla else ())):
+        for name, tap in (("L", "e_fixed"), *((("l", "p_fixed"),) if "l" in self.config.state_fields else ())):
             m.submodules[f"sums_{name}"] = sums = RowSums(rows, lanes)
             m.d.comb += [
                 sums.valid.eq(valid), sums.first.eq(tag["row_start"]), sums.last.eq(tag["row_end"]),

@@ -28,7 +28,8 @@ class AccumulateLane(wiring.Component):
 
     Parameters
     ----------
-    mode:      ``"amla"`` rescales with the word operation, ``"mul"`` with an FP32 multiplication by offset 0
+    mode:      ``"amla"`` and ``"pow2"`` rescale with the word operation, ``"mul"`` with an FP32 multiplication
+               by offset 0
     comp_bits: index bits of the row offsets
 
     Members
@@ -48,7 +49,7 @@ class AccumulateLane(wiring.Component):
         _check_mode(mode)
         self.mode = mode
         self.comp_bits = comp_bits
-        self._scale_latency = 1 if mode == "amla" else Mul.latency
+        self._scale_latency = Mul.latency if mode == "mul" else 1
         super().__init__({
             "o": In(32), "pv": In(32), "offsets": In(32 << comp_bits), "first": In(1), "y": Out(32),
         })
@@ -66,14 +67,14 @@ class AccumulateLane(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.add = add = Add()
-        if self.mode == "amla":
-            m.submodules.scale = scale = Rescale(comp_bits=self.comp_bits)
-            m.d.comb += [scale.x.eq(self.o), scale.offsets.eq(self.offsets)]
-            scaled = register(m, scale.y, name="scaled")
-        else:
+        if self.mode == "mul":
             m.submodules.scale = scale = Mul()
             m.d.comb += [scale.a.eq(self.o), scale.b.eq(self.offsets[:32])]
             scaled = scale.y
+        else:
+            m.submodules.scale = scale = Rescale(comp_bits=self.comp_bits)
+            m.d.comb += [scale.x.eq(self.o), scale.offsets.eq(self.offsets)]
+            scaled = register(m, scale.y, name="scaled")
         first = register(m, self.first, name="first_scaled", cycles=self._scale_latency)
         m.d.comb += [
             # -0 is the neutral element of the addition: -0 + pv = pv, also for pv = -0.
@@ -87,19 +88,19 @@ class AccumulateLane(wiring.Component):
 class VectorLane(wiring.Component):
     """One element of the softmax, or of the normalisation.
 
-    **Latency:** ``product_latency`` = 2 cycles to the products, ``latency`` = 12 cycles (``mul``: 11) to the
-    rest. **Throughput:** one element per cycle.
+    **Latency:** ``product_latency`` = 2 cycles to the products, ``latency`` = 12 cycles (``mul``, ``pow2``:
+    11) to the rest. **Throughput:** one element per cycle.
 
     Parameters
     ----------
-    mode: ``"amla"`` multiplies by the row's BF16 factor, ``"mul"`` rounds to BF16 (the factor is 1)
+    mode: ``"amla"`` multiplies by the row's BF16 factor, ``"mul"`` and ``"pow2"`` round to BF16 (the factor is 1)
 
     Members
     -------
     s :            In(32), score, or element of O when normalising
     scale :        In(32), σ, or the row's R when normalising
-    m :            In(32), row maximum
-    s16 :          In(16), the row's BF16 factor; without meaning in ``mul``
+    m :            In(32), row maximum (``pow2``: the integer above it)
+    s16 :          In(16), the row's BF16 factor; of meaning in ``amla`` only
     p :            Out(16), mul_bf16(exp2(sub(mul(s, scale), m)), s16)
     p_fixed :      Out(33), ``p`` in fixed point
     e_fixed :      Out(33), the exp2 value in fixed point

@@ -51,13 +51,16 @@ class RowState(wiring.Component):
     read_en, read_word: read ``m``, ``s16`` (mode ``amla``) and ``recip`` of a row group; they are there one
                    cycle later and hold
     begin:         strobe: the next sums are those of row group ``sum_word``, and on for ``sum_groups``
-    sum_valid, sum_l, sum_L, sum_nan: a row's sums in fixed point (``sum_l`` in mode ``amla``)
+    sum_valid, sum_l, sum_L, sum_nan: a row's sums in fixed point (``sum_l`` if the state has l)
     sum_done:      strobe: the sums of the last row are written in this cycle
     """
 
     def __init__(self, config: CoreConfig):
         self.config = config
         self._amla = config.mode == "amla"
+        #: State words that are kept row by row, and those of them that are sums.
+        self._singles = [name for name in config.state_fields if name != "m"]
+        self._sums = [name for name in self._singles if name != "c"]
         self._update, self._result = RowUpdate(config), RowResult()
         self.latency = 1 + max(self._update.latency, self._result.latency)
         word_bits = ceil_log2(config.state_words)
@@ -75,7 +78,8 @@ class RowState(wiring.Component):
             "m": Out(config.m * 32), "recip": Out(config.m * 32),
             "begin": In(1), "sum_word": In(word_bits), "sum_groups": In(16),
             "sum_valid": In(1), "sum_L": In(SUM_BITS), "sum_nan": In(1), "sum_done": Out(1),
-            **({"s16": Out(config.m * 16), "sum_l": In(SUM_BITS)} if self._amla else {}),
+            **({"s16": Out(config.m * 16)} if self._amla else {}),
+            **({"sum_l": In(SUM_BITS)} if "l" in self._sums else {}),
         })
 
     def elaborate(self, platform):
@@ -83,7 +87,7 @@ class RowState(wiring.Component):
         config, amla = self.config, self._amla
         # Words of a row group, by the width of a row; and words of a row.
         grouped = {"m": 32, "recip": 32, **({"s16": 16} if amla else {})}
-        single = ["L", "L_base", *(["c", "l", "l_base"] if amla else [])]
+        single = [*self._singles, *(f"{name}_base" for name in self._sums)]
         groups = {name: memory.Memory(shape=config.m * width, depth=config.state_words, init=[])
                   for name, width in grouped.items()}
         rows = {name: memory.Memory(shape=32, depth=config.state_rows, init=[]) for name in single}
@@ -126,7 +130,7 @@ class RowState(wiring.Component):
                              pipe.data(word, f"{name}_word", stage=1), row)
 
         state = {name: pipe.data(read(rows[name], row_address), f"{name}_read", stage=1)
-                 for name in ("L", *(("c", "l") if amla else ()))}
+                 for name in self._singles}
         state["m"] = pick("m_read", read(groups["m"], self.state_word))
 
         update = self._update
@@ -139,16 +143,15 @@ class RowState(wiring.Component):
         self._write(m, self.offsets, pipe.at(offsets_word, stage), enable, update.offsets)
         for name in ("m", *(("s16",) if amla else ())):
             self._write(m, writes[name], pipe.at(state_word, stage), enable, getattr(update, name))
-        self._write(m, writes["L_base"], pipe.at(address, stage), strobe, update.L)
-        if amla:
-            self._write(m, writes["c"], pipe.at(address, stage), strobe, update.c)
-            self._write(m, writes["l_base"], pipe.at(address, stage), strobe, update.l)
+        for name in self._singles:
+            port = writes[f"{name}_base" if name in self._sums else name]
+            self._write(m, port, pipe.at(address, stage), strobe, getattr(update, name))
         updated = strobe & (index == config.m - 1)
         m.d.sync += self.nonfinite.eq(strobe & update.nonfinite)
 
         result = self._result
         stage = result.latency + pipe.place("result", result, m=state["m"], L=state["L"],
-                                            divisor=state["l" if amla else "L"])
+                                            divisor=state["l" if "l" in self._sums else "L"])
         strobe, index = pipe.at(results, stage), pipe.at(row, stage)
         enable = Cat(strobe & (index == i) for i in range(config.m))
         self._write(m, writes["recip"], pipe.at(state_word, stage), enable, result.recip)
@@ -177,7 +180,7 @@ class RowState(wiring.Component):
         valid = pipe.strobe(self.sum_valid, "sum_valid")
         last = pipe.strobe(self.sum_valid & row_end & (left == 1), "sum_last")
         nan = pipe.data(self.sum_nan, "sum_nan")
-        for name in ("L", *(("l",) if self._amla else ())):
+        for name in self._sums:
             port = rows[f"{name}_base"].read_port()
             m.d.comb += [port.addr.eq(pipe.at(address, 0)), port.en.eq(self.sum_valid)]
             fixed = pipe.register(pipe.data(getattr(self, f"sum_{name}"), f"sum_{name}"))

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
 from .fp.add import Add
-from .fp.convert import Rint, ToBf16, ToInt
+from .fp.convert import Ceil, Rint, ToBf16, ToInt
 from .fp.exp2 import Exp2
 from .fp.maximum import Maximum
 from .fp.mul import Mul
@@ -42,19 +42,20 @@ class RowUpdate(wiring.Component):
     scale:  sigma, constant during a program
     first, valid: first tile of the row; the row has a valid column in this tile
     smax:   maximum of the row's valid raw scores
-    m_in, c_in, l_in, L_in: state after the earlier tiles, ignored with ``first``
-    m, c:   new maximum and its rounding
+    m_in, c_in, l_in, L_in: state after the earlier tiles, ignored with ``first``; in mode ``pow2`` m_in is an integer
+    m, c:   new maximum (mode ``pow2``: the integer above it) and its rounding
     s16:    BF16 factor of P
     l, L:   sums of the earlier tiles in the new frame
     offsets: row offsets, word s in bits 32·s and up; in mode ``mul`` word 0 is the factor of O, the others 0
     nonfinite: the row has a valid column and its maximum is NaN or infinite
 
-    ``c_in``, ``l_in``, ``c``, ``l`` exist in mode ``amla`` only, where ``s16`` is not constant.
+    ``c_in``, ``c`` exist in mode ``amla`` only, where ``s16`` is not constant; ``l_in``, ``l`` not in ``mul``.
+    In mode ``pow2`` no multiplication is left but that of the maximum by sigma.
     """
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        state = ("m", "c", "l", "L") if config.mode == "amla" else ("m", "L")
+        state = config.state_fields
         super().__init__({
             "scale": In(32), "first": In(1), "valid": In(1), "smax": In(32),
             **{f"{name}_in": In(32) for name in state},
@@ -66,7 +67,7 @@ class RowUpdate(wiring.Component):
 
     def _describe(self, pipe):
         """Describe the datapath; return the results by output port."""
-        amla = self.config.mode == "amla"
+        mode = self.config.mode
         first, valid = pipe.data(self.first, "first"), pipe.data(self.valid, "valid")
         smax, m_in = pipe.data(self.smax, "smax"), pipe.data(self.m_in, "m_in")
         sum_in = pipe.data(self.L_in, "sum_in")
@@ -78,20 +79,56 @@ class RowUpdate(wiring.Component):
             return pipe.comb(name, lambda v, f, a, b: Mux(f, 0, Mux(v, a, b)), valid, first, scaled, old)
 
         x_max = pipe.unit("scale_maximum", Mul(), a=smax, b=self.scale)
+        if mode == "pow2":
+            x_max = pipe.register(pipe.unit("ceil", Ceil(), a=x_max))
         larger = pipe.unit("maximum", Maximum(), a=m_in, b=x_max)
         m_new = pipe.register(pipe.comb("m_new", Mux, first, x_max, larger))
         minus_m = pipe.comb("minus_m", _negated, m_new)
-        alpha = pipe.unit("alpha", Exp2(), x=pipe.unit("m_step", Add(), a=m_in, b=minus_m))
+        m_step = pipe.unit("m_step", Add(), a=m_in, b=minus_m)
         results = {
             "m": updated("m_out", m_new, MINUS_INF, m_in),
-            "L": scaled_sum("sum_out", pipe.unit("scale_sum", Mul(), a=sum_in, b=alpha), sum_in),
             "nonfinite": pipe.comb("smax_nonfinite", lambda v, x: v & _nonfinite(x), valid, smax),
         }
-        if not amla:
+        keep = pipe.comb("keep", lambda f, v, new, old: f | ~v | _nonfinite(new) | _nonfinite(old),
+                         first, valid, m_new, m_in)
+        if mode == "pow2":
+            l_in = pipe.data(self.l_in, "l_in")
+            offsets, l_scaled, sum_scaled = self._integer_frame(pipe, keep, m_step, l_in, sum_in)
+            return results | {
+                "l": scaled_sum("l_out", l_scaled, l_in),
+                "L": scaled_sum("sum_out", sum_scaled, sum_in),
+                "s16": C(ONE_BF16, 16),
+                "offsets": offsets,
+            }
+
+        alpha = pipe.unit("alpha", Exp2(), x=m_step)
+        results["L"] = scaled_sum("sum_out", pipe.unit("scale_sum", Mul(), a=sum_in, b=alpha), sum_in)
+        if mode == "mul":
             factor = pipe.comb("factor", lambda v, f, x: Mux(v & ~f, x, C(ONE, 32)), valid, first, alpha)
             return results | {"s16": C(ONE_BF16, 16), "offsets": factor}
 
         c_in, l_in = pipe.data(self.c_in, "c_in"), pipe.data(self.l_in, "l_in")
+        s16, c_new, offsets = self._compensated_frame(pipe, keep, m_new, m_in, c_in)
+        l_scaled = pipe.unit("rescale_l", Rescale(comp_bits=self.config.comp_bits), x=l_in, offsets=offsets)
+        return results | {
+            "c": updated("c_out", c_new, ONE, c_in),
+            "l": scaled_sum("l_out", l_scaled, l_in),
+            "s16": s16,
+            "offsets": offsets,
+        }
+
+    def _integer_frame(self, pipe, keep, m_step, l_in, sum_in):
+        """Mode ``pow2``: the row offsets, all delta·2**23 or zero, and both sums rescaled."""
+        delta = pipe.unit("delta", ToInt(), a=m_step)
+        offset = pipe.register(pipe.comb("offset_new", lambda k, d: Mux(k, 0, Cat(C(0, 23), d)), keep, delta))
+        offsets = pipe.comb("offsets_new", lambda x: x.replicate(1 << self.config.comp_bits), offset)
+        l_scaled, sum_scaled = (
+            pipe.unit(f"rescale_{name}", Rescale(comp_bits=0), x=old, offsets=offset)
+            for name, old in (("l", l_in), ("sum", sum_in)))
+        return offsets, l_scaled, sum_scaled
+
+    def _compensated_frame(self, pipe, keep, m_new, m_in, c_in):
+        """Mode ``amla``: S16, its rounding c, and the row offsets."""
         r = pipe.register(pipe.unit("rint", Rint(), a=m_new))
         r_in = pipe.unit("rint_in", Rint(), a=m_in)
         minus_r = pipe.comb("minus_r", _negated, r)
@@ -102,16 +139,7 @@ class RowUpdate(wiring.Component):
         ratio = pipe.unit("ratio", Mul(), a=c_in, b=pipe.unit("recip_c", Recip(), x=c_new))
         excess = pipe.register(pipe.comb("excess", _excess, ratio))
         delta = pipe.unit("delta", ToInt(), a=pipe.unit("r_step", Add(), a=r_in, b=minus_r))
-        keep = pipe.comb("keep", lambda f, v, new, old: f | ~v | _nonfinite(new) | _nonfinite(old),
-                         first, valid, m_new, m_in)
-        offsets = pipe.register(pipe.comb("offsets_new", self._offsets, keep, delta, excess))
-        l_scaled = pipe.unit("rescale_l", Rescale(comp_bits=self.config.comp_bits), x=l_in, offsets=offsets)
-        return results | {
-            "c": updated("c_out", c_new, ONE, c_in),
-            "l": scaled_sum("l_out", l_scaled, l_in),
-            "s16": s16,
-            "offsets": offsets,
-        }
+        return s16, c_new, pipe.register(pipe.comb("offsets_new", self._offsets, keep, delta, excess))
 
     def _offsets(self, keep, delta, excess):
         """All row offsets: delta·2**23 + rint(excess·(2**(k+1) + 2s + 1) / 2**(k+2)), or zeros."""

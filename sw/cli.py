@@ -72,7 +72,7 @@ def run(
     device: Annotated[
         str, typer.Option(help="rtl (Verilator; counts cycles) or simulator (seconds; no cycles).")
     ] = "rtl",
-    mode: Annotated[str, typer.Option(help="Rescale: amla (MUL by ADD) or mul (plain FlashAttention).")] = "amla",
+    mode: Annotated[str, typer.Option(help="Rescale: amla (MUL by ADD), mul (plain FlashAttention) or pow2.")] = "amla",
     preload: PreloadOption = 1,
     baseline: Annotated[bool, typer.Option(help="Also run the serial baseline (preload 0) on the RTL.")] = True,
     out: Annotated[Path, typer.Option(help="Folder of the results: OUT/<config>-<workload>/report.json.")] = Path(
@@ -170,7 +170,7 @@ def golden(
     softmax_scale: Annotated[
         float | None, typer.Option(help="Factor of the scores; default head_dim^-1/2.")
     ] = None,
-    mode: Annotated[str, typer.Option(help="Rescale: amla or mul.")] = "amla",
+    mode: Annotated[str, typer.Option(help="Rescale: amla, mul or pow2.")] = "amla",
     config: ConfigOption = "small",
     float32: Annotated[
         bool, typer.Option(help="O before its last rounding, in float32 (default: bfloat16).")

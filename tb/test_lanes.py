@@ -11,6 +11,7 @@ from amla.model.exp2 import exp2
 from amla.model.fixed import to_fixed
 from amla.model.mul import mul, mul_bf16
 from amla.model.rescale import rescale
+from amla.rtl.config import MODES
 from amla.rtl.lanes import AccumulateLane, VectorLane
 from amla.tb.fp.pipeline import Result, stream
 from amla.tb.fp.vectors import bf16_words, pairs, words
@@ -25,7 +26,7 @@ def fp32(values: np.ndarray) -> np.ndarray:
 
 
 @cocotb.test()
-@cocotb.parametrize(mode=("amla", "mul"))
+@cocotb.parametrize(mode=MODES)
 async def accumulate_matches(dut, mode):
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     lane = AccumulateLane(mode=mode, comp_bits=COMP_BITS)
@@ -34,16 +35,16 @@ async def accumulate_matches(dut, mode):
     pv = np.where((pv & 0x7F800000) == 0, pv & np.uint32(1 << 31), pv)
     pv = np.where((pv & 0x7FFFFFFF) > 0x7F800000, np.uint32(QUIET_NAN), pv)
     first = rng.random(COUNT) < 0.25
-    if mode == "amla":
-        exponents = rng.integers(-40, 1, (COUNT, 1)) * (rng.random((COUNT, 1)) < 0.5)
-        corrections = rng.integers(-(1 << 17), 1 << 17, (COUNT, 1 << COMP_BITS))
-        offsets = (exponents * (1 << 23) + corrections).astype(np.int32)
-        scaled = rescale(o[:, None], offsets)[:, 0]
-    else:
+    if mode == "mul":
         offsets = rng.integers(-(1 << 31), 1 << 31, (COUNT, 1 << COMP_BITS)).astype(np.int32)
         factor = np.where(rng.random(COUNT) < 0.8, fp32(rng.random(COUNT)), words(rng, COUNT))
         offsets[:, 0] = factor.view(np.int32)
         scaled = mul(o, offsets[:, 0].view(np.uint32))
+    else:
+        exponents = rng.integers(-40, 1, (COUNT, 1)) * (rng.random((COUNT, 1)) < 0.5)
+        corrections = rng.integers(-(1 << 17), 1 << 17, (COUNT, 1 << COMP_BITS)) * (mode == "amla")
+        offsets = (exponents * (1 << 23) + corrections).astype(np.int32)
+        scaled = rescale(o[:, None], offsets)[:, 0]
     expected = np.where(first, pv, add(scaled, pv))
     name = lane.leaf_name
     packed = [int.from_bytes(row.astype("<i4").tobytes(), "little") for row in offsets]
@@ -53,7 +54,7 @@ async def accumulate_matches(dut, mode):
 
 
 @cocotb.test()
-@cocotb.parametrize(mode=("amla", "mul"))
+@cocotb.parametrize(mode=MODES)
 async def vector_matches(dut, mode):
     """Scores below the row maximum as in a softmax, and words of any kind."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)

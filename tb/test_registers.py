@@ -75,7 +75,7 @@ async def behaves_like_a_dictionary(dut):
         else:
             content[register.name] = 0
     acting = {name: Pin(dut, f"written__{name}") for name, r in REGISTERS.items() if r.access in ("w1", "w1c")}
-    seen = []
+    seen: list[tuple[str, int]] = []
 
     async def watch():
         while True:

@@ -142,7 +142,7 @@ class Vector(wiring.Component):
             rows.sum_valid.eq(elements.sum_valid), rows.sum_nan.eq(elements.sum_nan),
             rows.sum_L.eq(elements.sum_L),
         ]
-        if config.mode == "amla":
+        if "l" in config.state_fields:
             m.d.comb += rows.sum_l.eq(elements.sum_l)
         return m
 

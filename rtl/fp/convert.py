@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .nets import net
 from .word import BF16, FP32, round_word, unpack
 
-__all__ = ["Rint", "ToBf16", "ToInt"]
+__all__ = ["Ceil", "Rint", "ToBf16", "ToInt"]
 
 
 class ToBf16(wiring.Component):
@@ -71,6 +71,41 @@ class Rint(wiring.Component):
             m.d.comb += self.y.eq(rounded)
         with m.Elif((a.exponent == 126) & (self.a[:23] != 0)):
             m.d.comb += self.y.eq(Cat(C(FP32.bias << 23, 31), a.sign))
+        return m
+
+
+class Ceil(wiring.Component):
+    """The smallest integer not below, as an FP32 word; zero results are +0, infinities pass.
+
+    **Latency:** none, combinational.
+
+    Members
+    -------
+    a : In(32), FP32 word
+    y : Out(32), FP32 word
+    """
+
+    a: In(32)
+    y: Out(32)
+
+    latency = 0
+
+    def elaborate(self, platform):
+        m = Module()
+        a = unpack(m, self.a, FP32, name="a")
+        # With 1 to 23 fraction bits below the point a positive word moves up unless they are all zero, a carry
+        # moving into the exponent as it should; a negative one is truncated.
+        shift = net(m, 150 - a.exponent, shape=5, name="shift")
+        below = net(m, (C(1, 24) << shift) - 1, shape=23, name="below")
+        moved = net(m, self.a[:31] + Mux(a.sign, 0, below), shape=31, name="moved")
+        with m.If(a.nan):
+            m.d.comb += self.y.eq(FP32.nan)
+        with m.Elif(a.exponent >= 150):
+            m.d.comb += self.y.eq(self.a)
+        with m.Elif(a.exponent >= 127):
+            m.d.comb += self.y.eq(Cat(moved & ~Cat(below, C(0, 8)), a.sign))
+        with m.Elif(~a.zero & ~a.sign):
+            m.d.comb += self.y.eq(FP32.bias << 23)
         return m
 
 

@@ -38,6 +38,9 @@ SPECIAL = (0x00000000, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F81234
 #: Words of sigma: 1/sqrt(192)·log2(e), 1, a small and a large one.
 SCALES = (0x3DD54009, 0x3F800000, 0x3B123456, 0x40490FDB)
 
+#: First offset word of a row that is not rescaled.
+UNSCALED = 0x3F800000 if CONFIG.mode == "mul" else 0
+
 P_PARTS, OUT_PARTS = CONFIG.k // CONFIG.lanes, CONFIG.beat_elements // CONFIG.lanes
 
 
@@ -203,7 +206,7 @@ class VectorModel:
         self.ended[touched] = False
         self.seen["masked row"] += bool(((valid > 0) & (valid < scores.shape[1])).any())
         self.seen["empty row"] += bool((valid == 0).any())
-        self.seen["rescaled row"] += "first" not in flags and bool((offsets[:, 0] & 0x7FFFFF != 0).any())
+        self.seen["rescaled row"] += "first" not in flags and bool((offsets[:, 0] != UNSCALED).any())
         self.seen["nonfinite"] += command.nonfinite
         return command
 
@@ -383,9 +386,10 @@ async def long_rows(dut):
     fields = {"mt": 2, "kt": min(6, CONFIG.s_words // (2 * P_PARTS)), "state": 1, "rowmax": 0, "offsets": 2,
               "s": 0, "s_pitch": CONFIG.s_words // 2, "p": 3, "limit": 1 << 20, "heads": 0, "head0": 0}
     model.spreads = [3.0]
+    rise = max(3.0, 3.0 / float(np.uint32(model.scale).view(np.float32)))  # at least 3 after scaling
     commands = []
     for index in range(40):
-        model.means = [index * 3.0]  # the row maxima rise
+        model.means = [index * rise]  # the row maxima rise
         commands.append(model.softmax(*(() if index else ("first",)), **fields))
     for flags in (("first",), (), ()):
         commands.append(model.normalize(*flags, mt=2, nt=1, state=1, o=0, o_pitch=OUT_PARTS, out=0,

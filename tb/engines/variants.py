@@ -1,12 +1,14 @@
 """Configurations that the engine benches build: ``tiny``-like cores of different proportions."""
 
+from dataclasses import replace
+
 from amla.rtl.config import CoreConfig
 
 __all__ = ["VARIANTS"]
 
 #: square: the cube of ``tiny``; wide: m > n, k/n = 4, one lane, one L1 bank, no compensation index;
-#: tall: m < n, a whole fractal per lane group, four L1 banks, mode ``mul``. The depths of L0 and S are no
-#: powers of two, so that the end of a buffer is not the end of its address.
+#: tall: m < n, a whole fractal per lane group, four L1 banks, mode ``mul``; integer: tall in mode ``pow2``. The
+#: depths of L0 and S are no powers of two, so that the end of a buffer is not the end of its address.
 VARIANTS = {
     "square": CoreConfig(name="square", m=4, n=4, k=4, lanes=2, kv_block=16, max_rows=16, axi_data_bytes=16,
                          l1_bytes=64 * 32, l0a_bytes=24 * 32, l0b_bytes=20 * 32, l0c_bytes=40 * 64,
@@ -18,3 +20,4 @@ VARIANTS = {
                        l1_bytes=80 * 32, l0a_bytes=24 * 16, l0b_bytes=20 * 32, l0c_bytes=40 * 32,
                        s_bytes=48 * 32, o_bytes=40 * 32, out_bytes=4 * 64, state_rows=14, mode="mul"),
 }
+VARIANTS["integer"] = replace(VARIANTS["tall"], name="integer", mode="pow2", comp_bits=1)

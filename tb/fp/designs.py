@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from amaranth import Module
 from amaranth.lib import wiring
 from amla.rtl.fp.add import Add
-from amla.rtl.fp.convert import Rint, ToBf16, ToInt
+from amla.rtl.fp.convert import Ceil, Rint, ToBf16, ToInt
 from amla.rtl.fp.exp2 import Exp2
 from amla.rtl.fp.fdpa import Fdpa
 from amla.rtl.fp.fixed import FromFixed, ToFixed
@@ -19,7 +19,8 @@ __all__ = ["DOT_UNITS", "OPERATORS", "SideBySide", "dot_units", "operators"]
 #: Every small operator by the name it has in the model.
 OPERATORS = {
     "add": Add, "mul": Mul, "mul_bf16": MulBf16, "maximum": Maximum, "to_bf16": ToBf16, "rint": Rint,
-    "to_int": ToInt, "to_fixed": ToFixed, "from_fixed": FromFixed, "exp2": Exp2, "log2": Log2, "recip": Recip,
+    "ceil": Ceil, "to_int": ToInt, "to_fixed": ToFixed, "from_fixed": FromFixed, "exp2": Exp2, "log2": Log2,
+    "recip": Recip,
 }
 
 #: k and acc_frac_bits of the dot units under test: ours, the ends of F, and a k that is no power of two.

@@ -6,7 +6,7 @@ Design: ``operators()`` of ``tb/fp/designs.py``.
 import cocotb
 import numpy as np
 from amla.model.add import add
-from amla.model.convert import rint, to_bf16, to_int
+from amla.model.convert import ceil, rint, to_bf16, to_int
 from amla.model.exp2 import exp2
 from amla.model.fixed import from_fixed, to_fixed
 from amla.model.log2 import log2
@@ -71,12 +71,13 @@ async def to_bf16_matches(dut):
 
 
 @cocotb.test()
-async def rint_matches(dut):
+async def integers_match(dut):
     """Also halves of every size."""
     rng = generator()
     halves = (rng.integers(-(1 << 24), 1 << 24, COUNT // 4) >> rng.integers(0, 24, COUNT // 4)) / 2
     a = np.concatenate([words(rng, COUNT), halves.astype(np.float32).view(np.uint32)])
     await check(dut, "rint", {"a": a}, {"y": rint(a)})
+    await check(dut, "ceil", {"a": a}, {"y": ceil(a)})
 
 
 @cocotb.test()

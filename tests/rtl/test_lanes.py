@@ -20,5 +20,5 @@ def test_lanes():
 @pytest.mark.smoke
 @pytest.mark.parametrize(("lane", "parameters"), [(AccumulateLane, {"comp_bits": 2}), (VectorLane, {})])
 def test_lanes_reject(lane, parameters):
-    with pytest.raises(ValueError, match="mode must be one of amla, mul, not 'pow2'"):
-        lane(mode="pow2", **parameters)
+    with pytest.raises(ValueError, match="mode must be one of amla, mul, pow2, not 'paper'"):
+        lane(mode="paper", **parameters)

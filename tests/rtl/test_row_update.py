@@ -48,13 +48,15 @@ def simulate(dut, inputs, outputs):
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize(("mode", "comp_bits"), [("amla", 0), ("amla", 3), ("mul", 1)])
+@pytest.mark.parametrize(("mode", "comp_bits"), [("amla", 0), ("amla", 3), ("mul", 1), ("pow2", 0), ("pow2", 2)])
 def test_row_update(mode, comp_bits):
     """Maxima that rise, fall or stay; c far outside of what rounding makes of it, so that E clamps."""
     rng = np.random.default_rng(comp_bits)
     config = replace(CoreConfig.load("tiny"), mode=mode, comp_bits=comp_bits)
     scale = int(np.float32(0.75).view(np.uint32))
     m_in = rng.normal(0, 30, ROWS)
+    if mode == "pow2":
+        m_in = np.ceil(m_in)
     rise = rng.choice([0, 0.01, 1, -1, 20, 500, -500], ROWS) * rng.random(ROWS)
     smax = words(rng, m_in / 0.75 + rise, 0.05)
     state = RowState(
@@ -64,7 +66,7 @@ def test_row_update(mode, comp_bits):
     first, valid = rng.random(ROWS) < 0.2, rng.random(ROWS) < 0.9
     before = RowState(**{name: array.copy() for name, array in vars(state).items()})
 
-    names = ["m", "c", "l", "L"] if mode == "amla" else ["m", "L"]
+    names = list(config.state_fields)
     dut = RowUpdate(config)
     inputs = {"scale": np.full(ROWS, scale), "first": first, "valid": valid, "smax": smax,
               **{f"{name}_in": getattr(before, name) for name in names}}
@@ -80,15 +82,14 @@ def test_row_update(mode, comp_bits):
         for index, row in enumerate(rows):
             got = dict(zip([*names, "offsets", "nonfinite"], seen[row], strict=True))
             assert got["m"] == part.m[index]
-            if mode == "amla":
+            if "c" in names:
                 assert got["c"] == part.c[index]
             assert got["offsets"] == int.from_bytes(offsets[index].tobytes(), "little")
             assert got["nonfinite"] == (valid[row] and smax[row] & 0x7F800000 == 0x7F800000)
             old = {name: getattr(before, name)[row] for name in names}
-            alpha = exp2(sub(old["m"], part.m[index]))
-            scaled = {"L": mul(old["L"], alpha)}
-            if mode == "amla":
-                scaled["l"] = rescale(np.array([old["l"]]), offsets[index].view(np.int32))[0]
+            scaled = {"L": mul(old["L"], exp2(sub(old["m"], part.m[index])))}
+            for name in {"amla": "l", "mul": "", "pow2": "lL"}[mode]:
+                scaled[name] = rescale(np.array([old[name]]), offsets[index].view(np.int32))[0]
             for name, value in scaled.items():
                 assert got[name] == (0 if flag else value if valid[row] else old[name])
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amla.rtl.config import MODES
 from amla.rtl.isa import Engine
 from amla.sw.experiment import prepare
 from amla.sw.generate import make_inputs
@@ -44,7 +45,7 @@ def random_case(tiny):
                 out_bytes=rng.choice((512, 2048)), s_bytes=rng.choice((4096, 16384)),
                 state_rows=rng.choice((0, 32, 64)),
                 lanes=rng.choice((1, 2, 4)), kv_block=rng.choice((8, 32, 64)),
-                mode=rng.choice(("amla", "mul")),
+                mode=rng.choice(MODES),
                 comp_bits=rng.randrange(4), acc_frac_bits=rng.choice((24, 30)),
             )
         long = rng.randrange(301)
