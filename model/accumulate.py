@@ -9,7 +9,7 @@ from .add import add_word
 from .checks import check_array
 from .log2 import log2_word
 from .mul import mul_word
-from .numerics import check_mode
+from .numerics import HARDWARE_MODES, check_mode
 from .recip import recip_word
 from .rescale import rescale_word
 
@@ -34,21 +34,21 @@ def accumulate(
     PV:        uint32[R, D], FP32 words
     offsets:   uint32[R, 2**comp_bits] of :func:`~amla.model.softmax.softmax_tile`
     first:     first block of the rows: O = PV
-    mode:      "amla" (the rescale word operation) or "mul" (FP32 multiplication by word 0)
+    mode:      "amla", "pow2" (the rescale word operation) or "mul" (FP32 multiplication by word 0)
     comp_bits: index bits of the row offsets
 
     Raises
     ------
     TypeError, ValueError: an array has another dtype or shape, or the mode is unknown.
     """
-    check_mode(mode)
+    check_mode(mode, HARDWARE_MODES)
     check_array("O", O, np.uint32, (None, None))
     check_array("PV", PV, np.uint32, O.shape)
     check_array("offsets", offsets, np.uint32, (len(O), 1 << comp_bits))
     if first:
         O[:] = PV
     else:
-        _accumulate(O, PV, offsets, offsets.view(np.int32), mode == "amla")
+        _accumulate(O, PV, offsets, offsets.view(np.int32), mode != "mul")
 
 
 def reciprocal_and_lse(state: "RowState", *, mode: str) -> tuple[np.ndarray, np.ndarray]:
@@ -60,9 +60,9 @@ def reciprocal_and_lse(state: "RowState", *, mode: str) -> tuple[np.ndarray, np.
          infinite one, as its largest P alone makes l and L at least 1/2.
     lse: uint32[R], FP32 words, +inf for a row without key
     """
-    check_mode(mode)
+    check_mode(mode, HARDWARE_MODES)
     r, lse = np.empty(len(state), np.uint32), np.empty(len(state), np.uint32)
-    _reciprocal_and_lse(state.m, state.l if mode == "amla" else state.L, state.L, r, lse)
+    _reciprocal_and_lse(state.m, state.L if mode == "mul" else state.l, state.L, r, lse)
     return r, lse
 
 
@@ -82,12 +82,15 @@ def normalize(O: np.ndarray, R: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
-def _accumulate(O, PV, offsets, signed, amla):
+def _accumulate(O, PV, offsets, signed, word_operation):
     for row in range(O.shape[0]):
         row_offsets, factor = signed[row], offsets[row, 0]
         for col in range(O.shape[1]):
             word = O[row, col]
-            word = np.uint32(rescale_word(word, row_offsets)) if amla else np.uint32(mul_word(word, factor))
+            if word_operation:
+                word = np.uint32(rescale_word(word, row_offsets))
+            else:
+                word = np.uint32(mul_word(word, factor))
             O[row, col] = add_word(word, PV[row, col])
 
 

@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .accumulate import accumulate, normalize, reciprocal_and_lse
 from .fdpa import matmul
 from .numerics import Numerics
-from .softmax import RowState, row_maximum, softmax_tile
+from .online import online_softmax
 
 __all__ = ["attend"]
 
@@ -27,8 +26,8 @@ def attend(
     length:     keys of the request
     limits:     int64[R], keys that each row may see (a prefix; negative counts as 0)
     head_dim_v: columns of the output
-    scale_word: FP32 word of softmax_scale * log2(e)
-    mode:       "amla" or "mul"
+    scale_word: word of :func:`~amla.model.softmax.softmax_scale_word` for the mode
+    mode:       one of :data:`~amla.model.numerics.MODES`
     numerics:   numeric parameters
 
     Returns
@@ -36,19 +35,15 @@ def attend(
     out: uint32[R, head_dim_v], FP32 words before the rounding to BF16
     lse: uint32[R], FP32 words
     """
-    state = RowState.empty(len(q))
+    online = online_softmax(mode, len(q), scale_word=scale_word, comp_bits=numerics.comp_bits)
     output = np.zeros((len(q), head_dim_v), np.uint32)
     for start in range(0, length, numerics.kv_block):
         stop, first = min(start + numerics.kv_block, length), start == 0
         block = keys(start, stop)
         valid = np.clip(limits - start, 0, stop - start)
         scores = matmul(q, block, k=numerics.k, acc_frac_bits=numerics.acc_frac_bits)
-        p, offsets = softmax_tile(
-            scores, valid, row_maximum(scores, valid), state,
-            scale_word=scale_word, first=first, mode=mode, comp_bits=numerics.comp_bits,
-        )
+        p = online.probabilities(scores, valid, first=first)
         values = np.ascontiguousarray(block[:, :head_dim_v].T)
         pv = matmul(p, values, k=numerics.k, acc_frac_bits=numerics.acc_frac_bits)
-        accumulate(output, pv, offsets, first=first, mode=mode, comp_bits=numerics.comp_bits)
-    r, lse = reciprocal_and_lse(state, mode=mode)
-    return normalize(output, r), lse
+        online.accumulate(output, pv, first=first)
+    return online.finish(output)

@@ -1,11 +1,11 @@
-"""Conversions of FP32 words: to BF16, to the nearest integer, and to a machine integer."""
+"""Conversions of FP32 words: to BF16, to the nearest or the next larger integer, and to a machine integer."""
 
 import numba
 import numpy as np
 
 from .formats import BF16_QUIET_NAN, QUIET_NAN, round_pack, unpack
 
-__all__ = ["rint", "rint_word", "to_bf16", "to_bf16_word", "to_int", "to_int_word"]
+__all__ = ["ceil", "ceil_word", "rint", "rint_word", "to_bf16", "to_bf16_word", "to_int", "to_int_word"]
 
 
 @numba.njit(cache=True)
@@ -41,6 +41,28 @@ def rint_word(a):
 
 
 @numba.njit(cache=True)
+def ceil_word(a):
+    """The smallest integer not below an FP32 word, as an FP32 word.
+
+    A zero result is +0 whatever the sign; infinities pass, NaN becomes 0x7FC00000.
+    """
+    sign, field, significand = unpack(a, 8, 23)
+    if field >= 150:  # no fraction bits: an integer, inf or NaN
+        if field == 255 and significand != 0x800000:
+            return QUIET_NAN
+        return np.uint32(a)
+    if field == 0:  # a subnormal is zero too
+        return np.uint32(0)
+    shift = min(150 - field, 24)
+    integer = significand >> shift
+    if sign == 0 and significand & ((np.int64(1) << shift) - 1):
+        integer += 1
+    if integer == 0:
+        return np.uint32(0)
+    return np.uint32(round_pack(sign, integer, 0, 8, 23))
+
+
+@numba.njit(cache=True)
 def to_int_word(a):
     """An integer-valued FP32 word as an integer (``int32``), clamped to [−255, 0]; NaN gives 0.
 
@@ -64,6 +86,12 @@ def to_bf16(a, out):
 def rint(a, out):
     """The integer nearest to each FP32 word, as an FP32 word."""
     out[0] = rint_word(a)
+
+
+@numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)
+def ceil(a, out):
+    """The smallest integer not below each FP32 word, as an FP32 word."""
+    out[0] = ceil_word(a)
 
 
 @numba.guvectorize(["(uint32, int32[:])"], "()->()", cache=True)

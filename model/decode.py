@@ -36,7 +36,8 @@ def mla_decode(
     head_dim_v:    columns of V and of the output
     softmax_scale: factor of the scores, d**-0.5 by default
     causal:        query token t sees the keys below s_k - s_q + 1 + t
-    mode:          "amla" (rescale by integer addition) or "mul" (plain FP32 multiplication)
+    mode:          "amla" (rescale by integer addition), "mul" (plain FP32 multiplication), "pow2" (integer
+                   maxima); without RTL "paper" (the published FP32 sequence, unguarded) and "log" (log-domain sum)
     out_dtype:     None: q's type, bfloat16; float32: the output before its last rounding
     numerics:      the numeric parameters of a core
 
@@ -57,7 +58,7 @@ def mla_decode(
     requests, tokens, heads, width = batch.q.shape
     if width % numerics.k:
         raise ValueError(f"head dimension d must be a multiple of k = {numerics.k}, not {width!r}")
-    scale_word = softmax_scale_word(width**-0.5 if softmax_scale is None else softmax_scale)
+    scale_word = softmax_scale_word(width**-0.5 if softmax_scale is None else softmax_scale, mode=mode)
 
     out = np.empty((requests, tokens, heads, head_dim_v), dtype)
     lse = np.empty((requests, heads, tokens), np.float32)

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
-__all__ = ["MODES", "Numerics", "check_mode"]
+__all__ = ["HARDWARE_MODES", "MODES", "Numerics", "check_mode"]
 
-#: Ways to bring O and l of the earlier KV blocks into the frame of the current one.
-MODES = ("amla", "mul")
+#: Ways to bring O and l of the earlier KV blocks into the frame of the current one that the RTL has too.
+HARDWARE_MODES = ("amla", "mul", "pow2")
+
+#: All of them; `paper` and `log` exist in the model only.
+MODES = (*HARDWARE_MODES, "paper", "log")
 
 _LIMITS = {"kv_block": (1, 4096), "k": (1, 256), "acc_frac_bits": (24, 40), "comp_bits": (0, 3)}
 
@@ -43,7 +46,7 @@ class Numerics:
             raise ValueError(f"kv_block must be a multiple of k = {self.k}, not {self.kv_block!r}")
 
 
-def check_mode(mode: str) -> None:
-    """Raise ValueError unless `mode` is one of :data:`MODES`."""
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+def check_mode(mode: str, modes: tuple[str, ...] = MODES) -> None:
+    """Raise ValueError unless `mode` is one of `modes`."""
+    if mode not in modes:
+        raise ValueError(f"mode must be one of {', '.join(modes)}, not {mode!r}")

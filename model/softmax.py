@@ -16,12 +16,12 @@ from numba import njit
 
 from .add import add_word, sub_word
 from .checks import check_array
-from .convert import rint_word, to_bf16_word, to_int_word
+from .convert import ceil_word, rint_word, to_bf16_word, to_int_word
 from .exp2 import exp2_word
 from .fixed import from_fixed_word, to_fixed_word
 from .maximum import maximum_word
 from .mul import mul_bf16_word, mul_word
-from .numerics import check_mode
+from .numerics import HARDWARE_MODES, check_mode
 from .recip import recip_word
 from .rescale import rescale_word
 
@@ -33,6 +33,9 @@ _NAN = np.uint32(0x7FC00000)
 _MINUS_INF = np.uint32(0xFF800000)
 _ZERO = np.uint32(0)
 
+#: What the compiled functions know a mode by.
+_AMLA, _MUL, _POW2 = (HARDWARE_MODES.index(mode) for mode in ("amla", "mul", "pow2"))
+
 #: Rows of one command reach over at most this many query tokens beyond the first.
 _LAST_TOKEN = 3
 
@@ -43,8 +46,8 @@ class RowState:
 
     Attributes
     ----------
-    m: row maximum of the scaled scores (base-2 exponents)
-    c: rounding that P's frame carries, S32 / S16 (1.0 in mode `mul`)
+    m: row maximum of the scaled scores (base-2 exponents); in mode `pow2` the next larger integer
+    c: rounding that P's frame carries, S32 / S16 (1.0 in modes `mul` and `pow2`)
     l: sum of the BF16 values P, in O's frame (stays +0 in mode `mul`)
     L: sum of the unrounded 2^(x - m), for the LSE
     """
@@ -70,8 +73,10 @@ class RowState:
         return len(self.m)
 
 
-def softmax_scale_word(softmax_scale: float) -> int:
+def softmax_scale_word(softmax_scale: float, *, mode: str = "amla") -> int:
     """FP32 word of `softmax_scale` * log2(e), the float64 product rounded once.
+
+    In mode `paper`, whose scores are natural exponents, that of `softmax_scale` itself.
 
     Raises
     ------
@@ -80,11 +85,12 @@ def softmax_scale_word(softmax_scale: float) -> int:
     """
     if not isinstance(softmax_scale, Real):
         raise TypeError(f"softmax_scale must be a real number, not {softmax_scale!r}")
-    product = float(softmax_scale) * math.log2(math.e)
+    product = float(softmax_scale) * (1.0 if mode == "paper" else math.log2(math.e))
     with np.errstate(over="ignore", under="ignore"):
         scale = np.float32(product)
     if not (np.isfinite(scale) and scale >= np.finfo(np.float32).tiny):
-        raise ValueError("softmax_scale must be positive and, times log2(e), a normal finite float32, "
+        factor = "" if mode == "paper" else ", times log2(e),"
+        raise ValueError(f"softmax_scale must be positive and{factor} a normal finite float32, "
                          f"not {softmax_scale!r}")
     return int(scale.view(np.uint32))
 
@@ -133,7 +139,7 @@ def softmax_tile(
     state:      state of the R rows, updated in place
     scale_word: FP32 word of softmax_scale * log2(e)
     first:      first block of the rows: nothing is read from `state`
-    mode:       "amla" or "mul"
+    mode:       "amla", "mul" or "pow2"
     comp_bits:  index bits of the row offsets
 
     Returns
@@ -145,7 +151,7 @@ def softmax_tile(
     ------
     TypeError, ValueError: an array has another dtype or shape, or the mode is unknown.
     """
-    check_mode(mode)
+    check_mode(mode, HARDWARE_MODES)
     rows = len(state)
     check_array("scores", scores, np.uint32, (rows, None))
     check_array("valid", valid, np.int64, (rows,))
@@ -154,7 +160,7 @@ def softmax_tile(
     offsets = np.zeros((rows, 1 << comp_bits), np.uint32)
     _softmax_rows(
         scores, valid, rowmax, state.m, state.c, state.l, state.L, p, offsets, offsets.view(np.int32),
-        np.uint32(scale_word), bool(first), mode == "amla", comp_bits,
+        np.uint32(scale_word), bool(first), HARDWARE_MODES.index(mode), comp_bits,
     )
     return p, offsets
 
@@ -241,11 +247,11 @@ def _elements(scores, m, s16, scale, p_row):
 
 
 @njit(cache=True)
-def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, first, amla, comp_bits):
+def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, first, mode, comp_bits):
     for row in range(scores.shape[0]):
         columns = min(valid[row], scores.shape[1])
         if columns <= 0:
-            if not amla:
+            if mode == _MUL:
                 offsets[row, 0] = _ONE
             if first:
                 m[row], c[row], l[row], L[row] = _MINUS_INF, _ONE, _ZERO, _ZERO
@@ -253,24 +259,31 @@ def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, 
 
         m_prev, c_prev = m[row], c[row]
         m_new = np.uint32(mul_word(rowmax[row], scale))
+        if mode == _POW2:
+            m_new = np.uint32(ceil_word(m_new))
+            c_prev = _ONE
         if not first:
             m_new = np.uint32(maximum_word(m_prev, m_new))
         s16, c_new = _ONE_BF16, _ONE
-        if amla:
+        if mode == _AMLA:
             s16, c_new = _row_frame(m_new)
         sum_rounded, sum_exact = _elements(scores[row, :columns], m_new, s16, scale, p[row])
         m[row], c[row] = m_new, c_new
 
         if first:
-            if not amla:
+            if mode == _MUL:
                 offsets[row, 0] = _ONE
-            l[row] = sum_rounded if amla else _ZERO
+            l[row] = _ZERO if mode == _MUL else sum_rounded
             L[row] = sum_exact
             continue
         alpha = np.uint32(exp2_word(np.uint32(sub_word(m_prev, m_new))))
-        if amla:
+        if mode == _MUL:
+            offsets[row, 0] = alpha
+        else:
             _fill_offsets(m_prev, c_prev, m_new, c_new, signed[row], comp_bits)
             l[row] = add_word(np.uint32(rescale_word(l[row], signed[row])), sum_rounded)
+        if mode == _POW2:  # the frame moves by whole powers of two: the word operation is exact for L, too
+            scaled = np.uint32(rescale_word(L[row], signed[row]))
         else:
-            offsets[row, 0] = alpha
-        L[row] = add_word(np.uint32(mul_word(L[row], alpha)), sum_exact)
+            scaled = np.uint32(mul_word(L[row], alpha))
+        L[row] = add_word(scaled, sum_exact)

@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from amla.model.convert import rint, to_bf16, to_int
+from amla.model.convert import ceil, rint, to_bf16, to_int
 from amla.model.corners import fp32_corners, random_words
 from amla.model.formats import NEG_INF, NEG_ZERO, POS_INF, POS_ZERO, QUIET_NAN, SIGN, to_words
 
@@ -23,15 +23,17 @@ def test_to_bf16_against_ml_dtypes():
 
 
 @pytest.mark.smoke
-def test_rint_against_numpy():
+@pytest.mark.parametrize(("function", "numpy_function"), [(rint, np.rint), (ceil, np.ceil)])
+def test_integers_against_numpy(function, numpy_function):
     words = np.concatenate([fp32_corners(), random_words(np.random.default_rng(30), 1_000_000)])
     halves = np.arange(-2**21, 2**21, dtype=np.float32) / 4
     words = np.concatenate([words, halves.view(np.uint32)])
+    flushed = np.where(words & 0x7F800000 == 0, words & SIGN, words)
     with np.errstate(invalid="ignore"):
-        expected = np.rint(words.view(np.float32)).view(np.uint32)
+        expected = numpy_function(flushed.view(np.float32)).view(np.uint32)
     expected = np.where(expected == NEG_ZERO, POS_ZERO, expected)
     expected = np.where(words & 0x7FFFFFFF > 0x7F800000, QUIET_NAN, expected)
-    np.testing.assert_array_equal(rint(words), expected)
+    np.testing.assert_array_equal(function(words), expected)
 
 
 @pytest.mark.smoke

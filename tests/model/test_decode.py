@@ -6,7 +6,7 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-from amla.model import Numerics, error_metrics, mla_decode, mla_reference
+from amla.model import MODES, Numerics, error_metrics, mla_decode, mla_reference
 
 BF16 = ml_dtypes.bfloat16
 POISON_ENTRY = 2147480000
@@ -48,7 +48,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("kv_block", [32, 128, 512])
-@pytest.mark.parametrize("mode", ["amla", "mul"])
+@pytest.mark.parametrize("mode", ["amla", "mul", "pow2"])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_within_flashmlas_tolerance(case, causal, mode, kv_block):
@@ -98,7 +98,7 @@ def test_deepseek_shape_is_as_accurate_as_multiplication(seed, comp_bits):
     assert error["amla"] <= 1.1 * error["mul"]
 
 
-@pytest.mark.parametrize("mode", ["amla", "mul"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_request_does_not_depend_on_its_batch(mode):
     options = {"head_dim_v": 32, "causal": True, "mode": mode, "numerics": Numerics(kv_block=32)}
     q, cache, table, lengths = paged_case(5, lengths=[70, 0, 33, 129], tokens=2, heads=3, page=16)
@@ -150,7 +150,7 @@ def test_an_empty_batch_is_fine():
 
 
 @pytest.mark.parametrize(("options", "error", "message"), [
-    ({"mode": "paper"}, ValueError, "mode must be one of amla, mul, not 'paper'"),
+    ({"mode": "div"}, ValueError, "mode must be one of amla, mul, pow2, paper, log, not 'div'"),
     ({"out_dtype": np.float16}, ValueError, "out_dtype must be None, bfloat16 or float32, not "),
     ({"out_dtype": "words"}, TypeError, "out_dtype must be None, bfloat16 or float32, not 'words'"),
     ({"numerics": None}, TypeError, "numerics must be a Numerics, not None"),

@@ -3,12 +3,13 @@
 from dataclasses import FrozenInstanceError
 
 import pytest
-from amla.model.numerics import MODES, Numerics, check_mode
+from amla.model.numerics import HARDWARE_MODES, MODES, Numerics, check_mode
 from amla.rtl import config
 
 
 def test_modes_are_the_hardwares():
-    assert MODES == config.MODES
+    assert set(config.MODES) <= set(HARDWARE_MODES)
+    assert MODES == (*HARDWARE_MODES, "paper", "log")
 
 
 def test_is_frozen_and_keyword_only():
@@ -43,5 +44,7 @@ def test_rejects_types(value):
 
 
 def test_check_mode_rejects_unknown_modes():
-    with pytest.raises(ValueError, match="mode must be one of amla, mul, not 'paper'"):
-        check_mode("paper")
+    with pytest.raises(ValueError, match="mode must be one of amla, mul, pow2, paper, log, not 'div'"):
+        check_mode("div")
+    with pytest.raises(ValueError, match="mode must be one of amla, mul, pow2, not 'paper'"):
+        check_mode("paper", HARDWARE_MODES)

@@ -8,6 +8,7 @@ import pytest
 from amla.model.accumulate import accumulate, normalize, reciprocal_and_lse
 from amla.model.exp2 import exp2
 from amla.model.log2 import log2
+from amla.model.numerics import HARDWARE_MODES
 from amla.model.recip import recip
 from amla.model.softmax import RowState, row_maximum, softmax_scale_word, softmax_tile, valid_columns
 
@@ -103,8 +104,12 @@ def rescale(x, offsets):
     return sign if moved < 1 << 23 else sign | min(moved, INF)
 
 
-def frame(m, amla):
-    if not amla:
+def ceil(a):
+    return rounded(Fraction(math.ceil(value(a)))) if finite(a) else a
+
+
+def frame(m, mode):
+    if mode != "amla":
         return ONE >> 16, ONE
     s32 = unary(exp2, sub(m, rint(m)))
     s16 = to_bf16(s32)
@@ -123,10 +128,10 @@ def row_offsets(m_prev, c_prev, m, c, comp_bits):
     return [shift + round(Fraction(excess * weight, 2 ** (comp_bits + 2))) for weight in weights]
 
 
-def slow_row(scores, columns, row, scale, first, amla, comp_bits):
+def slow_row(scores, columns, row, scale, first, mode, comp_bits):
     """One row of one block; `row` is the state [m, c, l, L], updated. Returns P and offsets as integers."""
     p_row, offsets = [0] * len(scores), [0] * 2**comp_bits
-    if not amla:
+    if mode == "mul":
         offsets[0] = ONE
     if columns == 0:
         if first:
@@ -137,9 +142,11 @@ def slow_row(scores, columns, row, scale, first, amla, comp_bits):
         maximum_raw = maximum(maximum_raw, score)
     m_prev, c_prev, l_prev, L_prev = row
     m = mul(maximum_raw, scale)
+    if mode == "pow2":
+        m = ceil(m)
     if not first:
         m = maximum(m_prev, m)
-    s16, c = frame(m, amla)
+    s16, c = frame(m, mode)
     sum_l, sum_L, nan = 0, 0, False
     for i in range(columns):
         p = unary(exp2, sub(mul(scores[i], scale), m))
@@ -152,15 +159,16 @@ def slow_row(scores, columns, row, scale, first, amla, comp_bits):
             nan = True
     sum_l, sum_L = (NAN, NAN) if nan else (rounded(Fraction(s, 2**32)) for s in (sum_l, sum_L))
     if first:
-        row[:] = m, c, sum_l if amla else 0, sum_L
+        row[:] = m, c, 0 if mode == "mul" else sum_l, sum_L
         return p_row, offsets
     alpha = unary(exp2, sub(m_prev, m))
-    if amla:
-        offsets = row_offsets(m_prev, c_prev, m, c, comp_bits)
-        l_prev = add(rescale(l_prev, offsets), sum_l)
-    else:
+    if mode == "mul":
         offsets[0] = alpha
-    row[:] = m, c, l_prev, add(mul(L_prev, alpha), sum_L)
+    else:
+        offsets = row_offsets(m_prev, ONE if mode == "pow2" else c_prev, m, c, comp_bits)
+        l_prev = add(rescale(l_prev, offsets), sum_l)
+    scaled = rescale(L_prev, offsets) if mode == "pow2" else mul(L_prev, alpha)
+    row[:] = m, c, l_prev, add(scaled, sum_L)
     return p_row, offsets
 
 
@@ -184,10 +192,10 @@ def score_blocks(rng, rows, columns, blocks):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("comp_bits", range(4))
-@pytest.mark.parametrize("mode", ["amla", "mul"])
+@pytest.mark.parametrize("mode", HARDWARE_MODES)
 def test_blocks_equal_the_transcription(mode, comp_bits, seed):
     rng = np.random.default_rng([seed, comp_bits])
-    rows, columns, blocks, width, amla = 15, 12, 4, 5, mode == "amla"
+    rows, columns, blocks, width = 15, 12, 4, 5
     scale = softmax_scale_word(float(rng.uniform(0.02, 1.5)))
     state, slow = RowState.empty(rows), [[MINUS_INF, ONE, 0, 0] for _ in range(rows)]
     limits = rng.integers(-1, blocks * columns + 1, size=rows)
@@ -204,7 +212,7 @@ def test_blocks_equal_the_transcription(mode, comp_bits, seed):
         accumulate(output, pv, offsets, first=first, mode=mode, comp_bits=comp_bits)
         for row in range(rows):
             wanted_p, wanted_offsets = slow_row(
-                scores[row].tolist(), int(valid[row]), slow[row], scale, first, amla, comp_bits
+                scores[row].tolist(), int(valid[row]), slow[row], scale, first, mode, comp_bits
             )
             assert p[row].tolist() == wanted_p, (block, row)
             assert offsets[row].tolist() == [offset % 2**32 for offset in wanted_offsets], (block, row)
@@ -212,7 +220,7 @@ def test_blocks_equal_the_transcription(mode, comp_bits, seed):
             assert got == slow[row], (block, row, [f"{word:08x}" for word in (*got, *slow[row])])
             for col in range(width):
                 old, new = slow_output[row, col], int(pv[row, col])
-                moved = rescale(old, wanted_offsets) if amla else mul(old, wanted_offsets[0])
+                moved = mul(old, wanted_offsets[0]) if mode == "mul" else rescale(old, wanted_offsets)
                 slow_output[row, col] = new if first else add(moved, new)
         assert output.tolist() == slow_output.tolist()
 
@@ -222,13 +230,13 @@ def test_blocks_equal_the_transcription(mode, comp_bits, seed):
         if L & 0x7FFFFFFF == 0:
             assert limits[row] <= 0 and int(lse[row]) == INF and not out[row].any()
         else:
-            factor = unary(recip, l if amla else L)
+            factor = unary(recip, L if mode == "mul" else l)
             assert int(r[row]) == factor and int(lse[row]) == mul(0x3F317218, add(m, unary(log2, L)))
             assert out[row].tolist() == [mul(word, factor) for word in slow_output[row]]
 
 
 @pytest.mark.parametrize("comp_bits", range(4))
-@pytest.mark.parametrize("mode", ["amla", "mul"])
+@pytest.mark.parametrize("mode", HARDWARE_MODES)
 def test_arbitrary_states_equal_the_transcription(mode, comp_bits):
     """States that no sequence of blocks reaches, so that every clamp acts."""
     rng = np.random.default_rng(comp_bits)
@@ -249,15 +257,18 @@ def test_arbitrary_states_equal_the_transcription(mode, comp_bits):
     for row in range(rows):
         slow = [int(array[row]) for array in (m, c, l, L)]
         wanted_p, wanted = slow_row(
-            scores[row].tolist(), int(valid[row]), slow, scale, False, mode == "amla", comp_bits
+            scores[row].tolist(), int(valid[row]), slow, scale, False, mode, comp_bits
         )
         assert p[row].tolist() == wanted_p
         assert offsets[row].tolist() == [offset % 2**32 for offset in wanted]
         assert [int(array[row]) for array in (state.m, state.c, state.l, state.L)] == slow
         deltas.add(round(wanted[0] / 2**23))
         excesses.add(wanted[0] - 2**23 * round(wanted[0] / 2**23))
-    if mode == "amla":
+    if mode != "mul":
         assert -255 in deltas and 0 in deltas and len(deltas) > 5
+    if mode == "pow2":
+        assert excesses == {0}
+    if mode == "amla":
         assert min(excesses) < -(2**16) and max(excesses) > 2**16
 
 
@@ -315,7 +326,7 @@ def test_scale_word_rejects_what_is_no_number():
 
 
 @pytest.mark.parametrize(("change", "error", "message"), [
-    ({"mode": "pow2"}, ValueError, "mode must be one of amla, mul, not 'pow2'"),
+    ({"mode": "paper"}, ValueError, "mode must be one of amla, mul, pow2, not 'paper'"),
     ({"scores": np.zeros((2, 4), np.float32)}, TypeError, "scores must be .* not of dtype float32"),
     ({"scores": np.zeros((3, 4), np.uint32)}, ValueError, r"scores must be .*\[2, any\], not of shape \(3"),
     ({"scores": [[0]]}, TypeError, r"scores must be an array .*, not \[\[0\]\]"),
