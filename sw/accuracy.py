@@ -8,22 +8,21 @@ their errors are compared pair by pair.
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from amla.model import MODES, Numerics, error_metrics, mla_reference
-from amla.model.attention import attend
-from amla.model.softmax import softmax_scale_word
 
 from .distributions import DISTRIBUTIONS, Shape, draw
 from .errors import AmlaError
+from .lockstep import Variant, attend_all
 
 __all__ = [
-    "BIN_EDGES", "LIMIT", "SEEDS", "TABLE_ROWS", "VARIANTS", "Study", "Variant", "element_histogram",
-    "geometric_mean", "judge", "run_study", "summarize",
+    "BIN_EDGES", "LIMIT", "SEEDS", "TABLE_ROWS", "VARIANTS", "Study", "element_histogram", "geometric_mean", "join",
+    "judge", "main", "run_study", "summarize",
 ]
 
 _COMP_BITS = range(4)
@@ -42,29 +41,12 @@ LIMIT = 1.03
 BIN_EDGES = 10.0 ** np.linspace(-9, 1, 101)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """A mode of the golden model, or one of `amla`'s settings.
-
-    Attributes
-    ----------
-    name:      label: the mode, or ``amla k=0`` beside the default ``amla``
-    mode:      one of ``amla.model.MODES``
-    comp_bits: index bits of the row offsets
-    """
-
-    name: str
-    mode: str
-    comp_bits: int
-
-
 def _variants() -> dict[str, Variant]:
     default = Numerics().comp_bits
-    first = ("mul", "amla")
-    modes = [*first, *(mode for mode in MODES if mode not in first)]
-    table = [Variant(name=mode, mode=mode, comp_bits=default) for mode in modes]
-    table += [Variant(name=f"amla k={bits}", mode="amla", comp_bits=bits) for bits in _COMP_BITS if bits != default]
-    return {variant.name: variant for variant in table}
+    first = ("mul", "amla", "paper")
+    modes = sorted(MODES, key=lambda mode: first.index(mode) if mode in first else len(first))
+    table = {mode: Variant(mode=mode, comp_bits=default) for mode in modes}
+    return table | {f"amla k={bits}": Variant(mode="amla", comp_bits=bits) for bits in _COMP_BITS if bits != default}
 
 
 #: What is compared, by name: every mode of the model, then `amla` with every other number of index bits.
@@ -124,7 +106,7 @@ def run_study(study: Study, progress: Callable[[str], None]) -> dict[str, Any]:
         progress(f"[{number}/{len(cases)}] {DISTRIBUTIONS[key].title}, {length:,} keys, seed {seed}: {errors}  "
                  f"({time.perf_counter() - case_began:.1f} s)")
     results = summarize(found)
-    numerics = _numerics(study.shape, VARIANTS["amla"])
+    numerics = Numerics(kv_block=study.shape.kv_block)
     return {
         "shape": {"rows": study.shape.rows, "head_dim": study.shape.head_dim, "head_dim_v": study.shape.head_dim_v,
                   "kv_block": numerics.kv_block, "softmax_scale": study.shape.scale, "k": numerics.k,
@@ -141,10 +123,6 @@ def run_study(study: Study, progress: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-def _numerics(shape: Shape, variant: Variant) -> Numerics:
-    return Numerics(kv_block=shape.kv_block, comp_bits=variant.comp_bits)
-
-
 def _run_case(key: str, length: int, seed: int, shape: Shape) -> dict[str, dict[str, Any]]:
     """Error, largest errors and histogram of every variant on one case."""
     q, keys = draw(key, shape, length, seed)
@@ -152,14 +130,10 @@ def _run_case(key: str, length: int, seed: int, shape: Shape) -> dict[str, dict[
                 "cache_seqlens": np.array([length], np.int32)}
     reference = mla_reference(**one_page, head_dim_v=shape.head_dim_v, softmax_scale=shape.scale)
     ref_out, ref_lse = reference[0][0, 0], reference[1][0, :, 0]
-    words = keys.view(np.uint16)
+    found = attend_all(q.view(np.uint16), keys.view(np.uint16), VARIANTS, head_dim_v=shape.head_dim_v,
+                       scale=shape.scale, numerics=Numerics(kv_block=shape.kv_block))
     results = {}
-    for name, variant in VARIANTS.items():
-        out, lse = attend(
-            q.view(np.uint16), lambda start, stop: words[start:stop], length, np.full(shape.rows, length, np.int64),
-            head_dim_v=shape.head_dim_v, scale_word=softmax_scale_word(shape.scale), mode=variant.mode,
-            numerics=_numerics(shape, variant),
-        )
+    for name, (out, lse) in found.items():
         values = out.view(np.float32)
         metrics = error_metrics(values, lse.view(np.float32), ref_out, ref_lse)
         results[name] = {"error": metrics["relative_frobenius"], "max_abs": metrics["max_abs"],
@@ -216,6 +190,28 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
+def join(studies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One study of several that differ in their lengths alone, with the goal judged over all of them.
+
+    Raises
+    ------
+    AmlaError: the studies differ in something else, or share a length.
+    """
+    first = studies[0]
+    for study in studies[1:]:
+        for key in ("shape", "distributions", "variants", "bin_edges"):
+            if study[key] != first[key]:
+                raise AmlaError(f"studies to join must agree in {key}, not {first[key]!r} and {study[key]!r}")
+    lengths = [length for study in studies for length in study["seeds"]]
+    if len({*lengths}) < len(lengths):
+        raise AmlaError(f"studies to join must have different lengths, not {', '.join(lengths)}")
+    results = [entry for study in studies for entry in study["results"]]
+    return {
+        **first, "seeds": {length: count for study in studies for length, count in study["seeds"].items()},
+        "results": results, "goal": judge(results), "seconds": sum(study["seconds"] for study in studies),
+    }
+
+
 def judge(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The goal of `amla` over the rows of TABLE_ROWS that were measured.
 
@@ -258,17 +254,17 @@ def main(arguments: list[str] | None = None) -> int:
                         help="folder of accuracy.json, results.md and the plots")
     parser.add_argument("--docs", type=Path, metavar="DIR", nargs="?", const=Path("docs/accuracy"),
                         help="write the page and the plots into this folder too (docs/accuracy)")
-    parser.add_argument("--from-json", type=Path, metavar="FILE", help="report an earlier run; measure nothing")
+    parser.add_argument("--from-json", type=Path, nargs="+", metavar="FILE",
+                        help="report earlier runs, of other lengths each; measure nothing")
     options = parser.parse_args(arguments)
     try:
         if options.from_json:
-            study = load(options.from_json)
+            study = join([load(path) for path in options.from_json])
         else:
             seeds = {2048: 1} if options.quick else {
                 length: options.seeds or SEEDS.get(length, 1) for length in options.keys}
             study = run_study(Study(distributions=tuple(options.distributions), seeds=seeds), _say)
-        files = write(study, options.out)
-        files += write(study, options.docs, data=False) if options.docs else []
+        files = write(study, options.out, docs=options.docs)
     except AmlaError as error:
         print(f"accuracy: {error}", file=sys.stderr)
         return 2

@@ -25,6 +25,10 @@ _STYLES = (("#000000", "o"), ("#0072B2", "D"), ("#E69F00", "s"), ("#D55E00", "^"
 
 _GREY = "#d0d0d0"
 
+#: Range of the plot of ratios, in which all but outright failures lie, and its ticks.
+_RATIO_LIMITS = (0.6, 4.0)
+_RATIO_TICKS = (0.7, 1.0, 1.5, 2.0, 3.0, 4.0)
+
 
 def plot(study: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draw every plot of the content of accuracy.json into ``folder``; returns the PNG files."""
@@ -62,6 +66,10 @@ class _Data:
         """Positive finite errors by seed: what a logarithmic axis can show."""
         return [error for error in self.table[key, length, name]["errors"] if error]
 
+    def width(self, mode: str) -> float:
+        """Line width: the first mode, the baseline, shows beneath one that coincides with it."""
+        return 2.6 if mode == self.modes[0] else 1.1
+
 
 def _quiet(axes: Axes, *, grid: Literal["x", "y"]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
@@ -72,7 +80,8 @@ def _quiet(axes: Axes, *, grid: Literal["x", "y"]) -> None:
 
 def _legend(figure: Figure, data: _Data, *, lines: bool) -> None:
     handles = [Line2D([], [], color=colour, marker=None if lines else marker, linestyle="-" if lines else "",
-                      label=mode, markersize=5) for mode, (colour, marker) in data.styles.items()]
+                      linewidth=data.width(mode), label=mode, markersize=5)
+               for mode, (colour, marker) in data.styles.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9)
 
 
@@ -92,25 +101,42 @@ def _panels(data: _Data, height: float) -> tuple[Figure, Iterator[tuple[str, Axe
     return figure, fill()
 
 
-def _by_mode(data: _Data, label: str, points: Callable[[str, int, str], list[float]]) -> Figure:
-    """A row per distribution, a panel per length: the mean of each mode's points, and a bar from least to largest."""
+def _by_mode(
+    data: _Data, label: str, points: Callable[[str, int, str], list[float]], limits: tuple[float, float] | None = None,
+) -> Figure:
+    """A row per distribution, a panel per length: the mean of each mode's points, and a bar from least to largest.
+
+    A mean beyond ``limits`` is written at the edge of its panel.
+    """
     rows, columns = len(data.titles), len(data.lengths)
     figure = Figure(figsize=(2.2 + 2.9 * columns, 1.4 + 0.38 * rows), layout="constrained")
     for axes, length in zip(figure.subplots(1, columns, sharey=True, squeeze=False)[0], data.lengths, strict=True):
         for row, key in enumerate(data.titles):
+            shift = 0  # of the next mean beyond the limits, in points
             for index, mode in enumerate(data.modes):
                 values = points(key, length, mode)
-                if values:
-                    y = row + 0.14 * (index - (len(data.modes) - 1) / 2)
-                    colour, marker = data.styles[mode]
-                    axes.plot([min(values), max(values)], [y, y], color=colour, linewidth=1.2)
-                    axes.plot(sum(values) / len(values), y, marker, color=colour, markersize=3.8)
+                if not values:
+                    continue
+                y = row + 0.14 * (index - (len(data.modes) - 1) / 2)
+                mean = sum(values) / len(values)
+                colour, marker = data.styles[mode]
+                if limits and not limits[0] <= mean <= limits[1]:
+                    right = mean > limits[1]
+                    text = f"{mean:,.0f} →" if mean >= 10 else f"{mean:.1f} →" if right else f"← {mean:.1g}"
+                    axes.annotate(text, (limits[right], row), xytext=(shift if right else -shift, 0), color=colour,
+                                  textcoords="offset points", ha="right" if right else "left", va="center", fontsize=7)
+                    shift -= 5 * len(text)
+                    continue
+                axes.plot([min(values), max(values)], [y, y], color=colour, linewidth=1.2)
+                axes.plot(mean, y, marker, color=colour, markersize=3.8)
         axes.set_xscale("log")
         axes.set_title(f"{length:,} keys", fontsize=9)
         axes.set_xlabel(label, fontsize=8)
         _quiet(axes, grid="x")
         axes.set_yticks(range(rows), list(data.titles.values()))
         axes.set_ylim(rows - 0.5, -0.5)
+        if limits:
+            axes.set_xlim(limits)
         for line in range(1, rows):
             axes.axhline(line - 0.5, color=_GREY, linewidth=0.5)
     _legend(figure, data, lines=False)
@@ -125,7 +151,13 @@ def _ratio_by_mode(data: _Data) -> Figure:
     def ratio(key: str, length: int, mode: str) -> list[float]:
         value = data.table[key, length, mode]["ratio"]
         return [] if value is None else [value]
-    return _by_mode(data, "error / error of mul", ratio)
+
+    figure = _by_mode(data, "error / error of mul", ratio, _RATIO_LIMITS)
+    for axes in figure.axes:
+        axes.set_xticks(_RATIO_TICKS, [f"{tick:g}" for tick in _RATIO_TICKS])
+        axes.minorticks_off()
+        axes.axvline(1, color="black", linewidth=0.8, zorder=1)
+    return figure
 
 
 def _error_growth(data: _Data) -> Figure:
@@ -135,7 +167,7 @@ def _error_growth(data: _Data) -> Figure:
             points = [(length, errors) for length in data.lengths if (errors := data.errors(key, length, mode))]
             colour, marker = data.styles[mode]
             axes.plot([length for length, _ in points], [sum(errors) / len(errors) for _, errors in points],
-                      color=colour, marker=marker, markersize=4, linewidth=1.2)
+                      color=colour, marker=marker, markersize=4, linewidth=data.width(mode))
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(data.lengths, [f"{length:,}" for length in data.lengths])
@@ -173,7 +205,7 @@ def _element_errors(data: _Data) -> Figure:
         for mode in data.modes:
             counts = data.table[key, length, mode]["histogram"]
             shares = [100 * count / sum(counts) for count in counts]
-            axes.stairs(shares[1:], data.edges[1:], color=data.styles[mode][0], linewidth=1.1)
+            axes.stairs(shares[1:], data.edges[1:], color=data.styles[mode][0], linewidth=data.width(mode))
         axes.set_xscale("log")
         axes.set_xlim(data.edges[0], data.edges[-1])
         axes.set_xticks([10.0**exponent for exponent in range(-9, 2, 2)])

@@ -15,7 +15,8 @@ _Table = dict[tuple[str, int, str], _Entry]
 _PLOTS = (
     ("error_by_mode.png", "Error by mode", "Mean over the seeds; a bar spans them where it is wider than its marker."),
     ("ratio_by_mode.png", "Error over that of mul",
-     "Geometric mean over the seeds, on the same inputs; left of 1 is better than plain FlashAttention."),
+     "Geometric mean over the seeds, on the same inputs; left of 1 is better than plain FlashAttention. "
+     "Beyond the axis the ratio is written out."),
     ("error_growth.png", "Error against length", "Mean over the seeds; every panel has its own scale."),
     ("comp_bits.png", "amla by index bits", "Error over that of `mul` on the same inputs; 1 is plain FlashAttention."),
     ("element_errors.png", "Errors of single elements",
@@ -42,8 +43,10 @@ def load(path: Path) -> dict[str, Any]:
     return study
 
 
-def write(study: Mapping[str, Any], folder: Path, *, data: bool = True) -> list[Path]:
-    """Write the page, the plots and, with ``data``, accuracy.json into ``folder``; returns the files.
+def write(study: Mapping[str, Any], folder: Path, *, docs: Path | None = None) -> list[Path]:
+    """Write accuracy.json, the page and the plots into ``folder``, page and plots into ``docs`` too.
+
+    Returns the files in ``folder``.
 
     Raises
     ------
@@ -53,15 +56,17 @@ def write(study: Mapping[str, Any], folder: Path, *, data: bool = True) -> list[
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files = []
-        if data:
-            files.append(folder / "accuracy.json")
-            files[-1].write_text(json.dumps(study, allow_nan=False) + "\n")
-        files.append(folder / "results.md")
-        files[-1].write_text(markdown(study))
-        return files + plot(study, folder)
+        data, page = folder / "accuracy.json", folder / "results.md"
+        data.write_text(json.dumps(study, allow_nan=False) + "\n")
+        page.write_text(markdown(study))
+        shown = [page, *plot(study, folder)]
+        if docs is not None:
+            docs.mkdir(parents=True, exist_ok=True)
+            for path in shown:
+                (docs / path.name).write_bytes(path.read_bytes())
+        return [data, *shown]
     except OSError as error:
-        raise AmlaError(f"cannot write {folder}: {error.strerror}") from None
+        raise AmlaError(f"cannot write {error.filename}: {error.strerror}") from None
 
 
 def markdown(study: Mapping[str, Any]) -> str:
