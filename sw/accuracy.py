@@ -262,8 +262,9 @@ def main(arguments: list[str] | None = None) -> int:
             study = join([load(path) for path in options.from_json])
         else:
             seeds = {2048: 1} if options.quick else {
-                length: options.seeds or SEEDS.get(length, 1) for length in options.keys}
-            study = run_study(Study(distributions=tuple(options.distributions), seeds=seeds), _say)
+                length: SEEDS.get(length, 1) if options.seeds is None else options.seeds
+                for length in options.keys}
+            study = run_study(Study(distributions=tuple(dict.fromkeys(options.distributions)), seeds=seeds), _say)
         files = write(study, options.out, docs=options.docs)
     except AmlaError as error:
         print(f"accuracy: {error}", file=sys.stderr)

@@ -170,5 +170,6 @@ def test_the_goal_settles_the_status(limit, status, verdict, tmp_path, capsys, m
 def test_command_with_bad_arguments(tmp_path, capsys):
     assert main(["--keys", "0", "--out", str(tmp_path)]) == 2
     assert main(["--from-json", str(tmp_path / "none.json")]) == 2
+    assert main(["--seeds", "0", "--out", str(tmp_path)]) == 2
     captured = capsys.readouterr()
-    assert captured.err.count("\n") == 2 and "accuracy: keys must be a positive integer, not 0" in captured.err
+    assert captured.err.count("\n") == 3 and "accuracy: keys must be a positive integer, not 0" in captured.err
