@@ -27,8 +27,8 @@ _STYLES = (("#000000", "o"), ("#0072B2", "D"), ("#E69F00", "s"), ("#D55E00", "^"
 _GREY = "#d0d0d0"
 
 #: Range of the plot of ratios, in which all but outright failures lie, and its ticks.
-_RATIO_LIMITS = (0.6, 4.0)
-_RATIO_TICKS = (0.7, 1.0, 1.5, 2.0, 3.0, 4.0)
+_RATIO_LIMITS = (0.6, 5.0)
+_RATIO_TICKS = (0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
 
 
 def plot(study: Mapping[str, Any], folder: Path) -> list[Path]:
