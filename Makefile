@@ -61,4 +61,7 @@ verilog: $(STAMP) ## write the core's Verilog to build/CONFIG
 clean: ## remove build results (keeps .venv)
 	rm -rf build
 
-.PHONY: help prerequisites setup sim test lint docs verilog clean
+accuracy: $(STAMP) ## error of every mode against float64: JSON, Markdown and plots in build/accuracy
+	@$(BIN)/python -m amla.sw.accuracy --out build/accuracy
+
+.PHONY: help prerequisites setup sim test lint docs verilog clean accuracy
