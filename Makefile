@@ -61,4 +61,7 @@ verilog: $(STAMP) ## write the core's Verilog to build/CONFIG
 clean: ## remove build results (keeps .venv)
 	rm -rf build
 
-.PHONY: help prerequisites setup sim test lint docs verilog clean
+formal: $(STAMP) ## prove the rescale unit, semaphores, queues and the read arbiter; every planted bug must be found
+	@$(BIN)/python -m amla.tb.formal
+
+.PHONY: help prerequisites setup sim test lint docs verilog clean formal
