@@ -66,8 +66,9 @@ class Proof:
     says:      the claim, for people
     build:     makes the asserting circuit around the classes of the module it is given
     bug:       the planted bug; its module is the one handed to ``build``
-    cycles:    base case: every run from reset of up to this many cycles
-    induction: length of the induction step, whose success extends the claim to all time; ``None``: bounded
+    cycles:    length of the runs from reset in which the bug must be found; without ``induction`` also the claim's
+    induction: length k of the k-induction (base case of k cycles and step) that proves the claim for all time;
+               ``None``: the claim is for ``cycles`` cycles
     probes:    inputs of the circuit and the flattened internal nets they are wired to, so that an invariant
                can speak of the unit's state
     quick:     decided within seconds, part of the default tests

