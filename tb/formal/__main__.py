@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     passed = sum(entry["passed"] for entry in entries)
     seconds = round(time.monotonic() - start, 1)
     report = {"passed": passed, "proofs": len(entries), "seconds": seconds, "entries": entries}
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     console = Console() if sys.stdout.isatty() else Console(width=180)
     console.print(_table(entries))

@@ -6,6 +6,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from .catalogue import PROOFS
+from .rescale_error import Enumeration
 from .solve import Outcome, decide
 
 __all__ = ["run"]
@@ -14,7 +15,10 @@ _PROCESSES = 2
 
 
 def _decide(name: str, broken: bool, folder: Path) -> Outcome:
-    return decide(PROOFS[name], broken=broken, folder=folder)
+    proof = PROOFS[name]
+    if isinstance(proof, Enumeration):
+        return proof.decide(broken=broken)
+    return decide(proof, broken=broken, folder=folder)
 
 
 def run(names: Iterable[str], *, folder: Path) -> list[dict]:
