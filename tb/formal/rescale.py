@@ -192,6 +192,7 @@ PROOFS = (
     Proof(name="rescale-exact", quick=True, build=_Exact, bug=_ZERO_ADDED,
           says="ε = 0: equals the IEEE product x·2^Δ flushed to zero, every word, Δ −255…255, comp_bits 0…3"),
     Proof(name="rescale-mul", build=_Multiplier, bug=_UNGUARDED, cycles=Mul.latency + 1,
+          induction=Mul.latency + 1,
           says="ε = 0: equals the FP32 multiplier by the word of 2^Δ, every word but NaN, Δ −126…127"),
     *(Proof(name=f"rescale-guards-{k}", quick=k == 0, build=partial(_Guards, comp_bits=k),
             bug=_WRONG_SEGMENT if k else _UNGUARDED,

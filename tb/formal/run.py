@@ -9,7 +9,7 @@ from .catalogue import PROOFS
 from .rescale_error import Enumeration
 from .solve import Outcome, decide
 
-__all__ = ["run"]
+__all__ = ["entry", "run"]
 
 _PROCESSES = 2
 
@@ -29,10 +29,11 @@ def run(names: Iterable[str], *, folder: Path) -> list[dict]:
             (name, broken): pool.submit(_decide, name, broken, folder / (f"{name}-twin" if broken else name))
             for name in names for broken in (False, True)
         }
-        return [_entry(name, jobs[name, False].result(), jobs[name, True].result()) for name in names]
+        return [entry(name, jobs[name, False].result(), jobs[name, True].result()) for name in names]
 
 
-def _entry(name: str, proof: Outcome, twin: Outcome) -> dict:
+def entry(name: str, proof: Outcome, twin: Outcome) -> dict:
+    """Report entry of proof ``name`` and its twin; ``passed`` if the one is proven and the other refuted."""
     return {
         "name": name, "says": PROOFS[name].says, "engine": PROOFS[name].engine,
         "verdict": proof.verdict, "seconds": proof.seconds,
