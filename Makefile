@@ -58,10 +58,19 @@ docs: $(STAMP) ## regenerate docs/isa.md, docs/registers.md, docs/amla.h
 verilog: $(STAMP) ## write the core's Verilog to build/CONFIG
 	@$(BIN)/python -m amla.rtl --config $(CONFIG) --out build/$(CONFIG)
 
-clean: ## remove build results (keeps .venv)
-	rm -rf build
-
 accuracy: $(STAMP) ## error of every mode against float64: JSON, Markdown and plots in build/accuracy
 	@$(BIN)/python -m amla.sw.accuracy --out build/accuracy
 
-.PHONY: help prerequisites setup sim test lint docs verilog clean accuracy
+formal: $(STAMP) ## prove the rescale unit, semaphores, queues and the read arbiter; find every planted bug
+	@$(BIN)/python -m amla.tb.formal
+
+synth: $(STAMP) ## price the arithmetic in transistors, LUTs and Fmax: build/synth/report.md
+	@$(BIN)/python -m amla.tb.synth
+
+nightly: $(STAMP) ## full size on the RTL and every exhaustive test (hours)
+	@$(BIN)/python -m pytest -m nightly
+
+clean: ## remove build results (keeps .venv)
+	rm -rf build
+
+.PHONY: help prerequisites setup sim test lint docs verilog accuracy formal synth nightly clean
