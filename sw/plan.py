@@ -68,12 +68,14 @@ class Plan:
 
     Attributes
     ----------
+    preload:        depth that was asked for; depth + 1 slots of scores and P
+    ahead:          items by which C1 runs ahead of C2: the preload depth, or 0 where the cube waits for loads anyway
     tiles:          row tiles of every request
     resident_tiles: row tiles that are in O together and share each KV block
     resident:       KV blocks stay in L1 from their C1 to their C2; else every slab's operand is loaded on its
                     own and C2 reads the block again
     key_tile:       keys of a score sub-tile
-    panels:         chunks of k columns that Q and the first KV block are loaded in
+    panels:         chunks of k columns that Q and the KV blocks before the first C2 are loaded in
     score_slabs:    chunks of the head dimension taken per score slab
     value_tiles:    columns of each value sub-tile
     value_chunks:   chunks of keys taken per value slab, at most
@@ -84,6 +86,7 @@ class Plan:
     config: CoreConfig
     workload: Workload
     preload: int
+    ahead: int
     tiles: tuple[RowTile, ...]
     resident_tiles: int
     resident: bool

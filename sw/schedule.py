@@ -57,21 +57,22 @@ class _Scheduler:
         self._units: dict[int, set[tuple[int, int]]] = {}
 
     def drafts(self) -> list[Draft]:
-        items, preload = self._items, self._plan.preload
-        for step in range(len(items) + preload):
+        items, preload, ahead = self._items, self._plan.preload, self._plan.ahead
+        for step in range(len(items) + ahead):
             if step < len(items):
                 self._load(items[step])
                 self._scores(items[step])
                 self._softmax(items[step])
             if preload == 0 and step + 1 < len(items):
                 self._load(items[step + 1])
-            if step >= preload:
-                self._values(items[step - preload])
+            if step >= ahead:
+                self._values(items[step - ahead])
             if preload == 0:
                 self._out.note = Annotation()
                 self._out.emit(Opcode.FENCE)
         self._out.note = Annotation()
         self._out.emit(Opcode.HALT)
+        self._loader.close()
         return self._out.close()
 
     def _load(self, item: Item) -> None:
@@ -110,6 +111,7 @@ class _Scheduler:
                 )
                 if wait:
                     feed_a.waits_for(Semaphore.KV_READY)
+                    self._loader.consume(feed_a)
                 if not plan.resident:
                     out.give("KV", feed_b)
             drain = out.emit(

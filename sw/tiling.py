@@ -21,8 +21,8 @@ PRELOADS = (0, 1, 2)
 #: word among several fractals, short enough for a quick start and tail.
 _SUBTILE_FRACTALS = 64
 
-#: Column panels into which Q and the first KV block are loaded, so that the cube starts after the first
-#: panel.
+#: Column panels into which Q and the first KV blocks are loaded, so that the cube starts after the first
+#: panel, and follows the loads a panel behind.
 _PANELS = 4
 _MAX_PANELS = 8
 
@@ -148,7 +148,10 @@ class _Fit:
 
         assert sum(panel.size for panel in panels) == chunks
         return Plan(
-            config=config, workload=workload, preload=preload, tiles=self._tiles, resident_tiles=sharing,
+            config=config, workload=workload, preload=preload,
+            # C1 ahead of C2 hides the softmax. Where loading is the limit, the cube waits for loads instead, and
+            # what it puts off would only come after the last of them.
+            ahead=0 if loading and sharing == len(self._tiles) else preload, tiles=self._tiles, resident_tiles=sharing,
             resident=resident, key_tile=key_fractals * config.n, panels=panels, score_slabs=score_slabs,
             value_tiles=value_tiles, value_chunks=value_chunks, units=units, regions=self._regions,
         )
