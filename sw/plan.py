@@ -7,7 +7,7 @@ from amla.rtl.config import CoreConfig
 
 from .workload import Workload
 
-__all__ = ["Piece", "Plan", "Region", "RowTile", "split"]
+__all__ = ["Part", "Piece", "Plan", "Region", "RowTile", "split"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,18 @@ class Region:
         return self.base + self.slots * self.words
 
 
+@dataclass(frozen=True)
+class Part:
+    """Value sub-tiles that are normalised and stored by one command each: a unit, or a range of one.
+
+    ``opens``, ``closes``: first, last of its unit.
+    """
+
+    tiles: tuple[Piece, ...]
+    opens: bool = True
+    closes: bool = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How a workload runs on a core.
@@ -80,6 +92,8 @@ class Plan:
     value_tiles:    columns of each value sub-tile
     value_chunks:   chunks of keys taken per value slab, at most
     units:          value sub-tiles that are normalised and stored together
+    tail:           value sub-tiles of the last unit in the program's last item, each a part of its own: ever
+                    narrower, as nothing hides the end of the last one
     regions:        buffer map
     """
 
@@ -96,12 +110,20 @@ class Plan:
     value_tiles: tuple[Piece, ...]
     value_chunks: int
     units: tuple[Piece, ...]
+    tail: tuple[Piece, ...]
     regions: dict[str, Region] = field(repr=False)
 
     @property
     def together(self) -> tuple[Piece, ...]:
         """The row tiles of a request in the groups that are resident together."""
         return split(len(self.tiles), self.resident_tiles)
+
+    def parts(self, *, final: bool) -> list[Part]:
+        """The value product of an item, part by part; ``final``: of the program's last item."""
+        parts = [Part(self.value_tiles[unit.start:unit.stop]) for unit in self.units]
+        if final:
+            parts[-1:] = [Part((tile,), tile is self.tail[0], tile is self.tail[-1]) for tile in self.tail]
+        return parts
 
     @property
     def traffic(self) -> str:
