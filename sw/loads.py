@@ -49,9 +49,11 @@ class Loader:
     """Emits LOADs in the order in which FEED needs their data.
 
     LOADs form units; the last of a unit signals KV_READY, and the FEED that first needs the unit's data waits
-    for it. A unit is a key sub-tile as long as the tokens that may pile up allow it, else several. Q and the
-    program's very first block come in column panels, so that the cube starts after a fraction of the first
-    sub-tile; all else comes in whole rows, which makes longer bursts.
+    for it. A unit is a key sub-tile as long as the tokens that may pile up allow it, else several.
+
+    Before the first C2 the cube computes as fast as memory loads, so it lags behind by what it has to wait for at a
+    time. Q and the blocks up to there come in column panels, each panel of a sub-tile a unit; a unit waits
+    (KV_FREE) until there is room for its token. All else comes in whole rows, which makes longer bursts.
     """
 
     def __init__(self, drafts: Drafts, addresses: Addresses, block_table: np.ndarray):
@@ -60,17 +62,20 @@ class Loader:
         self._row_bytes = 2 * self._plan.workload.head_dim
         self._whole = (Piece(0, self._plan.workload.head_dim // self._plan.config.k),)
         self._units: list[int] = []  # of each block so far
+        self._signalled = 0
+        self._consumers: list[Draft] = []
+        self._rooms: list[int] = []  # units whose feed makes room for a later one
 
     def q_layout(self, item: Item) -> Layout:
         """Where the item's row tile of Q lies."""
         return Layout(self._drafts.slot("Q", item.tile_sequence), item.tile.groups,
-                      self._panels(item.tile_sequence))
+                      self._panels(item.tile_sequence == 0))
 
     def kv_layout(self, item: Item) -> Layout:
         """Where the item's block lies while it is resident."""
         return Layout(self._drafts.slot("KV", item.block_sequence),
                       self._plan.config.kv_block // self._plan.config.n,
-                      self._panels(item.block_sequence))
+                      self._panels(self._is_early(item)))
 
     def load_resident(self, together: Sequence[Item], sub_tiles: tuple[Piece, ...]) -> set[tuple[int, int]]:
         """Load a block for the items that share it, and Q before their first one.
@@ -78,12 +83,13 @@ class Loader:
         Returns the (sub-tile, panel) at which FEED, in the first of the items, waits for a unit.
         """
         item, layout = together[0], self.kv_layout(together[0])
+        early, q_panels = self._is_early(item), self.q_layout(item).panels
         starts = self._unit_starts(len(sub_tiles), len(layout.panels))
         parts: list[tuple[tuple[int, int], list[Draft]]] = []
         for index, keys in enumerate(sub_tiles):
             for number, panel in enumerate(layout.panels):
                 if item.first and index == 0:
-                    loads = [self._load_q(item, panel)]
+                    loads = [self._load_q(item, part) for part in q_panels if part.start == panel.start]
                     if number == 0:
                         self._drafts.take("Q", loads[0])
                 else:
@@ -92,7 +98,7 @@ class Loader:
                 key_loads = self._load_keys(item, keys, panel, base)
                 if index == 0 and number == 0:
                     self._drafts.take("KV", key_loads[0])
-                unit = (0, number) if index == 0 else (max(start for start in starts if start <= index), 0)
+                unit = (index, number) if early else (max(start for start in starts if start <= index), 0)
                 parts.append((unit, loads + key_loads))
         if item.first:
             for other in together[1:]:
@@ -100,7 +106,8 @@ class Loader:
                 self._drafts.take("Q", parts[-1][1][-1])
         units = set()
         for unit, group in groupby(parts, key=lambda part: part[0]):
-            list(group)[-1][1][-1].signals(Semaphore.KV_READY)
+            loads = [load for _, part in group for load in part]
+            self._signal(loads, early=early)
             units.add(unit)
         return units
 
@@ -114,25 +121,44 @@ class Loader:
         loads[-1].signals(Semaphore.KV_READY)
         return base, columns.size
 
-    def _panels(self, sequence: int) -> tuple[Piece, ...]:
-        return self._plan.panels if sequence == 0 and self._plan.resident else self._whole
+    def consume(self, feed: Draft) -> None:
+        """``feed`` waits for the oldest unit that no other waited for."""
+        self._consumers.append(feed)
+
+    def close(self) -> None:
+        """All is emitted: settle which feeds signal that there is room for a unit."""
+        for unit in self._rooms:
+            self._consumers[unit].signals(Semaphore.KV_FREE)
+
+    def _signal(self, loads: Sequence[Draft], *, early: bool) -> None:
+        """Signal a unit. Beyond the tokens that fit it first waits for the feed of an earlier unit.
+
+        Only before the first slot of KV is used again: from there on its token bounds the units.
+        """
+        if len(self._units) <= self._plan.regions["KV"].slots and self._signalled >= SEMAPHORE_MAX:
+            self._rooms.append(self._signalled - SEMAPHORE_MAX)
+            loads[0].waits_for(Semaphore.KV_FREE)
+        loads[-1].signals(Semaphore.KV_READY)
+        self._signalled += 1
+
+    def _is_early(self, item: Item) -> bool:
+        """The item's block is used before the first C2."""
+        return self._plan.resident and item.block_sequence <= self._plan.ahead // self._plan.resident_tiles
+
+    def _panels(self, early: bool) -> tuple[Piece, ...]:
+        return self._plan.panels if early and self._plan.resident else self._whole
 
     def _unit_starts(self, sub_tiles: int, panels: int) -> list[int]:
-        """Sub-tiles at which the next block's units begin. Of a block in panels the first sub-tile is one
-        unit per panel.
+        """Sub-tiles at which the next block's units begin; each panel of a block in panels is a unit of its own.
 
         As many units as leave one to each block that may be in L1 beside it.
         """
         others = self._plan.regions["KV"].slots - 1
         recent = self._units[-others:] if others else []
         room = SEMAPHORE_MAX - sum(recent) - (others - len(recent))
-        alone = 1 if panels > 1 else 0
-        rest = sub_tiles - alone
-        parts = max(min(rest, room - alone * panels), 1)
-        starts = [0] * alone
-        if rest:
-            starts += [alone + piece.start for piece in split(rest, -(-rest // parts))]
-        self._units.append(len(starts) + alone * (panels - 1))
+        parts = sub_tiles if panels > 1 else max(min(sub_tiles, room), 1)
+        starts = [piece.start for piece in split(sub_tiles, -(-sub_tiles // parts))]
+        self._units.append(len(starts) * panels)
         return starts
 
     def _load_q(self, item: Item, panel: Piece) -> Draft:

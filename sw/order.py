@@ -16,9 +16,9 @@ from amla.rtl.config import CoreConfig
 from amla.rtl.isa import SEMAPHORES, Engine, Opcode
 
 from .drafts import Draft
-from .program import members
+from .program import Annotation, Command, members
 
-__all__ = ["by_estimated_start", "duration"]
+__all__ = ["by_estimated_start", "duration", "estimated_cycles"]
 
 #: Cycles from the last step of a command to a waiter's start.
 _LATENCY = {Engine.LOAD: 60, Engine.FEED: 8, Engine.CUBE: 24, Engine.DRAIN: 16, Engine.VECTOR: 60,
@@ -67,13 +67,34 @@ def by_estimated_start(drafts: Sequence[Draft], config: CoreConfig) -> list[Draf
     return result + engines.run(section)
 
 
+def estimated_cycles(commands: Sequence[Command], config: CoreConfig) -> int:
+    """Cycles of a program from START to its end, by the same model.
+
+    Memory delivers a beat per cycle and commands are at hand when their engine is free, so the estimate is a
+    little low: fetching takes its share of the reads, and a full queue holds up dispatch.
+    """
+    engines = _Engines(config)
+    section: list[Draft] = []
+    for command in commands:
+        operands = {**command.fields, **dict.fromkeys(command.flags, True)}
+        section.append(Draft(command.opcode, operands, Annotation(), command.wait, command.signal))
+        if command.engine == Engine.SEQUENCER:
+            engines.run(section)
+            section = []
+    engines.run(section)
+    return engines.finished
+
+
 class _Engines:
-    """Estimated time of every engine, and when each semaphore's tokens come."""
+    """Estimated time of every engine, and when each semaphore's tokens come.
+
+    ``finished`` is the end of what ends last so far.
+    """
 
     def __init__(self, config: CoreConfig):
         self._config = config
         self._free = dict.fromkeys(Engine, 0)
-        self._finished = 0
+        self.finished = 0
         self._tokens: list[deque[int]] = [deque() for _ in range(SEMAPHORES)]
 
     def run(self, section: Sequence[Draft]) -> list[Draft]:
@@ -104,10 +125,10 @@ class _Engines:
         for semaphore in members(draft.wait):
             start = max(start, self._tokens[semaphore].popleft())
         if engine == Engine.SEQUENCER:
-            start = max(start, self._finished)
+            start = max(start, self.finished)
         self._free[engine] = start + duration(draft, self._config)
         finish = self._free[engine] + _LATENCY[engine]
-        self._finished = max(self._finished, finish)
+        self.finished = max(self.finished, finish)
         if engine == Engine.SEQUENCER:
             self._free = dict.fromkeys(Engine, finish)
         for semaphore in members(draft.signal):

@@ -7,7 +7,7 @@ from amla.rtl.config import CoreConfig
 
 from .workload import Workload
 
-__all__ = ["Piece", "Plan", "Region", "RowTile", "split"]
+__all__ = ["Part", "Piece", "Plan", "Region", "RowTile", "split"]
 
 
 @dataclass(frozen=True)
@@ -62,28 +62,45 @@ class Region:
         return self.base + self.slots * self.words
 
 
+@dataclass(frozen=True)
+class Part:
+    """Value sub-tiles that are normalised and stored by one command each: a unit, or a range of one.
+
+    ``opens``, ``closes``: first, last of its unit.
+    """
+
+    tiles: tuple[Piece, ...]
+    opens: bool = True
+    closes: bool = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How a workload runs on a core.
 
     Attributes
     ----------
+    preload:        depth that was asked for; depth + 1 slots of scores and P
+    ahead:          items by which C1 runs ahead of C2: the preload depth, or 0 where the cube waits for loads anyway
     tiles:          row tiles of every request
     resident_tiles: row tiles that are in O together and share each KV block
     resident:       KV blocks stay in L1 from their C1 to their C2; else every slab's operand is loaded on its
                     own and C2 reads the block again
     key_tile:       keys of a score sub-tile
-    panels:         chunks of k columns that Q and the first KV block are loaded in
+    panels:         chunks of k columns that Q and the KV blocks before the first C2 are loaded in
     score_slabs:    chunks of the head dimension taken per score slab
     value_tiles:    columns of each value sub-tile
     value_chunks:   chunks of keys taken per value slab, at most
     units:          value sub-tiles that are normalised and stored together
+    tail:           value sub-tiles of the last unit in the program's last item, each a part of its own: ever
+                    narrower, as nothing hides the end of the last one
     regions:        buffer map
     """
 
     config: CoreConfig
     workload: Workload
     preload: int
+    ahead: int
     tiles: tuple[RowTile, ...]
     resident_tiles: int
     resident: bool
@@ -93,12 +110,20 @@ class Plan:
     value_tiles: tuple[Piece, ...]
     value_chunks: int
     units: tuple[Piece, ...]
+    tail: tuple[Piece, ...]
     regions: dict[str, Region] = field(repr=False)
 
     @property
     def together(self) -> tuple[Piece, ...]:
         """The row tiles of a request in the groups that are resident together."""
         return split(len(self.tiles), self.resident_tiles)
+
+    def parts(self, *, final: bool) -> list[Part]:
+        """The value product of an item, part by part; ``final``: of the program's last item."""
+        parts = [Part(self.value_tiles[unit.start:unit.stop]) for unit in self.units]
+        if final:
+            parts[-1:] = [Part((tile,), tile is self.tail[0], tile is self.tail[-1]) for tile in self.tail]
+        return parts
 
     @property
     def traffic(self) -> str:

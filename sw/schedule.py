@@ -21,7 +21,7 @@ from .drafts import Draft, Drafts
 from .items import Item, work_items
 from .loads import Addresses, Loader
 from .order import by_estimated_start
-from .plan import Piece, Plan, split
+from .plan import Part, Piece, Plan, split
 from .program import Annotation, Command
 
 __all__ = ["schedule"]
@@ -57,21 +57,22 @@ class _Scheduler:
         self._units: dict[int, set[tuple[int, int]]] = {}
 
     def drafts(self) -> list[Draft]:
-        items, preload = self._items, self._plan.preload
-        for step in range(len(items) + preload):
+        items, preload, ahead = self._items, self._plan.preload, self._plan.ahead
+        for step in range(len(items) + ahead):
             if step < len(items):
                 self._load(items[step])
                 self._scores(items[step])
                 self._softmax(items[step])
             if preload == 0 and step + 1 < len(items):
                 self._load(items[step + 1])
-            if step >= preload:
-                self._values(items[step - preload])
+            if step >= ahead:
+                self._values(items[step - ahead])
             if preload == 0:
                 self._out.note = Annotation()
                 self._out.emit(Opcode.FENCE)
         self._out.note = Annotation()
         self._out.emit(Opcode.HALT)
+        self._loader.close()
         return self._out.close()
 
     def _load(self, item: Item) -> None:
@@ -110,6 +111,7 @@ class _Scheduler:
                 )
                 if wait:
                     feed_a.waits_for(Semaphore.KV_READY)
+                    self._loader.consume(feed_a)
                 if not plan.resident:
                     out.give("KV", feed_b)
             drain = out.emit(
@@ -150,9 +152,8 @@ class _Scheduler:
         groups_per_chunk = config.k // config.n
         kv, p = self._loader.kv_layout(item), out.slot("P", item.sequence)
         slabs = split(chunks, plan.value_chunks)
-        for number, unit in enumerate(plan.units):
-            for index in range(unit.start, unit.stop):
-                columns = plan.value_tiles[index]
+        for part in plan.parts(final=item is self._items[-1]):
+            for columns in part.tiles:
                 place = Piece(columns.start // config.k, columns.size // config.k)
                 nt, l0c = columns.size // config.n, out.next("L0C")
                 for slab in slabs:
@@ -169,7 +170,7 @@ class _Scheduler:
                          "outer_stride": groups_per_chunk * pitch, "group_stride": pitch, "transpose": True},
                         l0c=l0c, mt=mt, nt=nt, kt=slab.size, first=slab is slabs[0], last=slab is slabs[-1],
                     )
-                    if index == 0 and slab is slabs[0]:
+                    if columns.start == 0 and slab is slabs[0]:
                         feed_a.waits_for(Semaphore.P_READY)
                     if not plan.resident:
                         feed_a.waits_for(Semaphore.KV_READY)
@@ -181,11 +182,11 @@ class _Scheduler:
                 )
                 drain.waits_for(Semaphore.L0C_READY)
                 out.give("L0C", drain)
-                if item.first and index == unit.start:
+                if item.first and part.opens and columns is part.tiles[0]:
                     out.take("O", drain)
             if item.last:
                 drain.signals(Semaphore.O_READY)
-                self._finish(item, number, unit)
+                self._finish(item, part)
         out.give("P", feed_a)
         out.give("OFFSETS", drain)
         if plan.resident and item.frees_block:
@@ -209,25 +210,25 @@ class _Scheduler:
             mmad.signals(Semaphore.L0C_READY)
         return feed_a, feed_b
 
-    def _finish(self, item: Item, number: int, unit: Piece) -> None:
-        """End of a row tile for one unit of columns: normalise and store, with the first one also the LSE."""
+    def _finish(self, item: Item, part: Part) -> None:
+        """End of a row tile for a part of its columns: normalise and store, with the first one also the LSE."""
         config, workload, out, tile = self._config, self._workload, self._out, item.tile
         out.note = Annotation(item.request, item.index, item.block, "end")
-        tiles = self._plan.value_tiles[unit.start:unit.stop]
-        start, columns = tiles[0].start, sum(piece.size for piece in tiles)
+        start, columns = part.tiles[0].start, sum(tile.size for tile in part.tiles)
         beats = columns // config.beat_elements
         slot, lse = out.next("OUT"), out.slot("LSE", item.tile_sequence)
         normalize = out.emit(
             Opcode.NORMALIZE, o=self._o(item) + start // config.lanes,
             o_pitch=workload.head_dim_v // config.lanes, state=out.slot("STATE", item.tile_sequence),
-            out=slot, out_pitch=beats, lse=lse, mt=tile.groups, nt=beats, first=number == 0,
+            out=slot, out_pitch=beats, lse=lse, mt=tile.groups, nt=beats, first=start == 0,
         )
         normalize.waits_for(Semaphore.O_READY)
         normalize.signals(Semaphore.OUT_READY)
         out.take("OUT", normalize)
-        out.give("O", normalize)
+        if part.closes:
+            out.give("O", normalize)
         stores = []
-        if number == 0:
+        if start == 0:
             groups = -(-workload.rows // config.m)
             group = item.request * groups + tile.row // config.m
             stores.append(out.emit(Opcode.STORE, address=self._addresses.lse + group * config.axi_data_bytes,

@@ -21,10 +21,13 @@ PRELOADS = (0, 1, 2)
 #: word among several fractals, short enough for a quick start and tail.
 _SUBTILE_FRACTALS = 64
 
-#: Column panels into which Q and the first KV block are loaded, so that the cube starts after the first
-#: panel.
+#: Column panels into which Q and the first KV blocks are loaded, so that the cube starts after the first
+#: panel, and follows the loads a panel behind.
 _PANELS = 4
 _MAX_PANELS = 8
+
+#: L0C fractals of the narrowest value sub-tile: they still cover the cube's pipeline.
+_NARROW_FRACTALS = 8
 
 _MAX_RESIDENT_TILES = 4
 _MAX_L0C_SLOTS = 4
@@ -148,10 +151,25 @@ class _Fit:
 
         assert sum(panel.size for panel in panels) == chunks
         return Plan(
-            config=config, workload=workload, preload=preload, tiles=self._tiles, resident_tiles=sharing,
+            config=config, workload=workload, preload=preload,
+            # C1 ahead of C2 hides the softmax. Where loading is the limit, the cube waits for loads instead, and
+            # what it puts off would only come after the last of them.
+            ahead=0 if loading and sharing == len(self._tiles) else preload, tiles=self._tiles, resident_tiles=sharing,
             resident=resident, key_tile=key_fractals * config.n, panels=panels, score_slabs=score_slabs,
-            value_tiles=value_tiles, value_chunks=value_chunks, units=units, regions=self._regions,
+            value_tiles=value_tiles, value_chunks=value_chunks, units=units,
+            tail=self._tail(value_tiles[units[-1].start:], SEMAPHORE_MAX - len(units) * sharing + 1),
+            regions=self._regions,
         )
+
+    def _tail(self, tiles: tuple[Piece, ...], most: int) -> tuple[Piece, ...]:
+        """Halve the last sub-tile again and again, into at most ``most`` pieces in all or else not at all."""
+        beat = self._config.beat_elements
+        *pieces, last = tiles
+        while (half := last.size // 2 // beat * beat) and self._groups * half >= _NARROW_FRACTALS * self._config.n:
+            pieces.append(Piece(last.start, last.size - half))
+            last = Piece(last.stop - half, half)
+        pieces.append(last)
+        return tuple(pieces) if len(pieces) <= most else tiles
 
     def _panels(self, tile_chunks: int) -> tuple[Piece, ...]:
         """Column panels of about a quarter of the head dimension; no value sub-tile lies in two of them."""

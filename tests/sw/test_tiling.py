@@ -28,6 +28,13 @@ def _check(plan):
     assert _covers(plan.panels, load.head_dim // config.k) and _covers(plan.score_slabs,
                                                                        load.head_dim // config.k)
     assert _covers(plan.value_tiles, load.head_dim_v) and _covers(plan.units, len(plan.value_tiles))
+    # The last item ends in ever narrower sub-tiles of whole beats, with a token of O_READY for each at hand.
+    parts = plan.parts(final=True)
+    assert _covers([tile for part in parts for tile in part.tiles], load.head_dim_v)
+    assert all(tile.size % config.beat_elements == 0 for tile in plan.tail)
+    assert [tile.size for tile in plan.tail] == sorted((tile.size for tile in plan.tail), reverse=True)
+    assert [part.closes for part in parts].count(True) == [part.opens for part in parts].count(True) == len(plan.units)
+    assert len(parts) + len(plan.units) * (plan.resident_tiles - 1) <= 15 or len(parts) == len(plan.units)
     assert [tile.row for tile in plan.tiles] == [sum(t.groups for t in plan.tiles[:i]) * config.m
                                                  for i in range(len(plan.tiles))]
     assert sum(tile.rows for tile in plan.tiles) == load.rows
