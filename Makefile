@@ -62,3 +62,8 @@ clean: ## remove build results (keeps .venv)
 	rm -rf build
 
 .PHONY: help prerequisites setup sim test lint docs verilog clean
+
+synth: $(STAMP) ## price the arithmetic in transistors, LUTs and Fmax: build/synth/report.md
+	@$(BIN)/python -m amla.tb.synth
+
+.PHONY: synth
