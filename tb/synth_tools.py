@@ -38,8 +38,11 @@ _TARGET_MHZ = 500
 _TIMEOUT_S = 1800
 _TAIL_LINES = 20
 
-#: LUT4s in a cell: a carry cell takes two, a wide multiplexer joins LUTs and has none of its own.
-_LUT4S = {"LUT4": 1, "CCU2C": 2, "PFUMX": 0, "L6MUX21": 0, "TRELLIS_FF": 0}
+#: Logic only. Without ``-nowidelut`` ABC spends LUT4s freely on wide LUTs, and their number means little.
+_ECP5_OPTIONS = "-nodsp -nobram -nolutram -nowidelut"
+
+#: LUT4s in a cell: a carry cell takes two.
+_LUT4S = {"LUT4": 1, "CCU2C": 2, "TRELLIS_FF": 0}
 
 
 class SynthError(RuntimeError):
@@ -132,22 +135,21 @@ def read_cmos(all_cells: Mapping[str, Any], gates: Mapping[str, Any]) -> dict[st
 
 
 def map_ecp5(folder: Path, name: str) -> dict[str, int]:
-    """``{"lut4": …}`` of an emitted unit on ECP5, no DSP blocks; writes the netlist for :func:`place`.
+    """``{"lut4": …}`` of an emitted unit on ECP5, logic cells only; writes the netlist for :func:`place`.
 
     Raises
     ------
     SynthError: yosys fails, or uses a cell that is not logic.
     """
     top, cells = f"{name}_registered", f"{name}.ecp5.cells.json"
-    options = "-nodsp -nobram -nolutram"
     _yosys([
         f"read_verilog {name}.v",
-        f"synth_ecp5 {options} -top {name}",
+        f"synth_ecp5 {_ECP5_OPTIONS} -top {name}",
         "delete t:$scopeinfo",
         f"tee -q -o {cells} stat -json",
         "design -reset",
         f"read_verilog {top}.v",
-        f"synth_ecp5 {options} -top {top} -json {top}.json",
+        f"synth_ecp5 {_ECP5_OPTIONS} -top {top} -json {top}.json",
     ], folder / f"{name}.ecp5.log")
     return read_ecp5(_read(folder / cells))
 
@@ -157,7 +159,7 @@ def read_ecp5(cells: Mapping[str, Any]) -> dict[str, int]:
 
     Raises
     ------
-    SynthError: a cell is neither a LUT, a carry cell, a wide multiplexer nor a flip-flop.
+    SynthError: a cell is neither a LUT4, a carry cell nor a flip-flop.
     """
     counts = cells["design"]["num_cells_by_type"]
     unknown = sorted(set(counts) - set(_LUT4S))
