@@ -33,6 +33,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "== installing into $(VENV) (once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "== compiling the golden model (once)"
+	@$(BIN)/amla run tiny --config tiny --device simulator --out build/setup >/dev/null
 	@touch $@
 
 setup: $(STAMP) ## create .venv and install everything

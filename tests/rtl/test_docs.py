@@ -1,0 +1,34 @@
+"""Generated documents are current, and complete."""
+
+from pathlib import Path
+
+import pytest
+from amla.rtl.csr import REGISTERS
+from amla.rtl.docs import c_header, isa_page, register_page
+from amla.rtl.isa import COMMAND_BITS, FIELD_DOCS, FLAGS, LAYOUTS, Engine, Opcode
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize(("name", "make"), [
+    ("isa.md", isa_page), ("registers.md", register_page), ("amla.h", c_header),
+])
+def test_current(name, make):
+    assert (DOCS / name).read_text() == make(), f"docs/{name} is out of date: run python -m amla.rtl.docs"
+
+
+def test_everything_is_described():
+    for opcode in Opcode:
+        assert f"### {opcode.name}\n" in isa_page()
+        for name in FLAGS[opcode]:
+            assert FIELD_DOCS[name]
+        for name, _ in LAYOUTS[opcode]:
+            assert name in ("header", "pad") or FIELD_DOCS[name]
+    assert all(f"`{name}`" in register_page() for name in REGISTERS)
+
+
+def test_layouts_fill_a_command():
+    for opcode, layout in LAYOUTS.items():
+        assert layout.size == COMMAND_BITS
+        assert Engine(opcode >> 4) in Engine
+        assert len(set(FLAGS[opcode].values())) == len(FLAGS[opcode])
