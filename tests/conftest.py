@@ -3,14 +3,13 @@
 import os
 import random
 import shlex
-
 from pathlib import Path
 
 import pytest
 from amla.rtl.config import CoreConfig
 
-# Two processes that compile the same function for the first time may leave a mixture of both in Numba's cache, which then
-# crashes whoever loads it. Workers of pytest-xdist, and the simulations they start, each have a cache of their own.
+# Two processes that compile the same function for the first time may leave a mixture of both in Numba's cache, which
+# then crashes whoever loads it. Workers of pytest-xdist, and the simulations they start, have a cache each.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(
         Path(os.environ.get("AMLA_BUILD", "build")).resolve() / "numba" / os.environ["PYTEST_XDIST_WORKER"])
