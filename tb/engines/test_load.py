@@ -14,9 +14,10 @@ from amla.rtl.isa import FLAGS, LAYOUTS, Fault, Opcode
 from amla.tb.axi import AxiMemory
 from amla.tb.engines.bursts import expected_bursts
 from amla.tb.engines.configurations import bench_configuration
+from amla.tb.engines.memory_bench import MemoryBench
 from amla.tb.gm import GlobalMemory, PlannedError, Response
 from amla.tb.signals import Pin
-from amla.tb.stream import Scoreboard, StreamDriver, reset, start_clock
+from amla.tb.stream import Scoreboard, StreamDriver, start_clock
 from cocotb.triggers import RisingEdge
 
 CONFIG = bench_configuration()
@@ -80,8 +81,10 @@ def pack(address: int, row: int, value: int) -> int:
     return address | row << 24 | value << 32
 
 
-class Bench:
+class Bench(MemoryBench):
     """The engine, its memory, and a watcher of everything it does."""
+
+    patience = 50_000
 
     def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0, l1_stall=0.0):
         self.dut, self.rng = dut, rng
@@ -124,11 +127,6 @@ class Bench:
         """Raise ``halt``; from the next edge on it counts."""
         self.pins["halt"].set(1)
 
-    async def reset(self) -> None:
-        """Reset the engine and watch it from then on."""
-        await reset(self.dut)
-        self._watcher = cocotb.start_soon(self._watch())
-
     def stop(self) -> None:
         self._watcher.cancel()
         self.axi.stop()
@@ -138,22 +136,6 @@ class Bench:
         writes = self.model.writes(command)
         self.writes.expect(*writes)
         self.done_after.append((self.done_after[-1] if self.done_after else 0) + len(writes))
-
-    async def run(self, commands: list[Command]) -> None:
-        """Expect, send and await ``commands``."""
-        target = self.done + len(commands)
-        for command in commands:
-            self.expect(command)
-        await self.start.send_all([command.encode() for command in commands])
-        await self.until(lambda: self.done == target or self.fault is not None)
-        assert self.fault is None, f"unexpected fault {Fault(self.fault).name}"
-
-    async def until(self, condition, cycles: int = 50_000) -> None:
-        for _ in range(cycles):
-            if condition():
-                return
-            await RisingEdge(self.dut.clk)
-        raise AssertionError(f"nothing happened for {cycles} cycles")
 
     def random_command(self) -> Command:
         config, rng, size = self.config, self.rng, self.size

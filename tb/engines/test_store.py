@@ -15,6 +15,7 @@ from amla.rtl.isa import FLAGS, LAYOUTS, Fault, Opcode
 from amla.tb.axi import AxiMemory
 from amla.tb.engines.bursts import expected_bursts
 from amla.tb.engines.configurations import bench_configuration
+from amla.tb.engines.memory_bench import MemoryBench
 from amla.tb.gm import GlobalMemory, PlannedError, Response
 from amla.tb.memory import SyncMemory
 from amla.tb.signals import Pin
@@ -84,8 +85,10 @@ class Model:
         return out
 
 
-class Bench:
+class Bench(MemoryBench):
     """The engine, its buffers, its memory, and a watcher of everything it does."""
+
+    patience = 20_000
 
     def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0):
         self.dut, self.rng, self.config = dut, rng, CONFIG
@@ -124,11 +127,6 @@ class Bench:
         self.pins["window_base"].set(self.base)
         self.pins["window_limit"].set(self.limit)
 
-    async def reset(self) -> None:
-        """Reset the engine and watch it from then on."""
-        await reset(self.dut)
-        self._watcher = cocotb.start_soon(self._watch())
-
     def stop(self) -> None:
         """End this bench on the way to the next one."""
         self._watcher.cancel()
@@ -155,22 +153,6 @@ class Bench:
         assert not len(changed), f"byte {self.base + changed[0]:#x} is wrong, {len(changed)} in all"
         self.memory.check_guards()
         assert self.axi.quiet and self.pins["quiet"].get()
-
-    async def run(self, commands: list[Command]) -> None:
-        """Expect, send and await ``commands``."""
-        target = self.done + len(commands)
-        for command in commands:
-            self.expect(command)
-        await self.start.send_all([command.encode() for command in commands])
-        await self.until(lambda: self.done == target or self.fault is not None)
-        assert self.fault is None, f"unexpected fault {Fault(self.fault).name}"
-
-    async def until(self, condition, cycles: int = 20_000) -> None:
-        for _ in range(cycles):
-            if condition():
-                return
-            await RisingEdge(self.dut.clk)
-        raise AssertionError(f"nothing happened for {cycles} cycles")
 
     def random_command(self) -> Command:
         config, rng, size = self.config, self.rng, self.size
