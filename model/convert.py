@@ -1,22 +1,39 @@
-"""Conversions of FP32 words: to BF16, to the nearest or the next larger integer, and to a machine integer."""
+"""Conversions of FP32 words: to and from BF16 and FP16, to the nearest or the next larger integer, to an integer."""
 
 import numba
 import numpy as np
 
-from .formats import BF16_QUIET_NAN, QUIET_NAN, round_pack, unpack
+from .formats import BF16, FP16, QUIET_NAN, Format, round_pack, unpack
 
-__all__ = ["ceil", "ceil_word", "rint", "rint_word", "to_bf16", "to_bf16_word", "to_int", "to_int_word"]
+__all__ = [
+    "ceil", "ceil_word", "narrow", "narrow_word", "rint", "rint_word", "to_bf16", "to_fp16", "to_int", "to_int_word",
+    "widen_word",
+]
+
+_BF16, _FP16 = BF16.fields, FP16.fields
 
 
 @numba.njit(cache=True)
-def to_bf16_word(a):
-    """The BF16 word nearest to an FP32 word, ties to even; NaN becomes 0x7FC0."""
+def narrow_word(a, exponent_bits, fraction_bits, subnormals):
+    """The word (``uint16``) of a narrower format nearest to an FP32 word, ties to even; NaN becomes its quiet NaN."""
     sign, field, significand = unpack(a, 8, 23)
     if field == 255:
+        infinity = ((np.int64(1) << exponent_bits) - 1) << fraction_bits
         if significand != 0x800000:
-            return BF16_QUIET_NAN
-        return np.uint16(a >> 16)
-    return np.uint16(round_pack(sign, significand, field - 150, 8, 7))
+            return np.uint16(infinity | 1 << (fraction_bits - 1))
+        return np.uint16(sign << (exponent_bits + fraction_bits) | infinity)
+    return np.uint16(round_pack(sign, significand, field - 150, exponent_bits, fraction_bits, subnormals))
+
+
+@numba.njit(cache=True)
+def widen_word(a, exponent_bits, fraction_bits, subnormals):
+    """The FP32 word of the value of a narrower format's word; exact. NaN becomes 0x7FC00000."""
+    sign, field, significand = unpack(a, exponent_bits, fraction_bits, subnormals)
+    if field == (1 << exponent_bits) - 1:
+        if significand != 1 << fraction_bits:
+            return QUIET_NAN
+        return np.uint32(sign << 31 | 0x7F800000)
+    return np.uint32(round_pack(sign, significand, field - (1 << (exponent_bits - 1)) + 1 - fraction_bits, 8, 23))
 
 
 @numba.njit(cache=True)
@@ -79,7 +96,18 @@ def to_int_word(a):
 @numba.guvectorize(["(uint32, uint16[:])"], "()->()", cache=True)
 def to_bf16(a, out):
     """The BF16 word nearest to each FP32 word."""
-    out[0] = to_bf16_word(a)
+    out[0] = narrow_word(a, *_BF16)
+
+
+@numba.guvectorize(["(uint32, uint16[:])"], "()->()", cache=True)
+def to_fp16(a, out):
+    """The FP16 word nearest to each FP32 word; below 2^-14 a subnormal."""
+    out[0] = narrow_word(a, *_FP16)
+
+
+def narrow(words: np.ndarray, format: Format) -> np.ndarray:
+    """FP32 words as words of an operand format (``uint16``), rounded to nearest."""
+    return {BF16: to_bf16, FP16: to_fp16}[format](words)
 
 
 @numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)

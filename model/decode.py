@@ -3,11 +3,11 @@
 from functools import partial
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from .attention import attend
-from .convert import to_bf16
+from .convert import narrow
+from .formats import Format, dtype_of
 from .numerics import Numerics, check_mode
 from .paged import PagedBatch
 from .softmax import softmax_scale_word
@@ -29,8 +29,9 @@ def mla_decode(
 
     Parameters
     ----------
-    q:             [b, s_q, h_q, d], bfloat16; NumPy (``ml_dtypes.bfloat16``) or a CPU torch tensor
-    kv_cache:      [blocks, page, 1, d] or [blocks, page, d], bfloat16; unused slots may hold NaN
+    q:             [b, s_q, h_q, d], bfloat16 or float16; NumPy (``ml_dtypes.bfloat16``) or a CPU torch tensor
+    kv_cache:      [blocks, page, 1, d] or [blocks, page, d], q's type; or FlashMLA's FP8 cache, 656 bytes in
+                   place of d = 576 (float8_e4m3fn, uint8 or int8; with bfloat16 q). Unused slots may hold NaN
     block_table:   [b, max_blocks], int32; unused entries may hold any number
     cache_seqlens: [b], int32; keys of each request, 0 included
     head_dim_v:    columns of V and of the output
@@ -38,7 +39,7 @@ def mla_decode(
     causal:        query token t sees the keys below s_k - s_q + 1 + t
     mode:          "amla" (rescale by integer addition), "mul" (plain FP32 multiplication), "pow2" (integer
                    maxima); without RTL "paper" (the published FP32 sequence, unguarded) and "log" (log-domain sum)
-    out_dtype:     None: q's type, bfloat16; float32: the output before its last rounding
+    out_dtype:     None, or q's type; float32: the output before its last rounding
     numerics:      the numeric parameters of a core
 
     Returns
@@ -53,8 +54,8 @@ def mla_decode(
     check_mode(mode)
     if not isinstance(numerics, Numerics):
         raise TypeError(f"numerics must be a Numerics, not {numerics!r}")
-    dtype = _output_dtype(out_dtype)
     batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens, head_dim_v=head_dim_v)
+    dtype = _output_dtype(out_dtype, batch.format)
     requests, tokens, heads, width = batch.q.shape
     if width % numerics.k:
         raise ValueError(f"head dimension d must be a multiple of k = {numerics.k}, not {width!r}")
@@ -67,19 +68,21 @@ def mla_decode(
             batch.rows(request), partial(batch.keys, request),
             int(batch.cache_seqlens[request]), batch.limits(request, causal=causal),
             head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics,
+            format=batch.format,
         )
-        words = out_words if dtype == np.float32 else to_bf16(out_words)
+        words = out_words if dtype == np.float32 else narrow(out_words, batch.format)
         out[request] = words.view(dtype).reshape(tokens, heads, head_dim_v)
         lse[request] = lse_words.view(np.float32).reshape(tokens, heads).T
     return out, lse
 
 
-def _output_dtype(out_dtype: Any) -> np.dtype:
-    rule = f"out_dtype must be None, bfloat16 or float32, not {out_dtype!r}"
+def _output_dtype(out_dtype: Any, format: Format) -> np.dtype:
+    own = dtype_of(format)
+    rule = f"out_dtype must be None, {own} or float32, not {out_dtype!r}"
     try:
-        dtype = np.dtype(ml_dtypes.bfloat16 if out_dtype is None else out_dtype)
+        dtype = np.dtype(own if out_dtype is None else out_dtype)
     except TypeError:
         raise TypeError(rule) from None
-    if dtype not in (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float32)):
+    if dtype not in (own, np.dtype(np.float32)):
         raise ValueError(rule)
     return dtype

@@ -1,10 +1,10 @@
 """Every FP32 word through the unary operations.
 
-``python -m amla.model.exhaustive [exp2|log2|recip|to_bf16]``; minutes per operation, exits 1 on a violation.
+``python -m amla.model.exhaustive [exp2|log2|recip|to_bf16|to_fp16]``; minutes per operation, exits 1 on a violation.
 
 exp2, log2 and recip are compared with float64 (its own error, below 10⁻⁸ FP32 ulp, does not matter): the
 result must be faithful (error below one ulp), exact at the exact points, right at the special values, and
-monotonic over positive and over negative words. to_bf16 must return the nearer of the two enclosing BF16
+monotonic over positive and over negative words. to_bf16 and to_fp16 must return the nearer of the two enclosing
 values. Subnormal inputs are zeros; results are flushed as ``docs/numerics.md`` says.
 """
 
@@ -20,12 +20,15 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from .convert import to_bf16_word
+from .convert import narrow_word
 from .exp2 import exp2_word
+from .formats import BF16, FP16, Format
 from .log2 import log2_word
 from .recip import recip_word
 
-__all__ = ["CURVES", "OPERATIONS", "Result", "check", "faithful_kernel"]
+__all__ = ["CURVES", "NARROW", "OPERATIONS", "Result", "check", "faithful_kernel", "narrow_kernel"]
+
+_BF16, _FP16 = BF16.fields, FP16.fields
 
 _INFINITE = float.fromhex("0x1p128")
 #: From here on a magnitude rounds to a normal number, or is one.
@@ -146,33 +149,42 @@ def _recip(x):
     return 1.0 / x
 
 
-@numba.njit(nogil=True)
-def _to_bf16_kernel(start, stop):
-    worst, worst_word = -1.0, start
-    unfaithful, special = 0, 0
-    for word in range(start, stop):
-        x = abs(_value(word))
-        sign = (word >> 31) << 15
-        result = np.int64(to_bf16_word(np.uint32(word)))
-        low = (word & 0x7FFFFFFF) >> 16
-        if x != x:
-            special += result != 0x7FC0
-        elif x == 0.0:
-            special += result != sign
-        elif x == np.inf:
-            special += result != (sign | 0x7F80)
-        else:
-            below = _value(low << 16)
-            ulp = math.ldexp(_ulp(x), 16)
-            error_low, error_high = x - below, below + ulp - x
-            nearest = low
-            if error_high < error_low or (error_high == error_low and low & 1):
-                nearest = low + 1
-            unfaithful += result != (sign | nearest)
-            error = min(error_low, error_high) / ulp
-            if error > worst:
-                worst, worst_word = error, word
-    return worst, worst_word, unfaithful, 0, special, 0
+def narrow_kernel(operation, format: Format):
+    """The check of ``operation`` (FP32 word → word of ``format``): the nearer of the enclosing values, ties to even."""
+    bits, bias, subnormals = format.fraction_bits, format.bias, format.subnormals
+    hidden, infinity, quiet_nan, sign_at = format.min_normal, format.infinity, format.quiet_nan, format.bits - 1
+
+    @numba.njit(nogil=True)
+    def kernel(start, stop):
+        worst, worst_word = -1.0, start
+        unfaithful, special = 0, 0
+        for word in range(start, stop):
+            x = abs(_value(word))
+            sign = (word >> 31) << sign_at
+            result = np.int64(operation(np.uint32(word)))
+            if x != x:
+                special += result != quiet_nan
+            elif x == 0.0:
+                special += result != sign
+            elif x == np.inf:
+                special += result != (sign | infinity)
+            else:
+                exponent = math.frexp(x)[1] - 1
+                if subnormals:
+                    exponent = max(exponent, 1 - bias)
+                steps = math.ldexp(x, bits - exponent)  # in units of the last place; exact
+                below = np.int64(math.floor(steps))
+                error = steps - below
+                nearest = below + (error > 0.5 or (error == 0.5 and below & 1 == 1))
+                wanted = ((exponent + bias) << bits) + nearest - hidden
+                if wanted > infinity:
+                    wanted = np.int64(infinity)
+                unfaithful += result != sign + wanted
+                if wanted != infinity and min(error, 1.0 - error) > worst:
+                    worst, worst_word = min(error, 1.0 - error), word
+        return worst, worst_word, unfaithful, 0, special, 0
+
+    return kernel
 
 
 #: What :func:`faithful_kernel` needs besides the operation: its curve, where it is exact, and its direction.
@@ -182,12 +194,25 @@ CURVES = {
     "recip": (_recip, _power_of_two, -1.0),
 }
 
+@numba.njit
+def _to_bf16(word):
+    return narrow_word(word, *_BF16)
+
+
+@numba.njit
+def _to_fp16(word):
+    return narrow_word(word, *_FP16)
+
+
+#: What :func:`narrow_kernel` needs: the operation and its format.
+NARROW = {"to_bf16": (_to_bf16, BF16), "to_fp16": (_to_fp16, FP16)}
+
 #: The kernels by operation: (start word, stop word) → the fields of :class:`Result` after ``words``.
 OPERATIONS: dict[str, Callable] = {
     "exp2": faithful_kernel(exp2_word, *CURVES["exp2"]),
     "log2": faithful_kernel(log2_word, *CURVES["log2"]),
     "recip": faithful_kernel(recip_word, *CURVES["recip"]),
-    "to_bf16": _to_bf16_kernel,
+    **{name: narrow_kernel(*arguments) for name, arguments in NARROW.items()},
 }
 
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 
-from .formats import POS_INF, QUIET_NAN, round_pack, unpack
+from .formats import BF16, POS_INF, QUIET_NAN, Format, round_pack, unpack
 
 __all__ = ["ACC_FRAC_BITS", "fdpa_word", "matmul"]
 
@@ -49,11 +49,14 @@ def _aligned(significand, scale, frac_bits, distance):
 
 
 @numba.njit(cache=True)
-def fdpa_word(a, b, c, acc_frac_bits):
-    """c + Σ a[i]·b[i] of BF16 words a, b (``uint16`` arrays of one length) and an FP32 word c; one rounding.
+def fdpa_word(a, b, c, acc_frac_bits, exponent_bits=8, fraction_bits=7, subnormals=False):
+    """c + Σ a[i]·b[i] of words a, b (``uint16`` arrays of one length) and an FP32 word c; one rounding.
 
-    ``acc_frac_bits`` is the F of the definition, with F + log2(len(a) + 1) at most 59.
+    ``acc_frac_bits`` is the F of the definition, with F + log2(len(a) + 1) at most 59. The other three are the
+    fields of the format of a and b, BF16 by default.
     """
+    special = (1 << exponent_bits) - 1
+    hidden, two_biases = 1 << fraction_bits, special - 1
     sign_c, field_c, significand_c = unpack(c, 8, 23)
     if field_c == 255 and significand_c != 0x800000:
         return QUIET_NAN
@@ -61,10 +64,10 @@ def fdpa_word(a, b, c, acc_frac_bits):
     minus = field_c == 255 and sign_c == 1
     top = field_c - 127 if significand_c != 0 else np.int64(_NONE)
     for i in range(len(a)):
-        sign_a, field_a, significand_a = unpack(a[i], 8, 7)
-        sign_b, field_b, significand_b = unpack(b[i], 8, 7)
-        if field_a == 255 or field_b == 255:
-            if (field_a == 255 and significand_a != 0x80) or (field_b == 255 and significand_b != 0x80):
+        sign_a, field_a, significand_a = unpack(a[i], exponent_bits, fraction_bits, subnormals)
+        sign_b, field_b, significand_b = unpack(b[i], exponent_bits, fraction_bits, subnormals)
+        if field_a == special or field_b == special:
+            if (field_a == special and significand_a != hidden) or (field_b == special and significand_b != hidden):
                 return QUIET_NAN
             if significand_a == 0 or significand_b == 0:
                 return QUIET_NAN
@@ -73,7 +76,7 @@ def fdpa_word(a, b, c, acc_frac_bits):
             else:
                 minus = True
         if significand_a != 0 and significand_b != 0:
-            top = max(top, field_a + field_b - 254)
+            top = max(top, field_a + field_b - two_biases)
     if plus and minus:
         return QUIET_NAN
     if plus:
@@ -85,10 +88,11 @@ def fdpa_word(a, b, c, acc_frac_bits):
         term = _aligned(significand_c, 23, acc_frac_bits, top - field_c + 127)
         total = -term if sign_c else term
     for i in range(len(a)):
-        sign_a, field_a, significand_a = unpack(a[i], 8, 7)
-        sign_b, field_b, significand_b = unpack(b[i], 8, 7)
+        sign_a, field_a, significand_a = unpack(a[i], exponent_bits, fraction_bits, subnormals)
+        sign_b, field_b, significand_b = unpack(b[i], exponent_bits, fraction_bits, subnormals)
         if significand_a != 0 and significand_b != 0:
-            term = _aligned(significand_a * significand_b, 14, acc_frac_bits, top - (field_a + field_b - 254))
+            distance = top - (field_a + field_b - two_biases)
+            term = _aligned(significand_a * significand_b, 2 * fraction_bits, acc_frac_bits, distance)
             total += term if sign_a == sign_b else -term
     negative = np.int64(total < 0)
     if total == 0:
@@ -97,11 +101,14 @@ def fdpa_word(a, b, c, acc_frac_bits):
 
 
 @numba.njit(cache=True, nogil=True)
-def _split(words, exponents, significands):
-    """Split BF16 ``words[rows, length]`` into unbiased exponents and signed significands (both ``int16``).
+def _split(words, exponents, significands, exponent_bits, fraction_bits, subnormals):
+    """Split ``words[rows, length]`` of a format into unbiased exponents and signed significands (both ``int16``).
 
-    Zeros and subnormals get the exponent of a zero term. Returns which rows hold a NaN or an infinity.
+    Zeros get the exponent of a zero term. Returns which rows hold a NaN or an infinity.
     """
+    hidden, bias = np.uint16(1 << fraction_bits), np.int16((1 << (exponent_bits - 1)) - 1)
+    infinity = np.uint16(((1 << exponent_bits) - 1) << fraction_bits)
+    shift, fraction = np.uint16(fraction_bits), np.uint16(hidden - 1)
     special = np.zeros(words.shape[0], dtype=np.bool_)
     for row in range(words.shape[0]):
         largest = np.uint16(0)
@@ -109,19 +116,26 @@ def _split(words, exponents, significands):
             word = words[row, i]
             magnitude = word & np.uint16(0x7FFF)
             largest = max(largest, magnitude)
-            field = np.int16(magnitude >> np.uint16(7))
-            significand = np.int16(0) if field == 0 else np.int16((magnitude & 0x7F) | 0x80)
-            exponents[row, i] = np.int16(_NONE) if field == 0 else np.int16(field - 127)
+            field = np.int16(magnitude >> shift)
+            significand = np.int16(magnitude & fraction)
+            if field != 0:
+                significand |= np.int16(hidden)
+            elif subnormals:
+                field = np.int16(1)
+            else:
+                significand = np.int16(0)
+            exponents[row, i] = np.int16(_NONE) if significand == 0 else np.int16(field - bias)
             significands[row, i] = np.int16(-significand) if word >> 15 else significand
-        special[row] = largest >= 0x7F80
+        special[row] = largest >= infinity
     return special
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _finite_rows(exponents_a, significands_a, exponents_b, significands_b, k, frac_bits, rows, out):
+def _finite_rows(exponents_a, significands_a, exponents_b, significands_b, scale_bits, k, frac_bits, rows, out):
     """Chain of fdpa steps into ``out[row, :]`` (FP32 words, on entry c) for finite operands.
 
-    ``a`` is [M, K], ``b`` is [K, N]; ``rows`` lists the rows to compute.
+    ``a`` is [M, K], ``b`` is [K, N]; a product of significands is scaled by 2^-``scale_bits``; ``rows`` lists the
+    rows to compute.
     """
     length, columns = exponents_b.shape
     top = np.empty(_BLOCK, dtype=np.int32)
@@ -130,7 +144,7 @@ def _finite_rows(exponents_a, significands_a, exponents_b, significands_b, k, fr
     factor = scale.view(np.float64)
     rounded = np.empty(_BLOCK, dtype=np.float32)
     words = rounded.view(np.uint32)
-    left, right = max(frac_bits - 14, 0), max(14 - frac_bits, 0)
+    left, right = max(frac_bits - scale_bits, 0), max(scale_bits - frac_bits, 0)
     left_c, right_c = max(frac_bits - 23, 0), max(23 - frac_bits, 0)
     for row in rows:
         for first in range(0, columns, _BLOCK):
@@ -175,13 +189,14 @@ def _finite_rows(exponents_a, significands_a, exponents_b, significands_b, k, fr
 
 
 @numba.njit(cache=True, nogil=True)
-def _special_rows(a, b, k, frac_bits, rows, columns, out):
+def _special_rows(a, b, k, frac_bits, exponent_bits, fraction_bits, subnormals, rows, columns, out):
     """Chain of :func:`fdpa_word` steps into ``out[rows, columns]``; ``a`` is [M, K], ``b`` is [N, K]."""
     for row in rows:
         for column in columns:
             c = out[row, column]
             for start in range(0, a.shape[1], k):
-                c = fdpa_word(a[row, start:start + k], b[column, start:start + k], c, frac_bits)
+                c = fdpa_word(a[row, start:start + k], b[column, start:start + k], c, frac_bits,
+                              exponent_bits, fraction_bits, subnormals)
             out[row, column] = c
 
 
@@ -208,22 +223,23 @@ def _padded(words: np.ndarray, length: int) -> np.ndarray:
 def _check(name: str, words: np.ndarray) -> None:
     if not isinstance(words, np.ndarray) or words.dtype != np.uint16:
         kind = getattr(words, "dtype", words)
-        raise TypeError(f"{name} must be an array of BF16 words (uint16), not {kind!r}")
+        raise TypeError(f"{name} must be an array of words (uint16), not {kind!r}")
     if words.ndim != 2:
         raise ValueError(f"{name} must have two dimensions, not {words.ndim!r}")
 
 
 def matmul(
-    a: np.ndarray, b: np.ndarray, *, k: int, acc_frac_bits: int, c: np.ndarray | None = None
+    a: np.ndarray, b: np.ndarray, *, k: int, acc_frac_bits: int, c: np.ndarray | None = None, format: Format = BF16,
 ) -> np.ndarray:
     """c + a·bᵀ as FP32 words [M, N], each element the chain of :func:`fdpa_word` over chunks of ``k``.
 
     Parameters
     ----------
-    a, b:          BF16 words, ``uint16`` [M, K] and [N, K]; K is padded with zeros to a multiple of ``k``
+    a, b:          words, ``uint16`` [M, K] and [N, K]; K is padded with zeros to a multiple of ``k``
     k:             length of one fused dot product, from 1 to 1024
     acc_frac_bits: alignment bits F, one of :data:`ACC_FRAC_BITS`
     c:             FP32 words, ``uint32`` [M, N], the start of the chain; default +0
+    format:        format of a and b, one of :data:`~amla.model.formats.OPERANDS`
 
     Raises
     ------
@@ -251,13 +267,14 @@ def matmul(
     a, b = (np.ascontiguousarray(_padded(words, length)) for words in (a, b))
     exponents_a, significands_a = np.empty(a.shape, dtype=np.int16), np.empty(a.shape, dtype=np.int16)
     exponents_b, significands_b = np.empty(b.shape, dtype=np.int16), np.empty(b.shape, dtype=np.int16)
-    special_a = _split(a, exponents_a, significands_a)
-    special_b = _split(b, exponents_b, significands_b)
+    special_a = _split(a, exponents_a, significands_a, *format.fields)
+    special_b = _split(b, exponents_b, significands_b, *format.fields)
     start = out[:, special_b]
     exponents_b, significands_b = np.ascontiguousarray(exponents_b.T), np.ascontiguousarray(significands_b.T)
 
     def finite(rows: np.ndarray) -> None:
-        _finite_rows(exponents_a, significands_a, exponents_b, significands_b, k, acc_frac_bits, rows, out)
+        _finite_rows(exponents_a, significands_a, exponents_b, significands_b, 2 * format.fraction_bits, k,
+                     acc_frac_bits, rows, out)
 
     finite_rows = np.flatnonzero(~special_a)
     workers = min(os.cpu_count() or 1, len(finite_rows)) if out.size * length >= _PARALLEL_MACS else 1
@@ -269,6 +286,6 @@ def matmul(
     columns = np.flatnonzero(special_b)
     if len(columns):  # the columns of those rows are computed twice: start over where b has specials
         out[:, columns] = start
-        _special_rows(a, b, k, acc_frac_bits, finite_rows, columns, out)
-    _special_rows(a, b, k, acc_frac_bits, np.flatnonzero(special_a), np.arange(shape[1]), out)
+        _special_rows(a, b, k, acc_frac_bits, *format.fields, finite_rows, columns, out)
+    _special_rows(a, b, k, acc_frac_bits, *format.fields, np.flatnonzero(special_a), np.arange(shape[1]), out)
     return out

@@ -8,17 +8,17 @@ supported and where this differs from FlashMLA.
 from functools import partial
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from .attention import attend
-from .convert import to_bf16
+from .convert import narrow
+from .formats import dtype_of
 from .key_groups import dense_groups, sparse_groups
 from .kv_cache import KeyList, KVCache
 from .numerics import Numerics, check_mode
 from .softmax import softmax_scale_word
 from .split_kv import apply_sink, merge_splits
-from .tensors import as_array, bf16_words, like
+from .tensors import as_array, like, operand_words
 from .tile_scheduler import plan_splits, read_splits
 
 __all__ = ["flash_mla_with_kvcache"]
@@ -43,9 +43,9 @@ def flash_mla_with_kvcache(
 
     Parameters
     ----------
-    q:             [b, s_q, h_q, d], bfloat16; heads h·h_q/h_kv … share KV head h
-    k_cache:       [blocks, page, h_kv, d], bfloat16; FP8: [blocks, page, h_kv, 656], float8_e4m3fn, uint8 or int8.
-                   V is the first `head_dim_v` columns. Slots that are not in use may hold NaN
+    q:             [b, s_q, h_q, d], bfloat16 or float16; heads h·h_q/h_kv … share KV head h
+    k_cache:       [blocks, page, h_kv, d], q's type; FP8 (with bfloat16 q): [blocks, page, h_kv, 656], float8_e4m3fn,
+                   uint8 or int8. V is the first `head_dim_v` columns. Slots that are not in use may hold NaN
     block_table:   [b, max_blocks], int32; unused entries may hold any number. Sparse: not read, may be None
     cache_seqlens: [b], int32, 0 included. Sparse: not read, may be None
     head_dim_v:    columns of V and of the output
@@ -66,7 +66,7 @@ def flash_mla_with_kvcache(
 
     Returns
     -------
-    out: [b, s_q, h_q, head_dim_v], bfloat16, of q's kind; 0 in rows that see no key
+    out: [b, s_q, h_q, head_dim_v], q's type, of q's kind; 0 in rows that see no key
     lse: [b, h_q, s_q], float32, of q's kind, natural logarithm; +inf in rows that see no key
 
     Raises
@@ -82,7 +82,7 @@ def flash_mla_with_kvcache(
     for name, flag in (("causal", causal), ("is_fp8_kvcache", is_fp8_kvcache)):
         if not isinstance(flag, bool | np.bool_):
             raise TypeError(f"{name} must be a bool, not {flag!r}")
-    words = bf16_words("q", q)
+    words, format = operand_words("q", q)
     if words.ndim != 4 or not all(words.shape[1:]):
         raise ValueError(f"q must have shape [b, s_q, h_q, d], s_q, h_q and d of at least 1, not {words.shape!r}")
     batch, tokens, heads, width = words.shape
@@ -92,11 +92,11 @@ def flash_mla_with_kvcache(
         raise TypeError(f"head_dim_v must be an int, not {head_dim_v!r}")
     if not 1 <= head_dim_v <= width:
         raise ValueError(f"head_dim_v must be from 1 to d = {width}, not {head_dim_v!r}")
-    cache = KVCache.build("k_cache", k_cache, width=width, fp8=bool(is_fp8_kvcache))
+    cache = KVCache.build("k_cache", k_cache, width=width, fp8=bool(is_fp8_kvcache), format=format)
     if heads % cache.heads:
         raise ValueError(f"q must have a multiple of k_cache's h_kv = {cache.heads} heads, not {heads!r}")
     sink = None if attn_sink is None else _sink_words(attn_sink, heads)
-    scale_word = softmax_scale_word(width**-0.5 if softmax_scale is None else softmax_scale)
+    scale_word = softmax_scale_word(width**-0.5 if softmax_scale is None else softmax_scale, mode=mode)
     sparse_only = {
         "extra_k_cache": extra_k_cache, "extra_indices_in_kvcache": extra_indices_in_kvcache,
         "topk_length": topk_length, "extra_topk_length": extra_topk_length,
@@ -109,7 +109,8 @@ def flash_mla_with_kvcache(
     else:
         if causal:
             raise ValueError(f"causal must be False with indices (sparse attention), not {causal!r}")
-        groups, lengths = sparse_groups(cache, batch, tokens, width=width, indices=indices, **sparse_only)
+        groups, lengths = sparse_groups(cache, batch, tokens, width=width, format=format, indices=indices,
+                                        **sparse_only)
     if tile_scheduler_metadata is None:
         if num_splits is not None:
             raise ValueError(f"num_splits must be None without tile_scheduler_metadata, not {type(num_splits)!r}")
@@ -127,14 +128,14 @@ def flash_mla_with_kvcache(
             rows = np.ascontiguousarray(rows_of_token[:, chosen]).reshape(-1, width)
             partial_out, partial_lse = _attend_splits(
                 rows, group.keys, head, np.repeat(group.limits, shared), splits[group.request],
-                head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics,
+                head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics, format=format,
             )
             if sink is not None:
                 sinks = np.tile(sink[chosen], len(group.limits))
                 partial_out = apply_sink(partial_out, partial_lse, sinks)
-            out[group.request, group.tokens, chosen] = to_bf16(partial_out).reshape(-1, shared, head_dim_v)
+            out[group.request, group.tokens, chosen] = narrow(partial_out, format).reshape(-1, shared, head_dim_v)
             lse[group.request, chosen, group.tokens] = partial_lse.reshape(-1, shared).T
-    return like(q, out.view(ml_dtypes.bfloat16)), like(q, lse.view(np.float32))
+    return like(q, out.view(dtype_of(format))), like(q, lse.view(np.float32))
 
 
 def _attend_splits(

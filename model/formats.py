@@ -1,7 +1,7 @@
 """Words and formats: how a value is stored, split into fields, rounded and packed.
 
-A value is handled as its word, FP32 as ``uint32`` and BF16 as ``uint16``. :func:`unpack` and
-:func:`round_pack` take the format as two integers, so every format of :class:`Format` shares them. Both
+A value is handled as its word, FP32 as ``uint32``, BF16 and FP16 as ``uint16``. :func:`unpack` and
+:func:`round_pack` take the format as integers, so every format of :class:`Format` shares them. Both
 compute in ``int64``: Numba turns a mix of signed and unsigned 64-bit integers into floating point.
 
 Every operation of ``model/`` comes as ``<op>_word`` on single words, for other compiled functions, and as a
@@ -19,18 +19,27 @@ from numba.core import types
 from numba.extending import intrinsic
 
 __all__ = [
-    "BF16", "BF16_QUIET_NAN", "FP16", "FP32", "MAX_FINITE", "MIN_NORMAL", "NEG_INF", "NEG_ZERO", "ONE",
-    "POS_INF", "POS_ZERO", "QUIET_NAN", "SIGN", "Format", "bf16_to_words", "bit_length", "round_pack",
+    "BF16", "FP16", "FP32", "MAX_FINITE", "MIN_NORMAL", "NEG_INF", "NEG_ZERO", "ONE", "OPERANDS",
+    "POS_INF", "POS_ZERO", "QUIET_NAN", "SIGN", "Format", "bf16_to_words", "bit_length", "dtype_of", "round_pack",
     "to_floats", "to_words", "unpack", "words_to_bf16",
 ]
 
 
 @dataclass(frozen=True)
 class Format:
-    """An IEEE-like binary format without subnormals: zero, normals, infinity and one quiet NaN."""
+    """An IEEE-like binary format: zero, normals, infinity and one quiet NaN; subnormals if the format keeps them.
+
+    Where it does not, a subnormal word counts as zero, and a result below the normal range becomes zero.
+    """
 
     exponent_bits: int
     fraction_bits: int
+    subnormals: bool = False
+
+    @property
+    def fields(self) -> tuple[int, int, bool]:
+        """The format as arguments for compiled functions: exponent bits, fraction bits, subnormals."""
+        return self.exponent_bits, self.fraction_bits, self.subnormals
 
     @property
     def bits(self) -> int:
@@ -74,8 +83,12 @@ class Format:
 
 
 BF16 = Format(8, 7)
-FP16 = Format(5, 10)
+#: Its subnormals reach from 2^-14 down to 2^-24, where a softmax has weights that matter.
+FP16 = Format(5, 10, subnormals=True)
 FP32 = Format(8, 23)
+
+#: Formats of the cube's operands (Q, KV, P) and of the output, by name.
+OPERANDS = {"bf16": BF16, "fp16": FP16}
 
 QUIET_NAN = np.uint32(FP32.quiet_nan)
 POS_INF = np.uint32(FP32.infinity)
@@ -86,7 +99,11 @@ ONE = np.uint32(FP32.one)
 MIN_NORMAL = np.uint32(FP32.min_normal)
 MAX_FINITE = np.uint32(FP32.max_finite)
 SIGN = np.uint32(1 << 31)
-BF16_QUIET_NAN = np.uint16(BF16.quiet_nan)
+
+
+def dtype_of(format: Format) -> np.dtype:
+    """NumPy's type of a format's values: ``ml_dtypes.bfloat16``, ``float16`` or ``float32``."""
+    return np.dtype({BF16: ml_dtypes.bfloat16, FP16: np.float16, FP32: np.float32}[format])
 
 
 def _view(array, source, target) -> np.ndarray:
@@ -132,31 +149,41 @@ def bit_length(value):
 
 
 @numba.njit(cache=True)
-def unpack(word, exponent_bits, fraction_bits):
+def unpack(word, exponent_bits, fraction_bits, subnormals=False):
     """Split a word into (sign, exponent field, significand), all ``int64``.
 
-    The significand carries its hidden bit, and is 0 for zeros and subnormals; for field = max it is the
-    fraction with the hidden bit set, so that infinity has exactly ``1 << fraction_bits``.
+    The significand carries its hidden bit, and is 0 for zeros; for field = max it is the fraction with the
+    hidden bit set, so that infinity has exactly ``1 << fraction_bits``. A subnormal word is a zero or, with
+    ``subnormals``, a significand without hidden bit in field 1.
     """
     word = np.int64(word)
     field = (word >> fraction_bits) & ((1 << exponent_bits) - 1)
     significand = np.int64(0)
     if field != 0:
         significand = (word & ((1 << fraction_bits) - 1)) | (1 << fraction_bits)
+    elif subnormals:
+        significand = word & ((1 << fraction_bits) - 1)
+        field = np.int64(significand != 0)
     return word >> (exponent_bits + fraction_bits), field, significand
 
 
 @numba.njit(cache=True)
-def round_pack(sign, magnitude, exponent, exponent_bits, fraction_bits):
+def round_pack(sign, magnitude, exponent, exponent_bits, fraction_bits, subnormals=False):
     """The word (``int64``) of (−1)^sign · magnitude · 2^exponent: one rounding, to nearest, ties to even.
 
     ``magnitude`` is an ``int64`` in [0, 2⁶²]. The exponent range is unbounded while rounding; then a
-    magnitude below the smallest normal becomes signed zero and one above the largest finite infinity.
+    magnitude above the largest finite becomes infinity and one below the smallest normal signed zero. With
+    ``subnormals`` it is rounded at the last place of the subnormals instead.
     """
     top = np.int64(sign) << (exponent_bits + fraction_bits)
     if magnitude == 0:
         return top
+    bias = (1 << (exponent_bits - 1)) - 1
     shift = bit_length(magnitude) - 1 - fraction_bits
+    if subnormals:
+        shift = max(shift, 1 - bias - fraction_bits - exponent)
+        if shift > 62:
+            return top
     if shift > 0:
         odd = (magnitude >> shift) & 1
         kept = (magnitude + (np.int64(1) << (shift - 1)) - 1 + odd) >> shift
@@ -165,9 +192,9 @@ def round_pack(sign, magnitude, exponent, exponent_bits, fraction_bits):
     else:
         carry = np.int64(0)
         kept = magnitude << -shift
-    field = exponent + shift + carry + fraction_bits + (1 << (exponent_bits - 1)) - 1
+    field = exponent + shift + carry + fraction_bits + bias
     if field <= 0:
         return top
     if field >= (1 << exponent_bits) - 1:
         return top | (((1 << exponent_bits) - 1) << fraction_bits)
-    return top | (field << fraction_bits) | (kept & ((1 << fraction_bits) - 1))
+    return top | ((field - 1) << fraction_bits) + kept  # the hidden bit, if there is one, adds 1 to the field

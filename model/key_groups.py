@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .formats import Format
 from .kv_cache import KeyList, KVCache
 from .paged import check_pages
 from .tensors import int32_array
@@ -72,7 +73,7 @@ def dense_groups(
 
 
 def sparse_groups(
-    cache: KVCache, batch: int, tokens: int, *, width: int, indices: Any, topk_length: Any = None,
+    cache: KVCache, batch: int, tokens: int, *, width: int, format: Format, indices: Any, topk_length: Any = None,
     extra_k_cache: Any = None, extra_indices_in_kvcache: Any = None, extra_topk_length: Any = None,
 ) -> tuple[list[QueryGroup], list[int]]:
     """One group per query token, for sparse attention: its valid indices in order, the extra cache's last.
@@ -81,7 +82,7 @@ def sparse_groups(
     ----------
     cache:         the cache, of one KV head
     batch, tokens: b and s_q
-    width:         columns of a key
+    width, format: columns of a key, and their format
     The others are those of :func:`~amla.model.flash_mla_with_kvcache`.
 
     Returns
@@ -99,7 +100,7 @@ def sparse_groups(
         raise ValueError("extra_k_cache and extra_indices_in_kvcache must be given together, not "
                          f"{'the former' if extra_indices_in_kvcache is None else 'the latter'} alone")
     if extra_k_cache is not None:
-        extra = KVCache.build("extra_k_cache", extra_k_cache, width=width, fp8=cache.fp8)
+        extra = KVCache.build("extra_k_cache", extra_k_cache, width=width, fp8=cache.fp8, format=format)
         if extra.heads != 1:
             raise ValueError(f"extra_k_cache must have one KV head, not {extra.heads!r}")
         selections.append(_Selection.build("extra_", extra, extra_indices_in_kvcache, extra_topk_length, batch, tokens))

@@ -1,4 +1,4 @@
-"""A paged KV cache of several KV heads, BF16 or FP8, that is read slot by slot and only where asked."""
+"""A paged KV cache of several KV heads, 16 bits or FP8, that is read slot by slot and only where asked."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,12 +6,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from .formats import BF16, Format
 from .fp8_cache import BYTES, WIDTH, dequantize_fp8
-from .tensors import as_array, bf16_words
+from .tensors import as_array, operand_words
 
-__all__ = ["KVCache", "KeyList"]
+__all__ = ["FP8_TYPES", "KVCache", "KeyList"]
 
-_BYTE_TYPES = (np.dtype(np.uint8), np.dtype(np.int8), np.dtype(ml_dtypes.float8_e4m3fn))
+#: Types that an FP8 cache may come in: its 656 bytes per slot hold more than e4m3 values.
+FP8_TYPES = (np.dtype(np.uint8), np.dtype(np.int8), np.dtype(ml_dtypes.float8_e4m3fn))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,7 +22,7 @@ class KVCache:
 
     Attributes
     ----------
-    data: uint16[blocks, page, h_kv, d], BF16 words; or uint8[blocks, page, h_kv, 656]
+    data: uint16[blocks, page, h_kv, d], words; or uint8[blocks, page, h_kv, 656]
     fp8:  the latter
     """
 
@@ -28,15 +30,16 @@ class KVCache:
     fp8: bool
 
     @classmethod
-    def build(cls, name: str, cache: Any, *, width: int, fp8: bool) -> "KVCache":
+    def build(cls, name: str, cache: Any, *, width: int, fp8: bool, format: Format = BF16) -> "KVCache":
         """Check and wrap a cache; nothing is copied or read.
 
         Parameters
         ----------
-        name:  the argument's name, for errors
-        cache: [blocks, page, h_kv, d] of bfloat16, or [blocks, page, h_kv, 656] of float8_e4m3fn, uint8 or int8
-        width: d
-        fp8:   which of the two
+        name:   the argument's name, for errors
+        cache:  [blocks, page, h_kv, d] of the format, or [blocks, page, h_kv, 656] of float8_e4m3fn, uint8 or int8
+        width:  d
+        fp8:    which of the two
+        format: format of the queries; FP8 is dequantised to BF16
 
         Raises
         ------
@@ -44,13 +47,15 @@ class KVCache:
         """
         if fp8:
             array = as_array(name, cache)
-            if array.dtype not in _BYTE_TYPES:
+            if array.dtype not in FP8_TYPES:
                 raise TypeError(f"{name} must be an array of float8_e4m3fn, uint8 or int8, not of {array.dtype}")
             array = array.view(np.uint8)
             if width != WIDTH:
                 raise ValueError(f"head dimension d must be {WIDTH} with an FP8 cache, not {width!r}")
+            if format != BF16:
+                raise TypeError("q must be an array of bfloat16 with an FP8 cache, not of float16")
         else:
-            array = bf16_words(name, cache)
+            array, _ = operand_words(name, cache, (format,))
         columns = BYTES if fp8 else width
         if array.ndim != 4 or array.shape[1] == 0 or array.shape[2] == 0 or array.shape[3] != columns:
             raise ValueError(f"{name} must have shape [blocks, page, h_kv, {columns}], page and h_kv of at least 1, "

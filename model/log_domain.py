@@ -9,6 +9,7 @@ import numpy as np
 from .accumulate import accumulate, normalize
 from .add import add, sub
 from .exp2 import exp2
+from .formats import BF16, Format
 from .log2 import log2
 from .maximum import maximum
 from .mul import mul
@@ -31,10 +32,11 @@ class LogSoftmax:
     ----------
     rows:       R
     scale_word: FP32 word of softmax_scale * log2(e)
+    format:     format of P
     """
 
-    def __init__(self, rows: int, *, scale_word: int):
-        self._scale_word = scale_word
+    def __init__(self, rows: int, *, scale_word: int, format: Format = BF16):
+        self._scale_word, self._format = scale_word, format
         self._state = RowState.empty(rows)
         self._log_sum = np.full(rows, _MINUS_INF, np.uint32)
         self._factor = np.zeros((rows, 1), np.uint32)
@@ -46,7 +48,7 @@ class LogSoftmax:
         state.L[:] = 0  # what it holds afterwards is this block's own sum
         p, self._factor = softmax_tile(
             scores, valid, row_maximum(scores, valid), state, scale_word=self._scale_word, first=first,
-            mode="mul", comp_bits=0,
+            mode="mul", comp_bits=0, format=self._format,
         )
         block = log2(state.L)
         if first:

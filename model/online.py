@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from .accumulate import accumulate, normalize, reciprocal_and_lse
+from .formats import BF16, Format
 from .log_domain import LogSoftmax
 from .numerics import check_mode
 from .paper import PaperSoftmax
@@ -17,7 +18,7 @@ class OnlineSoftmax(Protocol):
     """State of R rows; for each KV block :meth:`probabilities`, then :meth:`accumulate`; last :meth:`finish`."""
 
     def probabilities(self, scores: np.ndarray, valid: np.ndarray, *, first: bool) -> np.ndarray:
-        """P of one block, uint16[R, C] BF16 words, +0 where masked; the state moves on by the block.
+        """P of one block, uint16[R, C] words of the format, +0 where masked; the state moves on by the block.
 
         Parameters
         ----------
@@ -39,15 +40,15 @@ class OnlineSoftmax(Protocol):
 class _HardwareSoftmax:
     """A mode that the RTL has: the functions of `model/softmax.py` and `model/accumulate.py`."""
 
-    def __init__(self, mode: str, rows: int, *, scale_word: int, comp_bits: int):
-        self._mode, self._scale_word, self._comp_bits = mode, scale_word, comp_bits
+    def __init__(self, mode: str, rows: int, *, scale_word: int, comp_bits: int, format: Format):
+        self._mode, self._scale_word, self._comp_bits, self._format = mode, scale_word, comp_bits, format
         self._state = RowState.empty(rows)
         self._offsets = np.zeros((rows, 1 << comp_bits), np.uint32)
 
     def probabilities(self, scores: np.ndarray, valid: np.ndarray, *, first: bool) -> np.ndarray:
         p, self._offsets = softmax_tile(
             scores, valid, row_maximum(scores, valid), self._state, scale_word=self._scale_word, first=first,
-            mode=self._mode, comp_bits=self._comp_bits,
+            mode=self._mode, comp_bits=self._comp_bits, format=self._format,
         )
         return p
 
@@ -59,7 +60,9 @@ class _HardwareSoftmax:
         return normalize(O, r), lse
 
 
-def online_softmax(mode: str, rows: int, *, scale_word: int, comp_bits: int) -> OnlineSoftmax:
+def online_softmax(
+    mode: str, rows: int, *, scale_word: int, comp_bits: int, format: Format = BF16,
+) -> OnlineSoftmax:
     """The online softmax of `rows` rows that have seen no key.
 
     Parameters
@@ -67,6 +70,7 @@ def online_softmax(mode: str, rows: int, *, scale_word: int, comp_bits: int) -> 
     mode:       one of :data:`~amla.model.numerics.MODES`
     scale_word: word of :func:`~amla.model.softmax.softmax_scale_word` for the mode
     comp_bits:  index bits of the row offsets (modes of the RTL)
+    format:     format of P, one of :data:`~amla.model.formats.OPERANDS`
 
     Raises
     ------
@@ -74,7 +78,7 @@ def online_softmax(mode: str, rows: int, *, scale_word: int, comp_bits: int) -> 
     """
     check_mode(mode)
     if mode == "paper":
-        return PaperSoftmax(rows, scale_word=scale_word)
+        return PaperSoftmax(rows, scale_word=scale_word, format=format)
     if mode == "log":
-        return LogSoftmax(rows, scale_word=scale_word)
-    return _HardwareSoftmax(mode, rows, scale_word=scale_word, comp_bits=comp_bits)
+        return LogSoftmax(rows, scale_word=scale_word, format=format)
+    return _HardwareSoftmax(mode, rows, scale_word=scale_word, comp_bits=comp_bits, format=format)

@@ -9,25 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from .tensors import bf16_words, int32_array
+from .formats import Format
+from .kv_cache import FP8_TYPES, KVCache
+from .tensors import as_array, int32_array, operand_words
 
 __all__ = ["PagedBatch", "check_pages"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PagedBatch:
-    """Validated inputs of one MLA decode call; BF16 as words.
+    """Validated inputs of one MLA decode call; BF16 and FP16 as words.
 
     Attributes
     ----------
     q:             uint16[b, s_q, h_q, d]
-    cache:         uint16[blocks, page, d]
+    format:        of q and of the keys
+    cache:         of one KV head
     block_table:   int32[b, max_blocks]
     cache_seqlens: int32[b]
     """
 
     q: np.ndarray
-    cache: np.ndarray
+    format: Format
+    cache: KVCache
     block_table: np.ndarray
     cache_seqlens: np.ndarray
 
@@ -39,9 +43,10 @@ class PagedBatch:
 
         Parameters
         ----------
-        q:             [b, s_q, h_q, d], bfloat16 (a NumPy array of ``ml_dtypes.bfloat16``, a CPU torch
-                       tensor, or anything NumPy turns into the former)
-        kv_cache:      [blocks, page, 1, d] or [blocks, page, d], bfloat16
+        q:             [b, s_q, h_q, d], bfloat16 or float16 (a NumPy array, ``ml_dtypes.bfloat16`` for the
+                       former, a CPU torch tensor, or anything NumPy turns into an array)
+        kv_cache:      [blocks, page, 1, d] or [blocks, page, d], q's type; or, with bfloat16 q and d = 576,
+                       FP8 of 656 bytes in place of d (``model/fp8_cache.py``): float8_e4m3fn, uint8 or int8
         block_table:   [b, max_blocks], int32
         cache_seqlens: [b], int32
         head_dim_v:    columns of V, 1 ... d
@@ -51,8 +56,11 @@ class PagedBatch:
         TypeError:  a dtype is wrong.
         ValueError: a rank, a shape, a length or a used page index is wrong.
         """
-        words = bf16_words("q", q)
-        cache = bf16_words("kv_cache", kv_cache)
+        words, format = operand_words("q", q)
+        cache = as_array("kv_cache", kv_cache)
+        fp8 = cache.dtype in FP8_TYPES
+        if not fp8:
+            operand_words("kv_cache", cache, (format,))
         table = int32_array("block_table", block_table, 2)
         lengths = int32_array("cache_seqlens", cache_seqlens, 1)
         if words.ndim != 4:
@@ -67,8 +75,9 @@ class PagedBatch:
         batch, tokens, heads, width = words.shape
         if not (tokens and heads and width):
             raise ValueError(f"q must have s_q, h_q and d of at least 1, not shape {words.shape!r}")
-        if cache.shape[2] != width:
+        if not fp8 and cache.shape[2] != width:
             raise ValueError(f"kv_cache must have q's head dimension d = {width}, not {cache.shape[2]!r}")
+        slots = KVCache.build("kv_cache", cache[:, :, None], width=width, fp8=fp8, format=format)
         if type(head_dim_v) is not int:
             raise TypeError(f"head_dim_v must be an int, not {head_dim_v!r}")
         if not 1 <= head_dim_v <= width:
@@ -80,7 +89,7 @@ class PagedBatch:
                 f"cache_seqlens must have {batch} entries, the batch size of q, not {len(lengths)!r}"
             )
         check_pages(table, lengths, blocks=len(cache), page=cache.shape[1])
-        return cls(q=words, cache=cache, block_table=table, cache_seqlens=lengths)
+        return cls(q=words, format=format, cache=slots, block_table=table, cache_seqlens=lengths)
 
     def __len__(self) -> int:
         return len(self.q)
@@ -91,8 +100,8 @@ class PagedBatch:
 
     def keys(self, request: int, start: int, stop: int) -> np.ndarray:
         """Keys `start` ... `stop` - 1 of a request, uint16[stop - start, d]."""
-        page, slot = np.divmod(np.arange(start, stop), self.cache.shape[1])
-        return self.cache[self.block_table[request, page], slot]
+        page, offset = np.divmod(np.arange(start, stop), self.cache.page)
+        return self.cache.read(self.block_table[request, page].astype(np.int64) * self.cache.page + offset, 0)
 
     def limits(self, request: int, *, causal: bool) -> np.ndarray:
         """Keys that each row of a request may see, int64[s_q · h_q]; below 1 where it sees none."""

@@ -8,11 +8,11 @@ operation. `docs/numerics.md`, "Modes without RTL", gives the formulas and the t
 * the last step overwrites such elements by zero, and with them what later blocks added.
 """
 
-import ml_dtypes
 import numpy as np
 
 from .add import add
 from .checks import check_array
+from .formats import BF16, Format, dtype_of
 
 __all__ = ["PaperSoftmax", "bare_rescale", "clean"]
 
@@ -52,13 +52,15 @@ class PaperSoftmax:
     ----------
     rows:       R
     scale_word: FP32 word of softmax_scale
+    format:     format of P
 
     Attributes
     ----------
     offset: int32[R], N of the last block
     """
 
-    def __init__(self, rows: int, *, scale_word: int):
+    def __init__(self, rows: int, *, scale_word: int, format: Format = BF16):
+        self._dtype = dtype_of(format)
         self._scale = np.uint32(scale_word).view(np.float32)
         self._m = np.full(rows, -np.inf, np.float32)
         self._n, self._l = np.zeros(rows, np.float32), np.zeros(rows, np.float32)
@@ -76,9 +78,9 @@ class PaperSoftmax:
             exponent = m / _LN2
             n = -_round_half_away(exponent)
             s32 = _exp(_LN2 * (n + exponent))
-            s16 = s32.astype(ml_dtypes.bfloat16).astype(np.float32)
+            s16 = s32.astype(self._dtype).astype(np.float32)
             p = np.where(seen, _exp(x - m[:, None]), np.float32(0))
-            words = (p * s16[:, None]).astype(ml_dtypes.bfloat16).view(np.uint16)
+            words = (p * s16[:, None]).astype(self._dtype).view(np.uint16)
             c = s32 / s16
             epsilon = _CORRECTION * (self._c / c - np.float32(1)) + _BIAS
             step = (np.maximum(n - self._n, _STEP_LIMIT) + epsilon) * _WORD_STEP

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from .formats import Format, dtype_of
 from .paged import PagedBatch
 
 __all__ = ["error_metrics", "mla_reference"]
@@ -29,11 +30,11 @@ def mla_reference(
     lse = np.full((requests, heads, tokens), np.inf)
     for request in range(requests):
         length = int(batch.cache_seqlens[request])
-        keys = _to_float64(batch.keys(request, 0, length))
+        keys = _to_float64(batch.keys(request, 0, length), batch.format)
         for token in range(tokens):
             seen = max(length - tokens + 1 + token, 0) if causal else length
             if seen:
-                scores = scale * (_to_float64(batch.q[request, token]) @ keys[:seen].T)
+                scores = scale * (_to_float64(batch.q[request, token], batch.format) @ keys[:seen].T)
                 maximum = scores.max(axis=1, keepdims=True)
                 with np.errstate(invalid="ignore"):  # inf or NaN in the data gives NaN, as it should
                     weights = np.exp(scores - maximum)
@@ -70,5 +71,5 @@ def error_metrics(out: Any, lse: Any, ref_out: Any, ref_lse: Any) -> dict[str, f
     }
 
 
-def _to_float64(words: np.ndarray) -> np.ndarray:
-    return (words.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
+def _to_float64(words: np.ndarray, format: Format) -> np.ndarray:
+    return np.ascontiguousarray(words).view(dtype_of(format)).astype(np.float64)

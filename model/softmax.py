@@ -1,7 +1,7 @@
 """Online softmax of one KV block, on words: row update, elements, sums.
 
-The block's raw scores become P (BF16, the next matrix operand) and the row state moves on by one block.
-Besides P the block yields the row offsets that bring O of the earlier blocks into the new frame; what is
+The block's raw scores become P (in the operand format, for the next matrix product) and the row state moves on by
+one block. Besides P the block yields the row offsets that bring O of the earlier blocks into the new frame; what is
 done to O with them is `model/accumulate.py`. `docs/numerics.md` defines every operation.
 
 Rows are independent. A row's valid columns are a prefix of the block.
@@ -16,11 +16,12 @@ from numba import njit
 
 from .add import add_word, sub_word
 from .checks import check_array
-from .convert import ceil_word, rint_word, to_bf16_word, to_int_word
+from .convert import ceil_word, narrow_word, rint_word, to_int_word, widen_word
 from .exp2 import exp2_word
 from .fixed import from_fixed_word, to_fixed_word
+from .formats import BF16, Format
 from .maximum import maximum_word
-from .mul import mul_bf16_word, mul_word
+from .mul import mul_narrow_word, mul_word
 from .numerics import HARDWARE_MODES, check_mode
 from .recip import recip_word
 from .rescale import rescale_word
@@ -28,7 +29,6 @@ from .rescale import rescale_word
 __all__ = ["RowState", "row_maximum", "softmax_scale_word", "softmax_tile", "valid_columns"]
 
 _ONE = np.uint32(0x3F800000)
-_ONE_BF16 = np.uint16(0x3F80)
 _NAN = np.uint32(0x7FC00000)
 _MINUS_INF = np.uint32(0xFF800000)
 _ZERO = np.uint32(0)
@@ -48,7 +48,7 @@ class RowState:
     ----------
     m: row maximum of the scaled scores (base-2 exponents); in mode `pow2` the next larger integer
     c: rounding that P's frame carries, S32 / S16 (1.0 in modes `mul` and `pow2`)
-    l: sum of the BF16 values P, in O's frame (stays +0 in mode `mul`)
+    l: sum of the rounded values P, in O's frame (stays +0 in mode `mul`)
     L: sum of the unrounded 2^(x - m), for the LSE
     """
 
@@ -127,7 +127,7 @@ def row_maximum(scores: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 def softmax_tile(
     scores: np.ndarray, valid: np.ndarray, rowmax: np.ndarray, state: RowState, *,
-    scale_word: int, first: bool, mode: str, comp_bits: int,
+    scale_word: int, first: bool, mode: str, comp_bits: int, format: Format = BF16,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run the online softmax over one block of scores.
 
@@ -141,10 +141,11 @@ def softmax_tile(
     first:      first block of the rows: nothing is read from `state`
     mode:       "amla", "mul" or "pow2"
     comp_bits:  index bits of the row offsets
+    format:     format of P, one of :data:`~amla.model.formats.OPERANDS`
 
     Returns
     -------
-    P:       uint16[R, C], BF16 words, +0 where masked
+    P:       uint16[R, C], words of the format, +0 where masked
     offsets: uint32[R, 2**comp_bits], two's complement; in mode `mul` word 0 is the FP32 factor of O
 
     Raises
@@ -160,7 +161,8 @@ def softmax_tile(
     offsets = np.zeros((rows, 1 << comp_bits), np.uint32)
     _softmax_rows(
         scores, valid, rowmax, state.m, state.c, state.l, state.L, p, offsets, offsets.view(np.int32),
-        np.uint32(scale_word), bool(first), HARDWARE_MODES.index(mode), comp_bits,
+        np.uint32(scale_word), bool(first), HARDWARE_MODES.index(mode), comp_bits, np.uint16(format.one),
+        *format.fields,
     )
     return p, offsets
 
@@ -209,11 +211,12 @@ def _row_offset(delta, excess, segment, comp_bits):
 
 
 @njit(cache=True)
-def _row_frame(m):
-    """Frame of P for row maximum m: S16 = bf16(2**(m - rint(m))) and the rounding c that S16 costs."""
+def _row_frame(m, exponent_bits, fraction_bits, subnormals):
+    """Frame of P for row maximum m: S16, the 16-bit 2**(m - rint(m)), and the rounding c that S16 costs."""
     s32 = np.uint32(exp2_word(np.uint32(sub_word(m, np.uint32(rint_word(m))))))
-    s16 = np.uint16(to_bf16_word(s32))
-    return s16, np.uint32(mul_word(s32, np.uint32(recip_word(np.uint32(np.uint32(s16) << np.uint32(16))))))
+    s16 = narrow_word(s32, exponent_bits, fraction_bits, subnormals)
+    wide = widen_word(s16, exponent_bits, fraction_bits, subnormals)
+    return s16, np.uint32(mul_word(s32, np.uint32(recip_word(wide))))
 
 
 @njit(cache=True)
@@ -228,18 +231,19 @@ def _fill_offsets(m_prev, c_prev, m, c, offsets, comp_bits):
 
 
 @njit(cache=True)
-def _elements(scores, m, s16, scale, p_row):
+def _elements(scores, m, s16, scale, p_row, exponent_bits, fraction_bits, subnormals):
     """P of one row's valid scores; the fixed-point sums of P and of the unrounded p, as FP32 words."""
     sum_rounded, sum_exact = np.uint64(0), np.uint64(0)
     any_nan = False
     for col in range(scores.shape[0]):
         p = np.uint32(exp2_word(np.uint32(sub_word(np.uint32(mul_word(scores[col], scale)), m))))
-        word = np.uint16(mul_bf16_word(p, s16))
+        word = mul_narrow_word(p, s16, exponent_bits, fraction_bits, subnormals)
         p_row[col] = word
         if not _is_finite(p):  # p <= 1, so this is NaN
             any_nan = True
         else:
-            sum_rounded += np.uint64(to_fixed_word(np.uint32(np.uint32(word) << np.uint32(16))))
+            wide = widen_word(word, exponent_bits, fraction_bits, subnormals)
+            sum_rounded += np.uint64(to_fixed_word(wide))
             sum_exact += np.uint64(to_fixed_word(p))
     if any_nan:
         return _NAN, _NAN
@@ -247,7 +251,8 @@ def _elements(scores, m, s16, scale, p_row):
 
 
 @njit(cache=True)
-def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, first, mode, comp_bits):
+def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, first, mode, comp_bits, one,
+                  exponent_bits, fraction_bits, subnormals):
     for row in range(scores.shape[0]):
         columns = min(valid[row], scores.shape[1])
         if columns <= 0:
@@ -264,10 +269,11 @@ def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, 
             c_prev = _ONE
         if not first:
             m_new = np.uint32(maximum_word(m_prev, m_new))
-        s16, c_new = _ONE_BF16, _ONE
+        s16, c_new = one, _ONE
         if mode == _AMLA:
-            s16, c_new = _row_frame(m_new)
-        sum_rounded, sum_exact = _elements(scores[row, :columns], m_new, s16, scale, p[row])
+            s16, c_new = _row_frame(m_new, exponent_bits, fraction_bits, subnormals)
+        sum_rounded, sum_exact = _elements(scores[row, :columns], m_new, s16, scale, p[row],
+                                           exponent_bits, fraction_bits, subnormals)
         m[row], c[row] = m_new, c_new
 
         if first:

@@ -5,12 +5,15 @@ NumPy lacks (bfloat16, float8) cross as views of their bits; nothing is copied.
 """
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-__all__ = ["as_array", "bf16_words", "int32_array", "like"]
+from .formats import OPERANDS, Format, dtype_of
+
+__all__ = ["as_array", "int32_array", "like", "operand_words"]
 
 #: Torch types that ``Tensor.numpy`` refuses: the integer type to view them as, and NumPy's name for them.
 _BY_VIEW: dict[str, tuple[str, Any]] = {
@@ -53,12 +56,15 @@ def like(example: Any, array: np.ndarray) -> Any:
     return torch.from_numpy(array)
 
 
-def bf16_words(name: str, value: Any) -> np.ndarray:
-    """Words (``uint16``) of an array or tensor of bfloat16; TypeError for any other dtype."""
+def operand_words(
+    name: str, value: Any, formats: Iterable[Format] = tuple(OPERANDS.values()),
+) -> tuple[np.ndarray, Format]:
+    """Words (``uint16``) of an array or tensor in one of these formats, and which; TypeError for any other dtype."""
     array = as_array(name, value)
-    if array.dtype != ml_dtypes.bfloat16:
-        raise TypeError(f"{name} must be an array of bfloat16, not of {array.dtype}")
-    return array.view(np.uint16)
+    by_dtype = {dtype_of(format): format for format in formats}
+    if array.dtype not in by_dtype:
+        raise TypeError(f"{name} must be an array of {' or '.join(map(str, by_dtype))}, not of {array.dtype}")
+    return array.view(np.uint16), by_dtype[array.dtype]
 
 
 def int32_array(name: str, value: Any, rank: int) -> np.ndarray:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from .fp.word import OPERANDS, Format
+
 __all__ = ["MODES", "ConfigError", "CoreConfig"]
 
 #: Rescale modes that the RTL implements, in the encoding of the register NUMERICS.MODE.
@@ -29,6 +31,7 @@ class CoreConfig:
     m, n, k:         cube size: it takes an m×k and an n×k fractal each cycle
     lanes:           columns per cycle in drain and vector (of m rows each)
     mode:            rescale mode of the accumulate lanes, one of :data:`MODES`
+    format:          format of Q, KV, P and the output: bf16 or fp16
     acc_frac_bits:   alignment bits F of ``fdpa``
     comp_bits:       index bits k of the row offsets
     kv_block:        keys per KV block (rescale interval)
@@ -60,6 +63,7 @@ class CoreConfig:
     o_bytes: int
     out_bytes: int
     mode: str = "amla"
+    format: str = "bf16"
     acc_frac_bits: int = 30
     comp_bits: int = 2
     axi_data_bytes: int = 64
@@ -78,6 +82,7 @@ class CoreConfig:
         for key in ("m", "n", "k", "lanes", "axi_data_bytes"):
             self._check(key, _is_power_of_two(getattr(self, key)), "a power of two")
         self._check("mode", self.mode in MODES, f"one of {', '.join(MODES)}")
+        self._check("format", self.format in OPERANDS, f"one of {', '.join(OPERANDS)}")
         self._check("k", self.k >= self.n, f"at least n = {self.n}")
         self._check("lanes", self.lanes <= self.n, f"at most n = {self.n}")
         self._check("axi_data_bytes", self.beat_elements >= self.k, f"at least 2·k = {2 * self.k} bytes")
@@ -119,6 +124,11 @@ class CoreConfig:
     def state_fields(self) -> tuple[str, ...]:
         """FP32 words of a row's state that the mode needs: m, c, l, L of ``docs/numerics.md``."""
         return {"amla": ("m", "c", "l", "L"), "mul": ("m", "L"), "pow2": ("m", "l", "L")}[self.mode]
+
+    @property
+    def operand(self) -> Format:
+        """Format of Q, KV, P and the output."""
+        return OPERANDS[self.format]
 
     @property
     def macs_per_cycle(self) -> int:

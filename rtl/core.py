@@ -18,6 +18,7 @@ from .engines.feed import Feed
 from .engines.load import Load
 from .engines.store import Store
 from .engines.vector import Vector
+from .fp.word import OPERANDS
 from .isa import INDEX_BITS, Engine
 from .registers import AxiLiteSignature, Registers
 from .semaphores import Semaphores
@@ -265,7 +266,7 @@ class AmlaCore(wiring.Component):
             value.VERSION.eq(INTERFACE_VERSION),
             value.CUBE.eq(config.m | config.n << 8 | config.k << 16 | config.lanes << 24),
             value.NUMERICS.eq(config.acc_frac_bits | config.comp_bits << 8 | MODES.index(config.mode) << 16
-                              | config.axi_data_bytes << 24),
+                              | list(OPERANDS).index(config.format) << 20 | config.axi_data_bytes << 24),
             value.STATUS.eq(Cat(control.running, control.done, control.error, control.nonfinite_seen, control.quiet)),
             value.IRQ.eq(pending),
             value.ERROR_CODE.eq(control.error_code),

@@ -15,14 +15,14 @@ __all__ = ["c_header", "isa_page", "register_page"]
 _SUMMARIES = {
     Opcode.FENCE: "wait for every command before it, then for `wait`, then signal",
     Opcode.HALT: "wait for every command before it, then end the program",
-    Opcode.LOAD: "rows × cols BF16 of memory → L1, in fractal order",
+    Opcode.LOAD: "rows × cols elements of memory → L1, in fractal order",
     Opcode.FEED_A: "L1 → L0A, fractals by two strides",
     Opcode.FEED_B: "L1 → L0B, fractals by two strides, optionally transposed",
     Opcode.MMAD: "L0C (+)= L0A · L0Bᵀ over mt × nt × kt fractals",
     Opcode.DRAIN_S: "L0C → S, tracking the row maximum",
     Opcode.DRAIN_O: "O ← rescale(O, row offsets) + L0C",
     Opcode.SOFTMAX: "online softmax of one S tile: P into L1, row state, row offsets",
-    Opcode.NORMALIZE: "O / l → BF16 in OUT; the first one of its rows also makes the LSE",
+    Opcode.NORMALIZE: "O / l → OUT; the first one of its rows also makes the LSE",
     Opcode.STORE: "OUT or LSE → memory",
 }
 

@@ -53,7 +53,7 @@ class ElementPass(wiring.Component):
         self.config = config
         self._amla = config.mode == "amla"
         rows, lanes = config.m, config.lanes
-        self._lanes = [Leaf(VectorLane(mode=config.mode)) for _ in range(rows * lanes)]
+        self._lanes = [Leaf(VectorLane(mode=config.mode, format=config.operand)) for _ in range(rows * lanes)]
         self.latency = self._lanes[0].component.latency + 1
         self._p_parts, self._out_parts = config.k // lanes, config.beat_elements // lanes
         target_bits = max(ceil_log2(config.l1_words), ceil_log2(config.out_words))
@@ -135,7 +135,7 @@ class ElementPass(wiring.Component):
         words = []
         for index, unit in enumerate(self._lanes):
             word = Signal(16, name=f"out_{index}")
-            m.d.comb += word.eq(Mux(tag["empty"][index // lanes], 0, unit.product_bf16))
+            m.d.comb += word.eq(Mux(tag["empty"][index // lanes], 0, unit.product_16))
             words.append(word)
         m.d.comb += [
             self.out_en.eq(Cat(valid & (tag["part"] == part) for part in range(self._out_parts))),
@@ -143,4 +143,4 @@ class ElementPass(wiring.Component):
             self.out_data.eq(Cat(words)),
             self.out_done.eq(valid & tag["last"]),
         ]
-        return valid & Cat(word[7:15].all() for word in words).any()
+        return valid & Cat(word[self.config.operand.fraction_bits:15].all() for word in words).any()

@@ -182,7 +182,7 @@ FIELD_DOCS = {
     "pitch": "bytes from one row to the next in GM, a multiple of the AXI beat",
     "rows": "rows transferred",
     "rows_padded": "rows written to L1; those past `rows` become zeros",
-    "cols": "elements per row (BF16; for STORE with `lse` ignored), a multiple of the elements of a beat",
+    "cols": "16-bit elements per row (for STORE with `lse` ignored), a multiple of the elements of a beat",
     "l1": "first L1 word",
     "row0": "row inside the first row group at which the first row lands",
     "l0": "first L0A (L0B) word; words are written consecutively",

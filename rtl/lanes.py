@@ -1,16 +1,17 @@
 """Lanes of the drain and vector engines: what one element goes through."""
 
-from amaranth import C, Cat, Module, Mux
+from amaranth import Cat, Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import MODES
 from .fp.add import Add
-from .fp.convert import ToBf16
+from .fp.convert import Narrow
 from .fp.exp2 import Exp2
 from .fp.fixed import FRACTION_BITS, ToFixed
-from .fp.mul import Mul, MulBf16
+from .fp.mul import Mul, MulNarrow
 from .fp.nets import register
+from .fp.word import BF16, Format
 from .rescale import Rescale
 
 __all__ = ["AccumulateLane", "VectorLane"]
@@ -93,20 +94,21 @@ class VectorLane(wiring.Component):
 
     Parameters
     ----------
-    mode: ``"amla"`` multiplies by the row's BF16 factor, ``"mul"`` and ``"pow2"`` round to BF16 (the factor is 1)
+    mode:   ``"amla"`` multiplies by the row's 16-bit factor, ``"mul"`` and ``"pow2"`` only round (the factor is 1)
+    format: of ``p``, the factor and the rounded product
 
     Members
     -------
     s :            In(32), score, or element of O when normalising
     scale :        In(32), σ, or the row's R when normalising
     m :            In(32), row maximum (``pow2``: the integer above it)
-    s16 :          In(16), the row's BF16 factor; of meaning in ``amla`` only
-    p :            Out(16), mul_bf16(exp2(sub(mul(s, scale), m)), s16)
+    s16 :          In(16), the row's factor; of meaning in ``amla`` only
+    p :            Out(16), exp2(sub(mul(s, scale), m)) · s16, rounded once
     p_fixed :      Out(33), ``p`` in fixed point
     e_fixed :      Out(33), the exp2 value in fixed point
     nan :          Out(1), the exp2 value is NaN
     product :      Out(32), mul(s, scale)
-    product_bf16 : Out(16), mul(s, scale) rounded to BF16
+    product_16 :   Out(16), mul(s, scale) rounded to the format
 
     Raises
     ------
@@ -115,23 +117,24 @@ class VectorLane(wiring.Component):
 
     product_latency = Mul.latency
 
-    def __init__(self, *, mode: str):
+    def __init__(self, *, mode: str, format: Format = BF16):
         _check_mode(mode)
         self.mode = mode
+        self.format = format
         fixed = FRACTION_BITS + 1
         super().__init__({
             "s": In(32), "scale": In(32), "m": In(32), "s16": In(16), "p": Out(16), "p_fixed": Out(fixed),
-            "e_fixed": Out(fixed), "nan": Out(1), "product": Out(32), "product_bf16": Out(16),
+            "e_fixed": Out(fixed), "nan": Out(1), "product": Out(32), "product_16": Out(16),
         })
 
     @property
     def leaf_name(self) -> str:
         """Name of the emitted module."""
-        return f"vector_lane_{self.mode}"
+        return f"vector_lane_{self.format.name}_{self.mode}"
 
     @property
     def _round_latency(self) -> int:
-        return MulBf16.latency if self.mode == "amla" else 1
+        return MulNarrow.latency if self.mode == "amla" else 1
 
     @property
     def latency(self) -> int:
@@ -143,29 +146,29 @@ class VectorLane(wiring.Component):
         m.submodules.scale = scale = Mul()
         m.submodules.subtract = subtract = Add()
         m.submodules.exp2 = exp2 = Exp2()
-        m.submodules.product_round = product_round = ToBf16()
-        m.submodules.p_to_fixed = p_to_fixed = ToFixed()
+        m.submodules.product_round = product_round = Narrow(format=self.format)
+        m.submodules.p_to_fixed = p_to_fixed = ToFixed(format=self.format)
         m.submodules.e_to_fixed = e_to_fixed = ToFixed()
 
         maximum = register(m, self.m, name="maximum", cycles=Mul.latency)
         m.d.comb += [
             scale.a.eq(self.s), scale.b.eq(self.scale),
             self.product.eq(scale.y),
-            product_round.a.eq(scale.y), self.product_bf16.eq(product_round.y),
+            product_round.a.eq(scale.y), self.product_16.eq(product_round.y),
             subtract.a.eq(scale.y), subtract.b.eq(Cat(maximum[:31], ~maximum[31])),
             exp2.x.eq(subtract.y),
             e_to_fixed.a.eq(exp2.y),
         ]
         if self.mode == "amla":
-            m.submodules.round = round = MulBf16()
+            m.submodules.round = round = MulNarrow(format=self.format)
             factor = register(m, self.s16, name="factor", cycles=Mul.latency + Add.latency + Exp2.latency)
             m.d.comb += [round.a.eq(exp2.y), round.b.eq(factor)]
             p = round.y
         else:
-            m.submodules.round = round = ToBf16()
+            m.submodules.round = round = Narrow(format=self.format)
             m.d.comb += round.a.eq(exp2.y)
             p = register(m, round.y, name="p_rounded")
-        m.d.comb += p_to_fixed.a.eq(Cat(C(0, 16), p))
+        m.d.comb += p_to_fixed.a.eq(p)
         cycles = self._round_latency + 1
         m.d.comb += [
             self.p.eq(register(m, p, name="p_out")),

@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import ml_dtypes
 import numpy as np
 import typer
 from amla.model import Numerics, mla_decode
+from amla.model.formats import OPERANDS
 from amla.rtl.config import MODES, ConfigError, CoreConfig
 from rich.console import Console
 
@@ -47,13 +47,19 @@ ConfigOption = Annotated[str, typer.Option(help="Core: a name under configs/ or 
 PreloadOption = Annotated[int, typer.Option(help="C1 stages that run ahead of their C2: 0 (serial), 1 or 2.")]
 
 
-def _config(name: str, mode: str | None = None) -> CoreConfig:
+ModeOption = Annotated[
+    str | None, typer.Option(help="Rescale: amla (MUL by ADD), mul (FP32 multiplication) or pow2; default: the core's.")
+]
+FormatOption = Annotated[str | None, typer.Option(help="Q, KV, P, output: bf16 or fp16; default: the core's.")]
+
+
+def _config(name: str, mode: str | None = None, format: str | None = None) -> CoreConfig:
+    """A configuration with another mode or format."""
     config = CoreConfig.load(name)
-    if mode is None:
-        return config
-    if mode not in MODES:
-        raise AmlaError(f"--mode must be one of {', '.join(MODES)}, not {mode!r}")
-    return replace(config, mode=mode)
+    for option, value, values in (("mode", mode, MODES), ("format", format, OPERANDS)):
+        if value is not None and value not in values:
+            raise AmlaError(f"--{option} must be one of {', '.join(values)}, not {value!r}")
+    return replace(config, mode=mode or config.mode, format=format or config.format)
 
 
 def _check_preload(preload: int) -> None:
@@ -72,7 +78,8 @@ def run(
     device: Annotated[
         str, typer.Option(help="rtl (Verilator; counts cycles) or simulator (seconds; no cycles).")
     ] = "rtl",
-    mode: Annotated[str, typer.Option(help="Rescale: amla (MUL by ADD), mul (plain FlashAttention) or pow2.")] = "amla",
+    mode: ModeOption = None,
+    format: FormatOption = None,
     preload: PreloadOption = 1,
     baseline: Annotated[bool, typer.Option(help="Also run the serial baseline (preload 0) on the RTL.")] = True,
     out: Annotated[Path, typer.Option(help="Folder of the results: OUT/<config>-<workload>/report.json.")] = Path(
@@ -95,7 +102,7 @@ def run(
     if not 1 <= latency <= 10_000:
         raise AmlaError(f"--latency must be from 1 to 10000 cycles, not {latency!r}")
     _check_preload(preload)
-    core = _config(config, mode)
+    core = _config(config, mode, format)
     loads = [Workload.load(name) for name in workloads]
     if seed is not None:
         loads = [replace(load, seed=seed) for load in loads]
@@ -139,6 +146,7 @@ def report(
 def schedule(
     workload: Annotated[str, typer.Argument(help="Name under configs/workloads/ or path of a YAML file.")],
     config: ConfigOption = "small",
+    format: FormatOption = None,
     preload: PreloadOption = 1,
     out: Annotated[
         Path | None, typer.Option(help="Also write the assembled program (32 bytes a command) here.")
@@ -147,12 +155,8 @@ def schedule(
     """Print the buffer map and the program of a workload."""
     _check_preload(preload)
     load = Workload.load(workload)
-    job = build_job(
-        load,
-        load_npz(load.inputs) if load.inputs.endswith(".npz") else make_inputs(load),
-        _config(config),
-        preload=preload,
-    )
+    core = _config(config, format=format)
+    job = build_job(load, make_inputs(load, format=core.format), core, preload=preload)
     print(f"# {load.name} on {job.config.name}, preload {preload}: {len(job.program)} commands; {job.plan.traffic}")
     print(job.plan.buffer_map())
     print()
@@ -170,16 +174,16 @@ def golden(
     softmax_scale: Annotated[
         float | None, typer.Option(help="Factor of the scores; default head_dim^-1/2.")
     ] = None,
-    mode: Annotated[str, typer.Option(help="Rescale: amla, mul or pow2.")] = "amla",
+    mode: ModeOption = None,
     config: ConfigOption = "small",
     float32: Annotated[
-        bool, typer.Option(help="O before its last rounding, in float32 (default: bfloat16).")
+        bool, typer.Option(help="O before its last rounding, in float32 (default: the inputs' type).")
     ] = False,
 ) -> None:
     """Decode your arrays with the golden model, in the numerics of a core.
 
-    bfloat16 arrays are stored as NumPy stores ml_dtypes.bfloat16: two raw bytes each; uint16 words
-    are read too.
+    q and kv_cache are bfloat16 or float16, or kv_cache is FlashMLA's FP8 cache. bfloat16 arrays are stored as NumPy
+    stores ml_dtypes.bfloat16: two raw bytes each; uint16 words are read too.
     """
     core = _config(config, mode)
     arrays = load_npz(inputs)
@@ -195,9 +199,9 @@ def golden(
             causal=causal,
             head_dim_v=head_dim_v,
             softmax_scale=softmax_scale,
-            mode=mode,
+            mode=core.mode,
             numerics=numerics,
-            out_dtype=np.float32 if float32 else ml_dtypes.bfloat16,
+            out_dtype=np.float32 if float32 else None,
         )
     except (TypeError, ValueError) as error:
         raise AmlaError(str(error)) from None

@@ -2,8 +2,9 @@
 
 import numpy as np
 from amla.model.accumulate import accumulate, normalize, reciprocal_and_lse
-from amla.model.convert import to_bf16
+from amla.model.convert import narrow
 from amla.model.fdpa import matmul
+from amla.model.formats import FP32, OPERANDS
 from amla.model.softmax import RowState, row_maximum, softmax_tile, valid_columns
 from amla.rtl.config import CoreConfig
 
@@ -12,11 +13,8 @@ from .program import Command
 
 __all__ = ["Executor"]
 
-#: Initial words of the buffers, and their type.
-_NAN32, _NAN16 = (0x7FC00000, np.uint32), (0x7FC0, np.uint16)
-
-#: Buffers of BF16 words; the others hold 32-bit words.
-_BF16 = ("L1", "L0A", "L0B", "OUT")
+#: Buffers of 16-bit words, in the operand format; the others hold 32-bit words.
+_OPERANDS = ("L1", "L0A", "L0B", "OUT")
 
 
 class Executor:
@@ -33,7 +31,8 @@ class Executor:
     """
 
     def __init__(self, config: CoreConfig, *, scale_word: int):
-        self._config, self._scale = config, scale_word
+        self._config, self._scale, self._format = config, scale_word, OPERANDS[config.format]
+        nan16, nan32 = (self._format.quiet_nan, np.uint16), (FP32.quiet_nan, np.uint32)
         m, n, k, lanes = config.m, config.n, config.k, config.lanes
         shapes = {
             "L1": (max(m, n), k), "L0A": (m, k), "L0B": (n, k), "L0C": (m, n), "S": (m, lanes),
@@ -42,10 +41,10 @@ class Executor:
         }
         depths = buffer_words(config)
         self.buffers = {
-            name: np.full((depths[name], *shape), *(_NAN16 if name in _BF16 else _NAN32))
+            name: np.full((depths[name], *shape), *(nan16 if name in _OPERANDS else nan32))
             for name, shape in shapes.items()
         }
-        self._state = {name: np.full((depths["STATE"], m), *_NAN32) for name in ("m", "c", "l", "L", "R")}
+        self._state = {name: np.full((depths["STATE"], m), *nan32) for name in ("m", "c", "l", "L", "R")}
 
     def execute(self, command: Command, touched: Footprint) -> None:
         """Execute one command whose addresses have been checked."""
@@ -69,7 +68,7 @@ class Executor:
         places = touched.writes["L0C"]
         start = self._matrix(self.buffers["L0C"][places]) if "accumulate" in c.flags else None
         result = matmul(_operand(a), _operand(b), k=self._config.k,
-                        acc_frac_bits=self._config.acc_frac_bits, c=start)
+                        acc_frac_bits=self._config.acc_frac_bits, c=start, format=self._format)
         self.buffers["L0C"][places] = self._tiles(result, self._config.n)
 
     def _drain_s(self, c: Command, touched: Footprint) -> None:
@@ -102,6 +101,7 @@ class Executor:
         p, offsets = softmax_tile(
             scores, self._valid(c, len(scores)), rowmax, state, scale_word=self._scale,
             first="first" in c.flags, mode=self._config.mode, comp_bits=self._config.comp_bits,
+            format=self._format,
         )
         for name in ("m", "c", "l", "L"):
             self._state[name][places] = getattr(state, name).reshape(len(places), -1)
@@ -119,7 +119,7 @@ class Executor:
         words = self.buffers["O"][touched.reads["O"]]  # [mt, nt, lane group, m, lanes]
         mt, nt, groups, m, lanes = words.shape
         rows = words.transpose(0, 3, 1, 2, 4).reshape(mt * m, -1)
-        out = to_bf16(normalize(np.ascontiguousarray(rows), self._state["R"][places].reshape(-1)))
+        out = narrow(normalize(np.ascontiguousarray(rows), self._state["R"][places].reshape(-1)), self._format)
         self.buffers["OUT"][touched.writes["OUT"]] = (
             out.reshape(mt, m, nt, groups, lanes).transpose(0, 2, 3, 1, 4))
 

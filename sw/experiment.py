@@ -12,7 +12,6 @@ from amla.rtl.config import CoreConfig
 
 from .compare import Expected, Mismatch, check_levels, expect
 from .generate import make_inputs
-from .inputs import load_npz
 from .memory_map import Job, build_job
 from .rtl_job import RtlRun
 from .utilisation import macs_of, roofline_of
@@ -105,7 +104,7 @@ def prepare(workload: Workload, config: CoreConfig, *, preload: int, baseline: b
     ``progress`` is called with one line before each step that takes a while. Raises AmlaError on bad input.
     """
     progress("inputs")
-    inputs = load_npz(workload.inputs) if workload.inputs.endswith(".npz") else make_inputs(workload)
+    inputs = make_inputs(workload, format=config.format)
     progress("schedule")
     job = build_job(workload, inputs, config, preload=preload)
     serial = build_job(workload, inputs, config, preload=0) if baseline and preload else None

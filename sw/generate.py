@@ -4,8 +4,8 @@ Hidden states -> low-rank query and key/value latents -> RMS norm -> rotary embe
 up-projection is absorbed into the query, so that a query row meets the cached latent directly.
 """
 
-import ml_dtypes
 import numpy as np
+from amla.model.formats import OPERANDS, dtype_of
 
 from .inputs import Inputs, load_npz
 from .workload import Workload
@@ -26,8 +26,8 @@ _GAIN = 2.5
 _ROPE_BASE = 10000.0
 
 
-def make_inputs(workload: Workload) -> Inputs:
-    """The arrays of a workload: generated from its seed, or read from its .npz file."""
+def make_inputs(workload: Workload, *, format: str = "bf16") -> Inputs:
+    """The arrays of a workload: generated from its seed in a format (bf16 or fp16), or read from its .npz file."""
     if workload.inputs.endswith(".npz"):
         return load_npz(workload.inputs)
     rng = np.random.default_rng(workload.seed)
@@ -36,8 +36,9 @@ def make_inputs(workload: Workload) -> Inputs:
     else:
         layer = _Layer(rng, workload)
         parts = [layer.attention_inputs(length) for length in workload.lengths]
-    cache, table = _paged(rng, workload, [keys for _, keys in parts])
-    q = np.stack([rows for rows, _ in parts]).astype(ml_dtypes.bfloat16)
+    dtype = dtype_of(OPERANDS[format])
+    cache, table = _paged(rng, workload, [keys for _, keys in parts], dtype)
+    q = np.stack([rows for rows, _ in parts]).astype(dtype)
     return Inputs(q=q, kv_cache=cache, block_table=table, cache_seqlens=np.array(workload.lengths, np.int32))
 
 
@@ -103,12 +104,12 @@ def _rope(x: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def _paged(
-    rng: np.random.Generator, workload: Workload, keys: list[np.ndarray],
+    rng: np.random.Generator, workload: Workload, keys: list[np.ndarray], dtype: np.dtype,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Spread the keys over pages in shuffled order; one page more than needed, and one table entry."""
     counts, page = workload.pages, workload.page_size
     fill = np.nan if workload.poison else 0.0
-    cache = np.full((sum(counts) + 1, page, 1, workload.head_dim), fill, ml_dtypes.bfloat16)
+    cache = np.full((sum(counts) + 1, page, 1, workload.head_dim), fill, dtype)
     table = np.full((len(keys), max(counts) + 1), UNUSED_PAGE if workload.poison else 0, np.int32)
     free = rng.permutation(len(cache)).astype(np.int32)
     start = 0
@@ -117,5 +118,5 @@ def _paged(
         start += count
         for index in range(count):
             part = rows[index * page:(index + 1) * page]
-            cache[table[request, index], :len(part), 0] = part.astype(ml_dtypes.bfloat16)
+            cache[table[request, index], :len(part), 0] = part.astype(dtype)
     return cache, table

@@ -22,8 +22,8 @@ class Inputs:
 
     Attributes
     ----------
-    q:             bfloat16 [b, s_q, h_q, d]
-    kv_cache:      bfloat16 [blocks, page, 1, d]
+    q:             bfloat16 or float16 [b, s_q, h_q, d]
+    kv_cache:      q's type [blocks, page, 1, d]; or FP8, which the golden model alone takes (``mla_decode``)
     block_table:   int32 [b, max_blocks]
     cache_seqlens: int32 [b]
 
@@ -52,7 +52,7 @@ def load_npz(path: str | Path) -> Inputs:
     """Read ``q``, ``kv_cache``, ``block_table`` and ``cache_seqlens`` from an .npz file.
 
     NumPy stores ``ml_dtypes.bfloat16`` as two raw bytes (``|V2``), which are taken for bfloat16 again; the
-    words as ``uint16`` are accepted too.
+    words as ``uint16`` are accepted too. So are the raw bytes (``|V1``) of ``ml_dtypes.float8_e4m3fn``.
 
     Raises
     ------
@@ -75,6 +75,8 @@ def load_npz(path: str | Path) -> Inputs:
     for key in ("q", "kv_cache"):
         if arrays[key].dtype in (np.dtype("V2"), np.dtype(np.uint16)):
             arrays[key] = arrays[key].view(ml_dtypes.bfloat16)
+        elif arrays[key].dtype == np.dtype("V1"):
+            arrays[key] = arrays[key].view(np.uint8)
     try:
         return Inputs(**arrays)
     except AmlaError as error:

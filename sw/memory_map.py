@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import ml_dtypes
 import numpy as np
 from amla.model import Numerics
+from amla.model.formats import OPERANDS, dtype_of
 from amla.model.softmax import softmax_scale_word
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import COMMAND_BYTES
@@ -90,7 +90,7 @@ class Job:
                    if command.opcode.name == "LOAD")
 
     def unpack(self, output: bytes | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """O (bfloat16 [b, s_q, h_q, dv]) and LSE (float32 [b, h_q, s_q]) from the output region's content."""
+        """O ([b, s_q, h_q, dv] in the core's format) and LSE (float32 [b, h_q, s_q]) from the output region."""
         if isinstance(output, bytes | bytearray):
             output = np.frombuffer(output, np.uint8)
         region = np.asarray(output, np.uint8)
@@ -99,7 +99,7 @@ class Job:
         load, m = self.workload, self.config.m
         requests, tokens, heads = len(load.lengths), load.q_tokens, load.heads
         o_bytes = 2 * requests * load.rows * load.head_dim_v
-        out = region[:o_bytes].copy().view(ml_dtypes.bfloat16)
+        out = region[:o_bytes].copy().view(dtype_of(OPERANDS[self.config.format]))
         start = self.program.symbols["LSE"] - self.output_base
         beats = region[start:].reshape(requests, -1, self.config.axi_data_bytes)[..., :4 * m]
         lse = np.ascontiguousarray(beats).view(np.float32).reshape(requests, -1)[:, :load.rows]
@@ -140,6 +140,11 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
                addresses.
     """
     _check_shapes(workload, inputs)
+    dtype = dtype_of(OPERANDS[config.format])
+    for name, array in (("q", inputs.q), ("kv_cache", inputs.kv_cache)):
+        if array.dtype != dtype:
+            raise AmlaError(f"{name} must be an array of {dtype}, as {config.name} computes in {config.format}, "
+                            f"not of {array.dtype}")
     plan = plan_tiles(workload, config, preload=preload)
     try:
         scale_word = softmax_scale_word(workload.scale)

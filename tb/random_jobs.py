@@ -66,7 +66,7 @@ def random_job(rng: random.Random, config: CoreConfig) -> RandomJob:
         inputs="layer" if dim > dim_v and rng.random() < 0.7 else "normal",
         softmax_scale=rng.choice((None, None, 0.01, 1.0, 20.0)),
     )
-    inputs = make_inputs(workload)
+    inputs = make_inputs(workload, format=config.format)
     finite = rng.random() < 0.85
     if not finite:
         inputs = _with_specials(rng, workload, inputs)

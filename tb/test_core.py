@@ -7,6 +7,7 @@ import cocotb
 from amla.rtl.config import MODES, CoreConfig
 from amla.rtl.core import INTERFACE_VERSION
 from amla.rtl.csr import ID_VALUE, REGISTERS
+from amla.rtl.fp.word import OPERANDS
 from amla.sw.compare import check_levels, expect
 from amla.tb.axi_lite import AxiLiteDriver, AxiLiteError
 from amla.tb.core import CoreBench
@@ -78,6 +79,7 @@ async def identity_and_parameters(dut):
         "ACC_FRAC_BITS": CONFIG.acc_frac_bits,
         "COMP_BITS": CONFIG.comp_bits,
         "MODE": MODES.index(CONFIG.mode),
+        "FORMAT": list(OPERANDS).index(CONFIG.format),
         "BEAT_BYTES": CONFIG.axi_data_bytes,
     }
     assert await fields("STATUS") == {"RUNNING": 0, "DONE": 0, "ERROR": 0, "NONFINITE": 0, "QUIET": 1}

@@ -72,7 +72,7 @@ async def vector_matches(dut, mode):
     name = lane.leaf_name
     await stream(dut, {f"{name}_s": s, f"{name}_scale": scale, f"{name}_m": m, f"{name}_s16": s16}, [
         Result(f"{name}_product", product, lane.product_latency),
-        Result(f"{name}_product_bf16", to_bf16(product), lane.product_latency),
+        Result(f"{name}_product_16", to_bf16(product), lane.product_latency),
         Result(f"{name}_p", p, lane.latency),
         Result(f"{name}_p_fixed", to_fixed(p.astype(np.uint32) << 16), lane.latency),
         Result(f"{name}_e_fixed", to_fixed(e), lane.latency),

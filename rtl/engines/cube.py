@@ -64,8 +64,8 @@ class Cube(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        units = [[Leaf(Fdpa(k=config.k, acc_frac_bits=config.acc_frac_bits)) for _ in range(config.n)]
-                 for _ in range(config.m)]
+        units = [[Leaf(Fdpa(k=config.k, acc_frac_bits=config.acc_frac_bits, format=config.operand))
+                  for _ in range(config.n)] for _ in range(config.m)]
         latency = units[0][0].component.latency
         m.submodules.completion = completion = Completion()
         m.d.comb += [

@@ -5,34 +5,39 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .nets import net
-from .word import BF16, FP32, round_word, unpack
+from .word import BF16, FP32, Format, round_word, unpack
 
-__all__ = ["Ceil", "Rint", "ToBf16", "ToInt"]
+__all__ = ["Ceil", "Narrow", "Rint", "ToInt"]
 
 
-class ToBf16(wiring.Component):
-    """The nearest BF16 word, ties to even.
+class Narrow(wiring.Component):
+    """The nearest word of a narrower format, ties to even.
 
     **Latency:** none, combinational.
+
+    Parameters
+    ----------
+    format: of the result
 
     Members
     -------
     a : In(32), FP32 word
-    y : Out(16), BF16 word
+    y : Out(16), word of the format
     """
 
-    a: In(32)
-    y: Out(16)
-
     latency = 0
+
+    def __init__(self, *, format: Format = BF16):
+        self.format = format
+        super().__init__({"a": In(32), "y": Out(format.width)})
 
     def elaborate(self, platform):
         m = Module()
         a = unpack(m, self.a, FP32, name="a")
-        exponent = net(m, a.exponent, shape=signed(9), name="exponent")
-        # Exponent field 0 with a fraction of 0 flushes and 255 saturates by themselves: only NaN is special.
-        rounded = round_word(m, a.sign, exponent, Cat(a.significand[:-1], 1), BF16, name="round")
-        m.d.comb += self.y.eq(Mux(a.nan, BF16.nan, rounded))
+        exponent = net(m, a.exponent - (FP32.bias - self.format.bias), shape=signed(9), name="exponent")
+        # Exponent field 0 with a fraction of 0 becomes zero and 255 saturates by themselves: only NaN is special.
+        rounded = round_word(m, a.sign, exponent, Cat(a.significand[:-1], 1), self.format, name="round")
+        m.d.comb += self.y.eq(Mux(a.nan, self.format.nan, rounded))
         return m
 
 

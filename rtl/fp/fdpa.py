@@ -1,6 +1,6 @@
 """Fused dot product and accumulate: the unit of the cube. Golden twin: ``amla.model.fdpa``.
 
-y = c + Σ a[i]·b[i] over k BF16 pairs with one alignment and one rounding: products are exact, all terms are
+y = c + Σ a[i]·b[i] over k pairs with one alignment and one rounding: products are exact, all terms are
 aligned to the largest exponent and cut ``acc_frac_bits`` below it, summed as integers, and rounded once.
 """
 
@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .nets import net, register
-from .word import BF16, FP32, normalise, round_word
+from .word import BF16, FP32, Format, normalise, round_word
 
 __all__ = ["Fdpa"]
 
@@ -42,10 +42,11 @@ class Fdpa(wiring.Component):
     ----------
     k:             length of the dot product
     acc_frac_bits: bits kept below the largest exponent (F in ``docs/numerics.md``)
+    format:        of a and b
 
     Members
     -------
-    a, b : In(16·k), element i in bits [16i, 16i + 16), BF16 words
+    a, b : In(16·k), element i in bits [16i, 16i + 16), words of the format
     c :    In(32), FP32 word
     y :    Out(32), FP32 word
 
@@ -56,24 +57,25 @@ class Fdpa(wiring.Component):
 
     latency = 6
 
-    def __init__(self, *, k: int, acc_frac_bits: int):
+    def __init__(self, *, k: int, acc_frac_bits: int, format: Format = BF16):
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k!r}")
         if not 24 <= acc_frac_bits <= 40:
             raise ValueError(f"acc_frac_bits must be from 24 to 40, not {acc_frac_bits!r}")
         self.k = k
         self.acc_frac_bits = acc_frac_bits
+        self.format = format
         super().__init__({"a": In(16 * k), "b": In(16 * k), "c": In(32), "y": Out(32)})
 
     @property
     def leaf_name(self) -> str:
         """Name of the emitted module."""
-        return f"fdpa_{self.k}_{self.acc_frac_bits}"
+        return f"fdpa_{self.format.name}_{self.k}_{self.acc_frac_bits}"
 
     def elaborate(self, platform):
         m = Module()
         # Stage 1.
-        a, b = ([data.View(BF16.layout, words.word_select(i, 16)) for i in range(self.k)]
+        a, b = ([data.View(self.format.layout, words.word_select(i, 16)) for i in range(self.k)]
                 for words in (register(m, self.a, name="operands_a"), register(m, self.b, name="operands_b")))
         c = data.View(FP32.layout, register(m, self.c, name="operand_c"))
         # Stage 2.
@@ -103,15 +105,23 @@ class Fdpa(wiring.Component):
     def _terms(self, m: Module, a, b, c) -> list[_Term]:
         """The products and the addend, unregistered.
 
-        Exponents are biased by 254, so that a product's is the sum of the fields. A zero term has exponent
+        Exponents are biased by 254, so that a BF16 product's is the sum of the fields. A zero term has exponent
         and significand zero: it neither sets the largest exponent nor adds to the sum.
         """
+        format = self.format
         terms = []
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            nonzero = net(m, (x.exponent != 0) & (y.exponent != 0), name=f"nonzero{i}")
-            exponent = net(m, Mux(nonzero, x.exponent + y.exponent, 0), name=f"exponent{i}")
-            significand = Mux(nonzero, Cat(x.fraction, 1) * Cat(y.fraction, 1), 0)
-            terms.append(_Term(x.sign ^ y.sign, exponent, significand, 2 * BF16.fraction_bits))
+            nonzero = net(m, ~_zero(x, format) & ~_zero(y, format), name=f"nonzero{i}")
+            fields = x.exponent + y.exponent
+            if format.bias != FP32.bias:
+                fields += 2 * (FP32.bias - format.bias)
+            hidden_x, hidden_y = C(1, 1), C(1, 1)
+            if format.subnormals:  # whose exponent is that of field 1
+                hidden_x, hidden_y = x.exponent != 0, y.exponent != 0
+                fields += ~hidden_x + ~hidden_y
+            exponent = net(m, Mux(nonzero, fields, 0), shape=9, name=f"exponent{i}")
+            significand = Mux(nonzero, Cat(x.fraction, hidden_x) * Cat(y.fraction, hidden_y), 0)
+            terms.append(_Term(x.sign ^ y.sign, exponent, significand, 2 * format.fraction_bits))
         nonzero = net(m, c.exponent != 0, name="nonzero_c")
         exponent = net(m, Mux(nonzero, c.exponent + FP32.bias, 0), name="exponent_c")
         return [*terms, _Term(c.sign, exponent, Mux(nonzero, Cat(c.fraction, 1), 0), FP32.fraction_bits)]
@@ -123,8 +133,8 @@ class Fdpa(wiring.Component):
         special = special_c
         for x, y in zip(a, b, strict=True):
             special_x, special_y = x.exponent.all(), y.exponent.all()
-            nan |= special_x & ((x.fraction != 0) | (y.exponent == 0))
-            nan |= special_y & ((y.fraction != 0) | (x.exponent == 0))
+            nan |= special_x & ((x.fraction != 0) | _zero(y, self.format))
+            nan |= special_y & ((y.fraction != 0) | _zero(x, self.format))
             plus |= (special_x | special_y) & ~(x.sign ^ y.sign)
             minus |= (special_x | special_y) & (x.sign ^ y.sign)
             special |= special_x | special_y
@@ -158,6 +168,11 @@ class Fdpa(wiring.Component):
         partial = [register(m, reduce(add, aligned[i:i + 4]), name=f"partial{i // 4}")
                    for i in range(0, len(aligned), 4)]
         return register(m, reduce(add, partial), name="total")
+
+
+def _zero(x, format: Format) -> Value:
+    """Whether an operand counts as zero."""
+    return (x.exponent == 0) & (x.fraction == 0) if format.subnormals else x.exponent == 0
 
 
 def _delayed(m: Module, term: _Term, name: str) -> _Term:

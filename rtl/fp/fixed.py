@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .nets import net, register
-from .word import FP32, normalise, round_word, unpack
+from .word import FP32, Format, normalise, round_word, unpack
 
 __all__ = ["FRACTION_BITS", "FromFixed", "ToFixed"]
 
@@ -19,29 +19,33 @@ FRACTION_BITS = 32
 class ToFixed(wiring.Component):
     """floor(|a|·2³²) for |a| in [0, 2); larger magnitudes, infinities and NaN saturate.
 
-    **Latency:** none, combinational. A BF16 word is converted as the FP32 word with 16 zero bits below it.
+    **Latency:** none, combinational.
+
+    Parameters
+    ----------
+    format: of a
 
     Members
     -------
-    a :   In(32), FP32 word
+    a :   In, word of the format
     y :   Out(33)
     nan : Out(1), a is NaN
     """
 
-    a: In(32)
-    y: Out(FRACTION_BITS + 1)
-    nan: Out(1)
-
     latency = 0
+
+    def __init__(self, *, format: Format = FP32):
+        self.format = format
+        super().__init__({"a": In(format.width), "y": Out(FRACTION_BITS + 1), "nan": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        a = unpack(m, self.a, FP32, name="a")
+        a = unpack(m, self.a, self.format, name="a")
         width = len(self.y)
         wide = net(m, Cat(C(0, width - len(a.significand)), a.significand), name="wide")
-        places = net(m, FP32.bias - a.exponent, shape=7, name="places")
+        places = net(m, self.format.bias - a.exponent, shape=self.format.exponent_bits - 1, name="places")
         m.d.comb += [
-            self.y.eq(Mux(a.exponent[7], C(-1, width), Mux(places[6], 0, wide >> places[:6]))),
+            self.y.eq(Mux(a.exponent[-1], C(-1, width), Mux(places[6:].any(), 0, wide >> places[:6]))),
             self.nan.eq(a.nan),
         ]
         return m

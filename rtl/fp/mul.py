@@ -1,4 +1,6 @@
-"""Multiplication: FP32 × FP32 → FP32 and FP32 × BF16 → BF16. Golden twin: ``amla.model.mul``."""
+"""Multiplication: FP32 × FP32 → FP32, and FP32 × a narrower format → that format. Golden twin: ``amla.model.mul``."""
+
+from dataclasses import replace
 
 from amaranth import C, Cat, Module, Mux, Value, signed
 from amaranth.lib import wiring
@@ -7,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from .nets import net, register
 from .word import BF16, FP32, Format, round_word, unpack
 
-__all__ = ["Mul", "MulBf16"]
+__all__ = ["Mul", "MulNarrow"]
 
 
 class Mul(wiring.Component):
@@ -33,32 +35,40 @@ class Mul(wiring.Component):
         return m
 
 
-class MulBf16(wiring.Component):
-    """y = a · b, the exact product rounded once to BF16.
+class MulNarrow(wiring.Component):
+    """y = a · b, the exact product rounded once to b's format; a subnormal b counts as zero.
 
     **Latency:** 2 cycles. **Throughput:** one result per cycle.
+
+    Parameters
+    ----------
+    format: of b and y
 
     Members
     -------
     a : In(32), FP32 word
-    b : In(16), BF16 word
-    y : Out(16), BF16 word
+    b : In(16), word of the format
+    y : Out(16), word of the format
     """
-
-    a: In(32)
-    b: In(16)
-    y: Out(16)
 
     latency = 2
 
+    def __init__(self, *, format: Format = BF16):
+        self.format = format
+        super().__init__({"a": In(32), "b": In(format.width), "y": Out(format.width)})
+
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.y.eq(register(m, _product(m, self.a, FP32, self.b, BF16, BF16), name="word"))
+        flushing = replace(self.format, subnormals=False)
+        m.d.comb += self.y.eq(register(m, _product(m, self.a, FP32, self.b, flushing, self.format), name="word"))
         return m
 
 
 def _product(m: Module, a: Value, a_format: Format, b: Value, b_format: Format, y_format: Format) -> Value:
-    """Word of a·b: one register stage after the multiplier; the rounded word is not registered."""
+    """Word of a·b: one register stage after the multiplier; the rounded word is not registered.
+
+    ``b`` and the result have the same bias.
+    """
     left = unpack(m, a, a_format, name="a")
     right = unpack(m, b, b_format, name="b")
     nan = left.nan | right.nan | (left.inf & right.zero) | (left.zero & right.inf)

@@ -2,7 +2,7 @@
 
 The rules are those of ``docs/numerics.md``: subnormal inputs are signed zeros; a result is rounded to
 nearest, ties to even, with an unbounded exponent, then flushed to signed zero below the normal range or
-turned into infinity above it; there is one NaN.
+turned into infinity above it; there is one NaN. Only FP16 keeps its subnormals.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,19 @@ from amaranth.utils import ceil_log2
 
 from .nets import net
 
-__all__ = ["BF16", "FP32", "Format", "Unpacked", "normalise", "pack", "round_word", "unpack"]
+__all__ = [
+    "BF16", "FP16", "FP32", "OPERANDS", "Format", "Unpacked", "normalise", "pack", "round_word", "unpack", "widen",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """A binary interchange format: sign, biased exponent, fraction, from the top bit down."""
 
+    name: str
     exponent_bits: int
     fraction_bits: int
+    subnormals: bool = False
 
     @property
     def width(self) -> int:
@@ -32,6 +36,11 @@ class Format:
     def bias(self) -> int:
         """What the exponent field of 1.0 holds."""
         return 2 ** (self.exponent_bits - 1) - 1
+
+    @property
+    def one(self) -> int:
+        """The word of 1.0."""
+        return self.bias << self.fraction_bits
 
     @property
     def special(self) -> int:
@@ -54,13 +63,20 @@ class Format:
         return data.StructLayout({"fraction": self.fraction_bits, "exponent": self.exponent_bits, "sign": 1})
 
 
-FP32 = Format(exponent_bits=8, fraction_bits=23)
-BF16 = Format(exponent_bits=8, fraction_bits=7)
+FP32 = Format(name="fp32", exponent_bits=8, fraction_bits=23)
+BF16 = Format(name="bf16", exponent_bits=8, fraction_bits=7)
+FP16 = Format(name="fp16", exponent_bits=5, fraction_bits=10, subnormals=True)
+
+#: Formats of the cube's operands and of the output, by name.
+OPERANDS = {format.name: format for format in (BF16, FP16)}
 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What a word means. ``significand`` has its leading one explicit and is zero when the value is."""
+    """What a word means. ``significand`` has its leading one explicit and is zero when the value is.
+
+    A subnormal that counts has exponent 1 and no leading one.
+    """
 
     sign: Value
     exponent: Value
@@ -73,11 +89,18 @@ class Unpacked:
 def unpack(m: Module, word: Value, format: Format, *, name: str) -> Unpacked:
     """Fields and class of ``word``; nets are named after ``name``."""
     view = data.View(format.layout, word)
-    zero = net(m, view.exponent == 0, name=f"{name}_zero")
     special = net(m, view.exponent == format.special, name=f"{name}_special")
-    significand = net(m, Mux(zero, 0, Cat(view.fraction, 1)), name=f"{name}_significand")
+    if format.subnormals:
+        zero = net(m, word[:-1] == 0, name=f"{name}_zero")
+        subnormal = net(m, view.exponent == 0, name=f"{name}_subnormal")
+        exponent = net(m, view.exponent | subnormal, name=f"{name}_exponent")
+        significand = net(m, Cat(view.fraction, ~subnormal), name=f"{name}_significand")
+    else:
+        zero = net(m, view.exponent == 0, name=f"{name}_zero")
+        exponent = view.exponent
+        significand = net(m, Mux(zero, 0, Cat(view.fraction, 1)), name=f"{name}_significand")
     return Unpacked(
-        sign=view.sign, exponent=view.exponent, significand=significand, zero=zero,
+        sign=view.sign, exponent=exponent, significand=significand, zero=zero,
         inf=net(m, special & (view.fraction == 0), name=f"{name}_inf"),
         nan=net(m, special & (view.fraction != 0), name=f"{name}_nan"),
     )
@@ -102,10 +125,13 @@ def normalise(m: Module, value: Value, *, name: str) -> tuple[Value, Value]:
 def pack(m: Module, sign: Value, body: Value, format: Format, *, name: str) -> Value:
     """Word of ``sign`` and the signed integer ``body`` = exponent·2^fraction_bits + fraction.
 
-    The exponent is unbounded: below the smallest normal word the result is zero, past the largest infinity.
+    The exponent is unbounded: below the smallest normal word the result is zero, past the largest infinity. With
+    subnormals ``body`` is not negative, and what is below the smallest normal word is one of them.
     """
     below = body[:format.width - 1]
     limited = net(m, Mux(body >= format.infinity, format.infinity, below), name=f"{name}_limited")
+    if format.subnormals:
+        return Cat(limited, sign)
     return Cat(Mux(body < 1 << format.fraction_bits, 0, limited), sign)
 
 
@@ -117,6 +143,8 @@ def round_word(
     ``exponent`` is the biased exponent of the top bit, signed and unbounded.
     """
     bits = format.fraction_bits
+    if format.subnormals:
+        exponent, significand = _denormalise(m, exponent, significand, name=name)
     drop = len(significand) - 1 - bits
     fraction = significand[drop:-1]
     above_half = (significand[:drop - 1] != 0) | significand[drop]  # or at a half beside an odd fraction
@@ -125,3 +153,24 @@ def round_word(
     body = net(m, Cat(fraction, exponent).as_signed() + up, shape=signed(len(exponent) + bits),
                name=f"{name}_body")
     return pack(m, sign, body, format, name=name)
+
+
+def _denormalise(m: Module, exponent: Value, significand: Value, *, name: str) -> tuple[Value, Value]:
+    """Below the normal range: exponent field 0 and the significand shifted down to it; lost bits as a sticky bit."""
+    width = len(significand)
+    low = net(m, exponent < 1, name=f"{name}_low")
+    distance = net(m, 1 - exponent, name=f"{name}_distance")
+    places = net(m, Mux(low, Mux(distance > width, width, distance), 0), shape=range(width + 1), name=f"{name}_places")
+    shifted = net(m, Cat(C(0, width), significand) >> places, name=f"{name}_shifted")
+    field = net(m, Mux(low, 0, exponent), shape=signed(len(exponent)), name=f"{name}_field")
+    return field, Cat(shifted[:width].any(), shifted[width:])
+
+
+def widen(word: Value, format: Format) -> Value:
+    """The FP32 word of a word of a narrower format; a subnormal counts as zero."""
+    view = data.View(format.layout, word)
+    exponent = view.exponent
+    if format.bias != FP32.bias:
+        moved = Mux(exponent == format.special, FP32.special, exponent + (FP32.bias - format.bias))
+        exponent = Mux(exponent == 0, 0, moved)[:FP32.exponent_bits]
+    return Cat(C(0, FP32.fraction_bits - format.fraction_bits), view.fraction, exponent, view.sign)

@@ -5,20 +5,20 @@ from collections.abc import Mapping
 from amaranth import Module
 from amaranth.lib import wiring
 from amla.rtl.fp.add import Add
-from amla.rtl.fp.convert import Ceil, Rint, ToBf16, ToInt
+from amla.rtl.fp.convert import Ceil, Narrow, Rint, ToInt
 from amla.rtl.fp.exp2 import Exp2
 from amla.rtl.fp.fdpa import Fdpa
 from amla.rtl.fp.fixed import FromFixed, ToFixed
 from amla.rtl.fp.log2 import Log2
 from amla.rtl.fp.maximum import Maximum
-from amla.rtl.fp.mul import Mul, MulBf16
+from amla.rtl.fp.mul import Mul, MulNarrow
 from amla.rtl.fp.recip import Recip
 
 __all__ = ["DOT_UNITS", "OPERATORS", "SideBySide", "dot_units", "operators"]
 
 #: Every small operator by the name it has in the model.
 OPERATORS = {
-    "add": Add, "mul": Mul, "mul_bf16": MulBf16, "maximum": Maximum, "to_bf16": ToBf16, "rint": Rint,
+    "add": Add, "mul": Mul, "mul_bf16": MulNarrow, "maximum": Maximum, "to_bf16": Narrow, "rint": Rint,
     "ceil": Ceil, "to_int": ToInt, "to_fixed": ToFixed, "from_fixed": FromFixed, "exp2": Exp2, "log2": Log2,
     "recip": Recip,
 }

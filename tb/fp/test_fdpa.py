@@ -30,7 +30,7 @@ def packed(rows: np.ndarray) -> list[int]:
 @cocotb.parametrize(unit=DOT_UNITS)
 async def matches(dut, unit):
     k, acc_frac_bits = unit
-    name, latency = f"fdpa_{k}_{acc_frac_bits}", Fdpa.latency
+    name, latency = f"fdpa_bf16_{k}_{acc_frac_bits}", Fdpa.latency
     a, b, c = operands(np.random.default_rng(cocotb.RANDOM_SEED), COUNT, k)
     expected = fdpa_rows(a, b, c, acc_frac_bits)
     finite = (expected & 0x7F800000) != 0x7F800000

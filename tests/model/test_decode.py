@@ -167,7 +167,7 @@ def test_rejects_options(options, error, message):
 
 def test_rejects_words_in_place_of_bfloat16():
     q, cache, table, lengths = paged_case(0, lengths=[3])
-    with pytest.raises(TypeError, match="q must be an array of bfloat16, not of uint16"):
+    with pytest.raises(TypeError, match="q must be an array of bfloat16 or float16, not of uint16"):
         mla_decode(q.view(np.uint16), cache, table, lengths, head_dim_v=8)
     with pytest.raises(TypeError, match="kv_cache must be an array of bfloat16, not of uint16"):
         mla_decode(q, cache.view(np.uint16), table, lengths, head_dim_v=8)

@@ -4,6 +4,7 @@ import numba
 import numpy as np
 import pytest
 from amla.model import exhaustive
+from amla.model.convert import narrow_word
 from amla.model.exp2 import exp2_word
 from amla.model.recip import recip_word
 
@@ -21,6 +22,12 @@ def test_slices(name):
     assert 0.49 < middle.worst_ulp < 0.56
 
 
+@pytest.mark.smoke
+def test_fp16_where_it_underflows_and_overflows():
+    for start in (0x33000000, 0x38700000, 0x477F0000):  # a half of the least subnormal, the least normal, the largest
+        assert exhaustive.check("to_fp16", start=start - 0x10000, stop=start + 0x100000).violations == 0
+
+
 @numba.njit
 def _off_by_an_ulp(x):
     """exp2, but one ulp too large in one place and right after it, and wrong for −0 and NaN."""
@@ -33,6 +40,12 @@ def _off_by_an_ulp(x):
 def _inexact(x):
     """recip, but an ulp off at 1/2."""
     return np.uint32(recip_word(x) - (x == 0x3F000000))
+
+
+@numba.njit
+def _flushing(x):
+    """to_fp16, but without subnormals."""
+    return narrow_word(x, 5, 10, False)
 
 
 @pytest.mark.smoke
@@ -48,6 +61,8 @@ def test_faults_are_noticed():
         assert exhaustive.check("exp2", start=0x7FC00000, stop=0x7FC00002).special == 1
         assert exhaustive.check("exp2", start=0x80000000, stop=0x80000001).inexact == 1
         assert exhaustive.check("recip", start=0x3F000000, stop=0x3F000001).inexact == 1
+        operations["to_fp16"] = exhaustive.narrow_kernel(_flushing, exhaustive.FP16)
+        assert exhaustive.check("to_fp16", start=0x38000000, stop=0x38000400).unfaithful == 0x400
     finally:
         operations.update(saved)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from amla.model.corners import bf16_corners, fp32_corners, random_pairs, random_words
-from amla.model.formats import BF16_QUIET_NAN, QUIET_NAN, SIGN
+from amla.model.formats import BF16, QUIET_NAN, SIGN
 from amla.model.mul import mul, mul_bf16
 
 _ROUNDS_TO_NORMAL = 2.0**-126 - 2.0**-151
@@ -32,7 +32,7 @@ def _host_bf16(a, b):
         rounded = np.ldexp(np.rint(mantissa * 256), exponent - 8)
         flushed = np.where(np.abs(rounded) < 2.0**-126, rounded * 0, rounded)
         words = flushed.astype(np.float32).view(np.uint32)
-    return np.where(np.isnan(exact), BF16_QUIET_NAN, words >> 16).astype(np.uint16)
+    return np.where(np.isnan(exact), BF16.quiet_nan, words >> 16).astype(np.uint16)
 
 
 def _assert_equal(a, b, got, expected):

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import ml_dtypes
 import numpy as np
 import pytest
+from amla.model.formats import FP16
+from amla.model.fp8_cache import dequantize_fp8, quantize_fp8
 from amla.model.paged import PagedBatch
 
 BF16 = ml_dtypes.bfloat16
@@ -34,6 +36,22 @@ def test_keys_follow_the_block_table():
     assert batch.keys(1, 0, 0).shape == (0, 4)
 
 
+def test_float16():
+    values = {name: array.astype(np.float16) if name in ("q", "kv_cache") else array
+              for name, array in arguments().items()}
+    batch = PagedBatch.build(**values)
+    assert batch.format == FP16
+    assert batch.keys(0, 0, 5).tolist() == values["kv_cache"].view(np.uint16)[4, :, 0].tolist()
+
+
+def test_an_fp8_cache_is_dequantised_where_it_is_read():
+    rng = np.random.default_rng(1)
+    tokens = quantize_fp8(rng.normal(size=(6, 5, 1, 576)).astype(BF16))
+    values = arguments(q=rng.normal(size=(2, 2, 3, 576)).astype(BF16), kv_cache=tokens)
+    batch = PagedBatch.build(**values)
+    assert batch.keys(0, 3, 7).tolist() == dequantize_fp8(tokens[[4, 4, 2, 2], [3, 4, 0, 1], 0]).tolist()
+
+
 def test_rows_are_token_major():
     values = arguments()
     rows = PagedBatch.build(**values).rows(1)
@@ -58,7 +76,7 @@ def test_the_cache_may_come_without_head_axis_and_strided():
 
 def test_the_cache_is_not_copied():
     values = arguments()
-    assert np.shares_memory(PagedBatch.build(**values).cache, values["kv_cache"])
+    assert np.shares_memory(PagedBatch.build(**values).cache.data, values["kv_cache"])
 
 
 class FakeTensor:
@@ -94,8 +112,10 @@ def test_torch_tensors_are_viewed(monkeypatch):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"q": np.zeros((2, 2, 3, 4), np.uint16)}, "q must be an array of bfloat16, not of uint16"),
-    ({"q": np.zeros((2, 2, 3, 4), np.float32)}, "q must be an array of bfloat16, not of float32"),
+    ({"q": np.zeros((2, 2, 3, 4), np.uint16)}, "q must be an array of bfloat16 or float16, not of uint16"),
+    ({"q": np.zeros((2, 2, 3, 4), np.float32)}, "q must be an array of bfloat16 or float16, not of float32"),
+    ({"q": np.zeros((2, 2, 3, 576), np.float16), "kv_cache": np.zeros((6, 5, 1, 656), np.uint8)},
+     "q must be an array of bfloat16 with an FP8 cache, not of float16"),
     ({"kv_cache": np.zeros((6, 5, 1, 4), np.float16)},
      "kv_cache must be an array of bfloat16, not of float16"),
     ({"block_table": np.zeros((2, 3), np.int64)}, "block_table must be an array of int32, not of int64"),
@@ -114,6 +134,7 @@ def test_rejects_types(change, message):
     ({"kv_cache": np.zeros((6, 5, 2, 4), BF16)}, r"kv_cache must have one KV head \(MLA\), not 2"),
     ({"kv_cache": np.zeros((6, 4), BF16)}, r"kv_cache must have shape .*, not \(6, 4\)"),
     ({"kv_cache": np.zeros((6, 0, 4), BF16)}, r"kv_cache must have shape .*, not \(6, 0, 4\)"),
+    ({"kv_cache": np.zeros((6, 5, 656), np.uint8)}, "head dimension d must be 576 with an FP8 cache, not 4"),
     ({"kv_cache": np.zeros((6, 5, 8), BF16)}, "kv_cache must have q's head dimension d = 4, not 8"),
     ({"block_table": np.zeros(2, np.int32)}, r"block_table must have 2 dimensions, not shape \(2,\)"),
     ({"block_table": np.zeros((3, 3), np.int32)},

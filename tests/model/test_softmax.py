@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from amla.model.accumulate import accumulate, normalize, reciprocal_and_lse
 from amla.model.exp2 import exp2
+from amla.model.formats import BF16, FP16, Format
 from amla.model.log2 import log2
 from amla.model.numerics import HARDWARE_MODES
 from amla.model.recip import recip
@@ -24,29 +25,30 @@ def value(word):
     return -magnitude if sign else magnitude
 
 
-def rounded(exact, sign=0, fraction_bits=23):
-    """Word nearest to an exact value, ties to even, unbounded exponent, then flushed or overflowed."""
-    low = 31 - 8 - fraction_bits  # unused low bits of the FP32 layout, 16 for BF16
+FP32 = Format(8, 23)
+
+
+def rounded(exact, sign=0, format=FP32):
+    """Word nearest to an exact value, ties to even: the exponent unbounded but for FP16's subnormals, then flushed."""
+    bits, top = format.fraction_bits, format.bits - 1
     if isinstance(exact, float):
-        word = NAN if math.isnan(exact) else (INF if exact > 0 else MINUS_INF)
-        return word >> low
+        return format.quiet_nan if math.isnan(exact) else (exact < 0) << top | format.infinity
     if exact:
         sign = int(exact < 0)
     magnitude = abs(exact)
     if magnitude == 0:
-        return (sign << 31) >> low
+        return sign << top
     exponent = math.floor(math.log2(magnitude))
     while Fraction(2) ** exponent > magnitude:
         exponent -= 1
     while Fraction(2) ** (exponent + 1) <= magnitude:
         exponent += 1
-    significand = round(magnitude / Fraction(2) ** (exponent - fraction_bits))  # ties to even
-    field = exponent + 126 + (significand >> fraction_bits)
-    if field <= 0:
-        return (sign << 31) >> low
-    if field >= 255:
-        return ((sign << 31) | INF) >> low
-    return (((sign << 31) >> low) | (field << fraction_bits)) + (significand & ((1 << fraction_bits) - 1))
+    if format.subnormals:
+        exponent = max(exponent, 1 - format.bias)
+    body = ((exponent + format.bias - 1) << bits) + round(magnitude / Fraction(2) ** (exponent - bits))  # ties to even
+    if body < format.min_normal and not format.subnormals:
+        body = 0
+    return sign << top | min(body, format.infinity)
 
 
 def finite(*words):
@@ -63,12 +65,19 @@ def sub(a, b):
     return add(a, b ^ SIGN)
 
 
-def mul(a, b, fraction_bits=23):
+def mul(a, b, format=FP32):
     sign = (a ^ b) >> 31
     if finite(a, b):
-        return rounded(value(a) * value(b), sign, fraction_bits)
+        return rounded(value(a) * value(b), sign, format)
     product = float(value(a)) * float(value(b))
-    return rounded(-abs(product) if sign else abs(product), fraction_bits=fraction_bits)
+    return rounded(-abs(product) if sign else abs(product), format=format)
+
+
+def widened(word, format):
+    """A narrow word as an FP32 word."""
+    if format == BF16:
+        return word << 16
+    return NAN if word & 0x7FFF > 0x7C00 else int(np.uint16(word).view(np.float16).astype(np.float32).view(np.uint32))
 
 
 def rint(a):
@@ -88,10 +97,6 @@ def maximum(a, b):
     return a if va > vb else b
 
 
-def to_bf16(a):
-    return rounded(value(a), a >> 31, 7)
-
-
 def fixed(a):
     return math.floor(value(a) * 2**32)
 
@@ -108,12 +113,12 @@ def ceil(a):
     return rounded(Fraction(math.ceil(value(a)))) if finite(a) else a
 
 
-def frame(m, mode):
+def frame(m, mode, format):
     if mode != "amla":
-        return ONE >> 16, ONE
+        return format.one, ONE
     s32 = unary(exp2, sub(m, rint(m)))
-    s16 = to_bf16(s32)
-    return s16, mul(s32, unary(recip, s16 << 16))
+    s16 = rounded(value(s32), s32 >> 31, format)
+    return s16, mul(s32, unary(recip, widened(s16, format)))
 
 
 def row_offsets(m_prev, c_prev, m, c, comp_bits):
@@ -128,7 +133,7 @@ def row_offsets(m_prev, c_prev, m, c, comp_bits):
     return [shift + round(Fraction(excess * weight, 2 ** (comp_bits + 2))) for weight in weights]
 
 
-def slow_row(scores, columns, row, scale, first, mode, comp_bits):
+def slow_row(scores, columns, row, scale, first, mode, comp_bits, format=BF16):
     """One row of one block; `row` is the state [m, c, l, L], updated. Returns P and offsets as integers."""
     p_row, offsets = [0] * len(scores), [0] * 2**comp_bits
     if mode == "mul":
@@ -146,15 +151,15 @@ def slow_row(scores, columns, row, scale, first, mode, comp_bits):
         m = ceil(m)
     if not first:
         m = maximum(m_prev, m)
-    s16, c = frame(m, mode)
+    s16, c = frame(m, mode, format)
     sum_l, sum_L, nan = 0, 0, False
     for i in range(columns):
         p = unary(exp2, sub(mul(scores[i], scale), m))
-        p_row[i] = mul(p, s16 << 16, 7)
+        p_row[i] = mul(p, widened(s16, format), format)
         if finite(p):
             sum_L += fixed(p)
-            if finite(p_row[i] << 16):  # else m was +inf in an earlier block, and l is NaN since then
-                sum_l += fixed(p_row[i] << 16)
+            if finite(widened(p_row[i], format)):  # else m was +inf in an earlier block, and l is NaN since then
+                sum_l += fixed(widened(p_row[i], format))
         else:
             nan = True
     sum_l, sum_L = (NAN, NAN) if nan else (rounded(Fraction(s, 2**32)) for s in (sum_l, sum_L))
@@ -190,10 +195,11 @@ def score_blocks(rng, rows, columns, blocks):
         yield words(scores)
 
 
+@pytest.mark.parametrize("format", [BF16, FP16], ids=["bf16", "fp16"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("comp_bits", range(4))
 @pytest.mark.parametrize("mode", HARDWARE_MODES)
-def test_blocks_equal_the_transcription(mode, comp_bits, seed):
+def test_blocks_equal_the_transcription(mode, comp_bits, seed, format):
     rng = np.random.default_rng([seed, comp_bits])
     rows, columns, blocks, width = 15, 12, 4, 5
     scale = softmax_scale_word(float(rng.uniform(0.02, 1.5)))
@@ -206,13 +212,13 @@ def test_blocks_equal_the_transcription(mode, comp_bits, seed):
         valid = np.clip(limits - block * columns, 0, columns)
         p, offsets = softmax_tile(
             scores, valid, row_maximum(scores, valid), state,
-            scale_word=scale, first=first, mode=mode, comp_bits=comp_bits,
+            scale_word=scale, first=first, mode=mode, comp_bits=comp_bits, format=format,
         )
         pv = words(rng.normal(size=(rows, width)) * 10.0 ** rng.uniform(-38, 38, size=(rows, width)))
         accumulate(output, pv, offsets, first=first, mode=mode, comp_bits=comp_bits)
         for row in range(rows):
             wanted_p, wanted_offsets = slow_row(
-                scores[row].tolist(), int(valid[row]), slow[row], scale, first, mode, comp_bits
+                scores[row].tolist(), int(valid[row]), slow[row], scale, first, mode, comp_bits, format
             )
             assert p[row].tolist() == wanted_p, (block, row)
             assert offsets[row].tolist() == [offset % 2**32 for offset in wanted_offsets], (block, row)

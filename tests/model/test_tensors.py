@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import ml_dtypes
 import numpy as np
 import pytest
-from amla.model.tensors import as_array, bf16_words, int32_array, like
+from amla.model.formats import BF16 as BF16_FORMAT
+from amla.model.formats import FP16 as FP16_FORMAT
+from amla.model.tensors import as_array, int32_array, like, operand_words
 
 BF16, E4M3 = ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn
 
@@ -78,9 +80,13 @@ def test_only_the_cpu(torch):
 
 
 def test_words():
-    assert bf16_words("x", np.array([1, -2], BF16)).tolist() == [0x3F80, 0xC000]
+    for dtype, format, wanted in ((BF16, BF16_FORMAT, [0x3F80, 0xC000]), (np.float16, FP16_FORMAT, [0x3C00, 0xC000])):
+        words, found = operand_words("x", np.array([1, -2], dtype))
+        assert words.tolist() == wanted and found == format
+    with pytest.raises(TypeError, match=r"^x must be an array of bfloat16 or float16, not of float32$"):
+        operand_words("x", np.zeros(3, np.float32))
     with pytest.raises(TypeError, match=r"^x must be an array of bfloat16, not of float16$"):
-        bf16_words("x", np.zeros(3, np.float16))
+        operand_words("x", np.zeros(3, np.float16), (BF16_FORMAT,))
 
 
 def test_int32():

@@ -9,6 +9,7 @@ from amaranth.sim import Simulator
 from amla.model.accumulate import reciprocal_and_lse
 from amla.model.add import sub
 from amla.model.exp2 import exp2
+from amla.model.formats import OPERANDS
 from amla.model.mul import mul
 from amla.model.rescale import rescale
 from amla.model.softmax import RowState, softmax_tile
@@ -48,11 +49,14 @@ def simulate(dut, inputs, outputs):
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize(("mode", "comp_bits"), [("amla", 0), ("amla", 3), ("mul", 1), ("pow2", 0), ("pow2", 2)])
-def test_row_update(mode, comp_bits):
+@pytest.mark.parametrize(("mode", "comp_bits", "format"), [
+    ("amla", 0, "bf16"), ("amla", 3, "bf16"), ("amla", 2, "fp16"), ("mul", 1, "bf16"), ("pow2", 0, "bf16"),
+    ("pow2", 2, "fp16"),
+])
+def test_row_update(mode, comp_bits, format):
     """Maxima that rise, fall or stay; c far outside of what rounding makes of it, so that E clamps."""
     rng = np.random.default_rng(comp_bits)
-    config = replace(CoreConfig.load("tiny"), mode=mode, comp_bits=comp_bits)
+    config = replace(CoreConfig.load("tiny"), mode=mode, comp_bits=comp_bits, format=format)
     scale = int(np.float32(0.75).view(np.uint32))
     m_in = rng.normal(0, 30, ROWS)
     if mode == "pow2":
@@ -78,7 +82,7 @@ def test_row_update(mode, comp_bits):
         part = RowState(**{name: getattr(before, name)[rows] for name in ("m", "c", "l", "L")})
         _, offsets = softmax_tile(
             np.full((len(rows), 1), 0xFF800000, np.uint32), valid[rows].astype(np.int64), smax[rows], part,
-            scale_word=scale, first=flag, mode=mode, comp_bits=comp_bits)
+            scale_word=scale, first=flag, mode=mode, comp_bits=comp_bits, format=OPERANDS[format])
         for index, row in enumerate(rows):
             got = dict(zip([*names, "offsets", "nonfinite"], seen[row], strict=True))
             assert got["m"] == part.m[index]

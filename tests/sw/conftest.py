@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amla.rtl.config import MODES
+from amla.rtl.fp.word import OPERANDS
 from amla.rtl.isa import Engine
 from amla.sw.experiment import prepare
 from amla.sw.generate import make_inputs
@@ -26,7 +27,7 @@ def tiny_workload():
 def make_job(tiny, tiny_workload):
     """Build a job; returns it with its inputs."""
     def make(workload=tiny_workload, config=tiny, preload=1):
-        inputs = make_inputs(workload)
+        inputs = make_inputs(workload, format=config.format)
         return build_job(workload, inputs, config, preload=preload), inputs
     return make
 
@@ -45,7 +46,7 @@ def random_case(tiny):
                 out_bytes=rng.choice((512, 2048)), s_bytes=rng.choice((4096, 16384)),
                 state_rows=rng.choice((0, 32, 64)),
                 lanes=rng.choice((1, 2, 4)), kv_block=rng.choice((8, 32, 64)),
-                mode=rng.choice(MODES),
+                mode=rng.choice(MODES), format=rng.choice(list(OPERANDS)),
                 comp_bits=rng.randrange(4), acc_frac_bits=rng.choice((24, 30)),
             )
         long = rng.randrange(301)

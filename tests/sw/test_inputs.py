@@ -37,7 +37,7 @@ def test_a_cache_without_head_axis(arrays):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda a: a | {"q": a["q"].astype(np.float32)}, "q must be an array of bfloat16, not of float32"),
+    (lambda a: a | {"q": a["q"].astype(np.float32)}, "q must be an array of bfloat16 or float16, not of float32"),
     (lambda a: a | {"q": a["q"][0]}, r"q must have shape \[b, s_q, h_q, d\]"),
     (lambda a: a | {"q": a["q"][:0]}, "q must have at least one request|batch size"),
     (lambda a: a | {"kv_cache": a["kv_cache"][..., :8]}, "kv_cache must have .*dimension"),

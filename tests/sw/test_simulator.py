@@ -14,7 +14,7 @@ from amla.sw.workload import Workload
 
 
 def _check(workload, config, preload):
-    inputs = make_inputs(workload)
+    inputs = make_inputs(workload, format=config.format)
     job = build_job(workload, inputs, config, preload=preload)
     out, lse, result = simulate(job)
     golden_out, golden_lse = mla_decode(
@@ -35,6 +35,11 @@ def test_tiny_workload(tiny, tiny_workload, preload):
 @pytest.mark.parametrize("name", ["decode", "decode-mtp", "single"])
 def test_main_workloads(small, name):
     _check(Workload.load(name), small, 1)
+
+
+@pytest.mark.parametrize("name", ["decode", "decode-mtp"])
+def test_main_workloads_in_fp16(small, name):
+    _check(Workload.load(name), replace(small, format="fp16"), 1)
 
 
 @pytest.mark.parametrize("seed", range(40))
