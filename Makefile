@@ -4,6 +4,7 @@ PYTHON   ?= python3
 CONFIG   ?= small
 WORKLOAD ?= single decode decode-mtp
 PRELOAD  ?= 1
+FULL_SIZE := ds-1x4096 ds-4x4096 ds-1x16384 ds-mtp-4096 ds-16heads ds-ragged
 VENV     := .venv
 BIN      := $(VENV)/bin
 STAMP    := $(VENV)/.installed
@@ -69,10 +70,16 @@ formal: $(STAMP) ## prove the rescale unit, semaphores, queues and the read arbi
 synth: $(STAMP) ## price the arithmetic in transistors, LUTs and Fmax: build/synth/report.md
 	@$(BIN)/python -m amla.tb.synth
 
+full-size: $(STAMP) ## the ds-* workloads on the full-size core, each with its baseline: docs/full_size.md
+	@$(BIN)/python -m amla.tb.build_core deepseek
+	@for load in $(FULL_SIZE); do $(BIN)/amla run $$load --config deepseek --device rtl || exit $$?; done
+	@$(BIN)/python -m amla.sw.summary docs/full_size.md $(FULL_SIZE:%=build/runs/deepseek-%) \
+	  --title "Full size: decode on the 4096-MAC core" --command "make full-size"
+
 nightly: $(STAMP) ## full size on the RTL and every exhaustive test (hours)
 	@$(BIN)/python -m pytest -m nightly
 
 clean: ## remove build results (keeps .venv)
 	rm -rf build
 
-.PHONY: help prerequisites setup sim test lint docs verilog accuracy formal synth nightly clean
+.PHONY: help prerequisites setup sim test lint docs verilog accuracy formal synth full-size nightly clean

@@ -30,6 +30,7 @@ __all__ = ["RowState", "row_maximum", "softmax_scale_word", "softmax_tile", "val
 
 _ONE = np.uint32(0x3F800000)
 _NAN = np.uint32(0x7FC00000)
+_INF = np.uint32(0x7F800000)
 _MINUS_INF = np.uint32(0xFF800000)
 _ZERO = np.uint32(0)
 
@@ -239,7 +240,7 @@ def _elements(scores, m, s16, scale, p_row, exponent_bits, fraction_bits, subnor
         p = np.uint32(exp2_word(np.uint32(sub_word(np.uint32(mul_word(scores[col], scale)), m))))
         word = mul_narrow_word(p, s16, exponent_bits, fraction_bits, subnormals)
         p_row[col] = word
-        if not _is_finite(p):  # p <= 1, so this is NaN
+        if p & np.uint32(0x7FFFFFFF) > _INF:
             any_nan = True
         else:
             wide = widen_word(word, exponent_bits, fraction_bits, subnormals)

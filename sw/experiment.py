@@ -65,7 +65,8 @@ class Experiment:
         macs, roofline = macs_of(load), roofline_of(load, config)
         report: dict[str, Any] = {
             "config": config.name, "workload": load.name, "description": _describe(load),
-            "device": "rtl" if run else "simulator", "mode": config.mode, "preload": self.job.plan.preload,
+            "device": "rtl" if run else "simulator", "mode": config.mode, "format": config.format,
+            "preload": self.job.plan.preload,
             "cycles": None, "macs": macs, "utilisation": None, "cube_active": None, "engines": {},
             "bytes_read": simulated.bytes_read, "bytes_written": simulated.bytes_written,
             "traffic": self.job.plan.traffic,
