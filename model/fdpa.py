@@ -18,9 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 
-from .formats import BF16, POS_INF, QUIET_NAN, Format, round_pack, unpack
+from .formats import BF16, FP16, POS_INF, QUIET_NAN, Format, round_pack, unpack
 
-__all__ = ["ACC_FRAC_BITS", "fdpa_word", "matmul"]
+__all__ = ["ACC_FRAC_BITS", "fdpa_fp16_word", "fdpa_word", "matmul"]
+
+_BF16, _FP16 = BF16.fields, FP16.fields
 
 #: Alignment bits F that :func:`matmul` takes: every core's, and enough below for studies of accuracy.
 ACC_FRAC_BITS = range(8, 41)
@@ -49,12 +51,8 @@ def _aligned(significand, scale, frac_bits, distance):
 
 
 @numba.njit(cache=True)
-def fdpa_word(a, b, c, acc_frac_bits, exponent_bits=8, fraction_bits=7, subnormals=False):
-    """c + Σ a[i]·b[i] of words a, b (``uint16`` arrays of one length) and an FP32 word c; one rounding.
-
-    ``acc_frac_bits`` is the F of the definition, with F + log2(len(a) + 1) at most 59. The other three are the
-    fields of the format of a and b, BF16 by default.
-    """
+def _fdpa(a, b, c, acc_frac_bits, exponent_bits, fraction_bits, subnormals):
+    """:func:`fdpa_word` for any format of a and b."""
     special = (1 << exponent_bits) - 1
     hidden, two_biases = 1 << fraction_bits, special - 1
     sign_c, field_c, significand_c = unpack(c, 8, 23)
@@ -98,6 +96,21 @@ def fdpa_word(a, b, c, acc_frac_bits, exponent_bits=8, fraction_bits=7, subnorma
     if total == 0:
         return np.uint32(0)
     return np.uint32(round_pack(negative, abs(total), top - acc_frac_bits, 8, 23))
+
+
+@numba.njit(cache=True)
+def fdpa_word(a, b, c, acc_frac_bits):
+    """c + Σ a[i]·b[i] of BF16 words a, b (``uint16`` arrays of one length) and an FP32 word c; one rounding.
+
+    ``acc_frac_bits`` is the F of the definition, with F + log2(len(a) + 1) at most 59.
+    """
+    return _fdpa(a, b, c, acc_frac_bits, *_BF16)
+
+
+@numba.njit(cache=True)
+def fdpa_fp16_word(a, b, c, acc_frac_bits):
+    """:func:`fdpa_word` of FP16 words a, b, subnormal ones among them."""
+    return _fdpa(a, b, c, acc_frac_bits, *_FP16)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -195,8 +208,8 @@ def _special_rows(a, b, k, frac_bits, exponent_bits, fraction_bits, subnormals, 
         for column in columns:
             c = out[row, column]
             for start in range(0, a.shape[1], k):
-                c = fdpa_word(a[row, start:start + k], b[column, start:start + k], c, frac_bits,
-                              exponent_bits, fraction_bits, subnormals)
+                c = _fdpa(a[row, start:start + k], b[column, start:start + k], c, frac_bits,
+                          exponent_bits, fraction_bits, subnormals)
             out[row, column] = c
 
 

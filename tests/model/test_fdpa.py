@@ -226,7 +226,7 @@ def test_matmul_uses_both_threads_to_the_same_bits():
 @pytest.mark.smoke
 def test_matmul_rejects():
     words = np.zeros((2, 4), dtype=np.uint16)
-    with pytest.raises(TypeError, match=r"a must be .* BF16 words \(uint16\), not dtype\('float32'\)"):
+    with pytest.raises(TypeError, match=r"a must be .* words \(uint16\), not dtype\('float32'\)"):
         matmul(words.astype(np.float32), words, k=4, acc_frac_bits=30)
     with pytest.raises(TypeError, match=r"c must be .* FP32 words \(uint32\), not dtype\('int64'\)"):
         matmul(words, words, k=4, acc_frac_bits=30, c=np.zeros((2, 2), dtype=np.int64))

@@ -7,7 +7,7 @@ import pytest
 from amla.model import MODES, flash_mla_with_kvcache, get_mla_metadata, mla_decode, mla_reference
 from amla.model.convert import to_fp16, widen_word
 from amla.model.corners import fp32_corners, random_words
-from amla.model.fdpa import fdpa_word, matmul
+from amla.model.fdpa import fdpa_fp16_word, matmul
 from amla.model.formats import BF16, FP16, QUIET_NAN, Format, dtype_of
 from amla.model.mul import mul_fp16
 
@@ -92,7 +92,7 @@ def test_fdpa(frac_bits):
         if case % 7 == 0:
             c = np.float32(-np.sum(a.astype(np.float64) * b))
         cut, exact, unit = reference(a, b, c, frac_bits)
-        got = fdpa_word(a.view(np.uint16), b.view(np.uint16), c.view(np.uint32), frac_bits, *FP16.fields)
+        got = fdpa_fp16_word(a.view(np.uint16), b.view(np.uint16), c.view(np.uint32), frac_bits)
         result = Fraction(float(np.uint32(got).view(np.float32)))
         assert result == Fraction(float(np.float32(float(cut)))), (a, b, c)  # fewer than 53 bits: float(cut) is exact
         assert abs(result - exact) <= (k + 1) * unit + abs(exact) * Fraction(1, 1 << 23)
@@ -111,7 +111,7 @@ def test_matmul_is_the_chain_of_fdpa():
         for column in range(9):
             word = c[row, column]
             for start in range(0, 40, 8):
-                word = fdpa_word(a[row, start:start + 8], b[column, start:start + 8], word, 30, *FP16.fields)
+                word = fdpa_fp16_word(a[row, start:start + 8], b[column, start:start + 8], word, 30)
             assert got[row, column] == word
     assert len(set(got[5].tolist() + got[6].tolist())) > 1 and got[6, 0] == QUIET_NAN
 

@@ -104,7 +104,7 @@ def test_torch_tensors_are_viewed(monkeypatch):
     values = arguments()
     tensors = {name: FakeTensor(value, torch) for name, value in values.items() if name != "head_dim_v"}
     batch, wanted = PagedBatch.build(**tensors, head_dim_v=4), PagedBatch.build(**values)
-    assert np.shares_memory(batch.cache, values["kv_cache"])
+    assert np.shares_memory(batch.cache.data, values["kv_cache"])
     assert batch.keys(0, 0, 7).tolist() == wanted.keys(0, 0, 7).tolist()
     assert batch.q.tolist() == wanted.q.tolist()
     with pytest.raises(ValueError, match="q must be on the CPU, not on "):

@@ -51,6 +51,17 @@ def test_run_on_the_simulator_reports(amla, tmp_path):
     assert report["versions"]["numpy"] == np.__version__
 
 
+def test_mode_and_format_replace_the_cores(amla, tmp_path):
+    errors = {}
+    for format in ("bf16", "fp16"):
+        options = ("--mode", "pow2", "--format", format, "--out", format)
+        assert amla("run", "tiny", "--config", "tiny", "--device", "simulator", *options)[0] == 0
+        report = json.loads((tmp_path / format / "tiny-tiny" / "report.json").read_text())
+        assert (report["mode"], report["format"]) == ("pow2", format)
+        errors[format] = report["error"]["relative_frobenius"]
+    assert errors["fp16"] < errors["bf16"] / 4
+
+
 def test_seed_changes_the_inputs(amla, tmp_path):
     errors = []
     for seed in (1, 2):
@@ -175,6 +186,7 @@ def test_bad_configurations(amla, tmp_path, change, names):
         (["run", "tiny", "--preload", "3"], "--preload"),
         (["run", "tiny", "--preload", "one"], "--preload"),
         (["run", "tiny", "--mode", "paper"], "--mode"),
+        (["run", "tiny", "--format", "fp8"], "--format"),
         (["run", "tiny", "--latency", "0"], "--latency"),
         (["run", "tiny", "tiny", "--config", "tiny"], "different names"),
         (["run", "tiny", "--fast"], "--fast"),

@@ -22,7 +22,7 @@ def test_main_programs_are_free_of_hazards(make_job, small, name, preload):
 @pytest.mark.parametrize("seed", range(30))
 def test_random_programs_are_free_of_hazards(random_case, seed):
     workload, config, preload = random_case(1000 + seed)
-    job = build_job(workload, make_inputs(workload), config, preload=preload)
+    job = build_job(workload, make_inputs(workload, format=config.format), config, preload=preload)
     assert find_hazards(job.program.commands, config) == []
 
 

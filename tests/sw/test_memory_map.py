@@ -89,6 +89,13 @@ def test_workload_and_inputs_must_agree(tiny, tiny_workload):
             build_job(replace(tiny_workload, **change), inputs, tiny)
 
 
+def test_inputs_must_have_the_cores_format(tiny, tiny_workload):
+    for config, format, message in ((tiny, "fp16", "q must be an array of bfloat16, .* not of float16"),
+                                    (replace(tiny, format="fp16"), "bf16", "q must .* float16, .* not of bfloat16")):
+        with pytest.raises(AmlaError, match=message):
+            build_job(tiny_workload, make_inputs(tiny_workload, format=format), config)
+
+
 def test_output_beat_names_the_writer(make_job):
     job, _ = make_job()
     _, _, result = simulate(job)
