@@ -1,10 +1,12 @@
 """Properties of attention over KV blocks: accuracy, splitting, needles, masks, NaN."""
 
+import tracemalloc
+
 import ml_dtypes
 import numpy as np
 import pytest
 from amla.model.attention import attend
-from amla.model.numerics import HARDWARE_MODES, Numerics
+from amla.model.numerics import HARDWARE_MODES, MODES, Numerics
 from amla.model.softmax import softmax_scale_word
 
 BF16 = ml_dtypes.bfloat16
@@ -162,3 +164,21 @@ def test_rows_without_key(mode):
     assert np.isfinite(lse[2:]).all() and out[2:].any(axis=1).all()
     out, lse = run(q, kv[:0], limits=[0] * 4, mode=mode)
     assert not out.any() and np.isposinf(lse).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_memory_does_not_grow_with_the_keys(mode):
+    """Peak allocation over 256 KV blocks is that over four."""
+    rng = np.random.default_rng(37)
+    q, block = (rng.normal(size=(rows, 32)).astype(BF16).view(np.uint16) for rows in (16, 64))
+
+    def peak(length):
+        tracemalloc.start()
+        attend(q, lambda start, stop: block[:stop - start], length, np.full(16, length), head_dim_v=32,
+               scale_word=softmax_scale_word(0.2, mode=mode), mode=mode, numerics=Numerics(kv_block=64))
+        _, largest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return largest
+
+    peak(64)
+    assert peak(256 * 64) < 1.1 * peak(4 * 64)
