@@ -3,7 +3,15 @@
 import numpy as np
 from amla.model.corners import bf16_corners, fp32_corners, random_pairs, random_words
 
-__all__ = ["bf16_words", "near_cancellation", "operands", "pairs", "ties", "words"]
+__all__ = ["bf16_words", "fp32", "near_cancellation", "operands", "pairs", "ties", "words"]
+
+#: Operands of ``fdpa`` made at a time, so that a million of them fit the memory of a small machine.
+_BLOCK = 1 << 16
+
+
+def fp32(values: np.ndarray) -> np.ndarray:
+    """FP32 words of numbers, rounded."""
+    return values.astype(np.float32).view(np.uint32)
 
 
 def words(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -22,16 +30,27 @@ def bf16_words(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def pairs(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of FP32 words: corners, random words, near cancellations and near ties, a quarter each."""
-    corners = fp32_corners()
+    """Pairs of FP32 words: corners, random words, near cancellations and near ties, a quarter each.
+
+    All pairs of corners, if they fit a quarter.
+    """
     quarter = count // 4
     parts = [
-        (rng.choice(corners, quarter), rng.choice(corners, quarter)),
+        _corner_pairs(rng, quarter),
         random_pairs(rng, count - 3 * quarter),
         near_cancellation(rng, quarter),
         ties(rng, quarter),
     ]
     return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
+
+
+def _corner_pairs(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    corners = fp32_corners()
+    a, b = rng.choice(corners, (2, count))
+    if len(corners) ** 2 <= count:
+        every = len(corners) ** 2
+        a[:every], b[:every] = np.repeat(corners, len(corners)), np.tile(corners, len(corners))
+    return a, b
 
 
 def near_cancellation(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -64,6 +83,12 @@ def operands(rng: np.random.Generator, count: int, k: int) -> tuple[np.ndarray, 
     A fifth each: values of one scale; exponents far apart; terms that cancel; two short products at an end of
     the range; words of any kind. Zeros among them, and c of every kind.
     """
+    blocks = [_operands(rng, min(_BLOCK, count - start), k) for start in range(0, count, _BLOCK)]
+    a, b, c = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return a, b, c
+
+
+def _operands(rng: np.random.Generator, count: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     plain = _numbers(rng, rng.integers(124, 131, (2, count, k)))
     centre = rng.integers(24, 230, (count, 1))
     spread = _numbers(rng, np.stack([centre, 254 - centre]) + rng.integers(-23, 24, (2, count, k)))

@@ -1,0 +1,43 @@
+"""The dot units, each with its vectors and its golden twin ``amla.model.fdpa``."""
+
+from functools import partial
+
+import numba
+import numpy as np
+from amla.model.fdpa import fdpa_word
+from amla.rtl.fp.fdpa import Fdpa
+from amla.tb.fp.operator import Operator
+from amla.tb.fp.vectors import operands
+
+__all__ = ["DOT_UNITS"]
+
+
+@numba.njit
+def _rows(a, b, c, acc_frac_bits):
+    """``fdpa_word`` of each row of a and b."""
+    out = np.empty(len(c), dtype=np.uint32)
+    for row in range(len(c)):
+        out[row] = fdpa_word(a[row], b[row], c[row], acc_frac_bits)
+    return out
+
+
+def _vectors(rng: np.random.Generator, count: int, k: int) -> dict[str, np.ndarray]:
+    a, b, c = operands(rng, count, k)
+    return {"a": a, "b": b, "c": c}
+
+
+def _golden(a: np.ndarray, b: np.ndarray, c: np.ndarray, acc_frac_bits: int) -> dict[str, np.ndarray]:
+    y = _rows(a, b, c, acc_frac_bits)
+    finite = (y & 0x7F800000) != 0x7F800000
+    assert 0.5 < finite.mean() < 0.99 and (y[finite] != 0).mean() > 0.5, "vectors miss a class"
+    return {"y": y}
+
+
+def _unit(k: int, acc_frac_bits: int) -> Operator:
+    return Operator(make=partial(Fdpa, k=k, acc_frac_bits=acc_frac_bits), vectors=partial(_vectors, k=k),
+                    golden=partial(_golden, acc_frac_bits=acc_frac_bits))
+
+
+#: ``fdpa`` by its leaf's name: both k of the configurations, the ends of F, and a k that is no power of two.
+DOT_UNITS = {f"fdpa_{k}_{acc_frac_bits}": _unit(k, acc_frac_bits)
+             for k, acc_frac_bits in ((16, 30), (4, 30), (8, 24), (3, 40))}
