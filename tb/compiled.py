@@ -17,7 +17,7 @@ import numpy as np
 from amaranth import Shape
 from amaranth.lib import wiring
 from amla.rtl.emit import emit
-from amla.tb.fp.operator import Operator, as_bytes, show, side_by_side
+from amla.tb.fp.table import Operator, as_bytes, show, side_by_side
 from amla.tb.runner import (
     BUILD_ROOT,
     TIMEOUT_S,

@@ -11,7 +11,7 @@ from amla.model.mul import mul, mul_bf16
 from amla.model.rescale import rescale
 from amla.rtl.config import MODES
 from amla.rtl.lanes import AccumulateLane, VectorLane
-from amla.tb.fp.operator import Operator
+from amla.tb.fp.table import Operator
 from amla.tb.fp.vectors import bf16_words, fp32, pairs, words
 
 __all__ = ["LANES"]

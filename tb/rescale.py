@@ -6,7 +6,7 @@ import numpy as np
 from amla.model.mul import mul
 from amla.model.rescale import rescale
 from amla.rtl.rescale import Rescale
-from amla.tb.fp.operator import Operator
+from amla.tb.fp.table import Operator
 from amla.tb.fp.vectors import words
 
 __all__ = ["RESCALE_UNITS"]

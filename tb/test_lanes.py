@@ -1,6 +1,6 @@
 """The lanes of drain and vector against the golden operations that they chain.
 
-Design: ``side_by_side(LANES)`` (``tb/fp/operator.py``) of the table in ``tb/lanes.py``.
+Design: ``side_by_side(LANES)`` (``tb/fp/table.py``) of the table in ``tb/lanes.py``.
 ``tb/compiled.py`` streams a million vectors of the same table.
 """
 

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from amla.model.fdpa import fdpa_word
 from amla.rtl.fp.fdpa import Fdpa
-from amla.tb.fp.operator import Operator
+from amla.tb.fp.table import Operator
 from amla.tb.fp.vectors import operands
 
 __all__ = ["DOT_UNITS"]

@@ -17,7 +17,7 @@ from amla.rtl.fp.log2 import Log2
 from amla.rtl.fp.maximum import Maximum
 from amla.rtl.fp.mul import Mul, MulBf16
 from amla.rtl.fp.recip import Recip
-from amla.tb.fp.operator import Operator, single
+from amla.tb.fp.table import Operator, single
 from amla.tb.fp.vectors import bf16_words, fp32, pairs, words
 
 __all__ = ["OPERATORS"]

@@ -2,7 +2,7 @@
 
 import cocotb
 import numpy as np
-from amla.tb.fp.operator import Operator, as_bytes, show
+from amla.tb.fp.table import Operator, as_bytes, show
 from amla.tb.signals import Pin, has_pin
 from amla.tb.stream import CLOCK_NS, start_clock
 from cocotb.triggers import RisingEdge, Timer

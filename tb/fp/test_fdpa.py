@@ -1,6 +1,6 @@
 """The dot units against ``amla.model.fdpa``, bit for bit.
 
-Design: ``side_by_side(DOT_UNITS)`` (``tb/fp/operator.py``) of the table in ``tb/fp/dot_units.py``.
+Design: ``side_by_side(DOT_UNITS)`` (``tb/fp/table.py``) of the table in ``tb/fp/dot_units.py``.
 ``tb/compiled.py`` streams a million vectors of the same table.
 """
 

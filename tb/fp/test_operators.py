@@ -1,6 +1,6 @@
 """Every small operator against its golden twin, bit for bit.
 
-Design: ``side_by_side(OPERATORS)`` (``tb/fp/operator.py``) of the table in ``tb/fp/operators.py``.
+Design: ``side_by_side(OPERATORS)`` (``tb/fp/table.py``) of the table in ``tb/fp/operators.py``.
 ``tb/compiled.py`` streams a million vectors of the same table.
 """
 

@@ -4,7 +4,7 @@
 import pytest
 from amla.rtl.lanes import AccumulateLane, VectorLane
 from amla.tb.compiled import run_compiled
-from amla.tb.fp.operator import side_by_side
+from amla.tb.fp.table import side_by_side
 from amla.tb.lanes import LANES
 from amla.tb.runner import run_bench
 

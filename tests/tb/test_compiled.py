@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amla.tb.compiled import run_compiled
-from amla.tb.fp.operator import Operator
+from amla.tb.fp.table import Operator
 from amla.tb.runner import BenchError
 
 WIDTHS = (1, 8, 9, 16, 17, 32, 33, 64, 80, 256)
