@@ -6,8 +6,8 @@ import numpy as np
 from .formats import BF16, FP16, QUIET_NAN, Format, round_pack, unpack
 
 __all__ = [
-    "ceil", "ceil_word", "narrow", "narrow_word", "rint", "rint_word", "to_bf16", "to_fp16", "to_int", "to_int_word",
-    "widen_word",
+    "ceil", "ceil_word", "from_bf16", "from_fp16", "narrow", "narrow_word", "rint", "rint_word", "to_bf16", "to_fp16",
+    "to_int", "to_int_word", "widen", "widen_word",
 ]
 
 _BF16, _FP16 = BF16.fields, FP16.fields
@@ -105,9 +105,26 @@ def to_fp16(a, out):
     out[0] = narrow_word(a, *_FP16)
 
 
+@numba.guvectorize(["(uint16, uint32[:])"], "()->()", cache=True)
+def from_bf16(a, out):
+    """The FP32 word of each BF16 word."""
+    out[0] = widen_word(a, *_BF16)
+
+
+@numba.guvectorize(["(uint16, uint32[:])"], "()->()", cache=True)
+def from_fp16(a, out):
+    """The FP32 word of each FP16 word."""
+    out[0] = widen_word(a, *_FP16)
+
+
 def narrow(words: np.ndarray, format: Format) -> np.ndarray:
     """FP32 words as words of an operand format (``uint16``), rounded to nearest."""
     return {BF16: to_bf16, FP16: to_fp16}[format](words)
+
+
+def widen(words: np.ndarray, format: Format) -> np.ndarray:
+    """Words of an operand format as FP32 words; exact."""
+    return {BF16: from_bf16, FP16: from_fp16}[format](words)
 
 
 @numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)

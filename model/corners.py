@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .formats import BF16, FP32, Format
+from .formats import BF16, FP16, FP32, Format
 
-__all__ = ["bf16_corners", "fp32_corners", "random_pairs", "random_words"]
+__all__ = ["bf16_corners", "fp16_corners", "fp32_corners", "random_pairs", "random_words"]
 
 
 def _classes(format: Format) -> list[int]:
@@ -27,6 +27,12 @@ def bf16_corners() -> np.ndarray:
     """BF16 words (``uint16``) of every class, both signs, and powers of two over the exponent range."""
     powers = [field << BF16.fraction_bits for field in range(1, BF16.max_field, 21)]
     return _signed(_classes(BF16) + powers, BF16, np.uint16)
+
+
+def fp16_corners() -> np.ndarray:
+    """FP16 words (``uint16``) of every class, both signs, and all powers of two, subnormal ones too."""
+    powers = [field << FP16.fraction_bits for field in range(1, FP16.max_field)]
+    return _signed(_classes(FP16) + powers + [1 << bit for bit in range(FP16.fraction_bits)], FP16, np.uint16)
 
 
 def fp32_corners() -> np.ndarray:

@@ -102,7 +102,9 @@ def _fdpa(a, b, c, acc_frac_bits, exponent_bits, fraction_bits, subnormals):
 def fdpa_word(a, b, c, acc_frac_bits):
     """c + Σ a[i]·b[i] of BF16 words a, b (``uint16`` arrays of one length) and an FP32 word c; one rounding.
 
-    ``acc_frac_bits`` is the F of the definition, with F + log2(len(a) + 1) at most 59.
+    ``acc_frac_bits`` is the F of the definition, with F + log2(len(a) + 1) at most 59. The result differs from the
+    exact sum by at most (len(a) + 1)·2^(e_max − F) + ½ ulp of the result; a flushed one, by 2^-126 in place of
+    ½ ulp. ``docs/numerics.md`` has the whole statement.
     """
     return _fdpa(a, b, c, acc_frac_bits, *_BF16)
 

@@ -9,6 +9,7 @@ import hashlib
 import os
 import random
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from amla.rtl.emit import emit
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator, VerilatorControlFile
 
-__all__ = ["BUILD_ROOT", "BenchError", "build", "run", "run_bench"]
+__all__ = ["BUILD_ROOT", "TIMEOUT_S", "BenchError", "build", "built_once", "locked", "make_arguments", "rerun", "run",
+           "run_bench", "set_path"]
 
 #: Where builds and results go: ``$AMLA_BUILD`` or ``build/`` of the working folder.
 BUILD_ROOT = Path(os.environ.get("AMLA_BUILD", "build")).resolve()
@@ -41,16 +43,19 @@ class _Runner(Verilator):
     def _build_command(self):
         commands = super()._build_command()
         commands[0] = [argument for argument in commands[0] if argument != "--public-flat-rw"]
-        commands[1] = [*commands[1], "CFG_CXXFLAGS_PCH_I=-include"]
-        if shutil.which("ccache"):
-            commands[1].append("OBJCACHE=ccache")
+        commands[1] = [*commands[1], *make_arguments()]
         return commands
 
     def _get_sim_cmd_prefix(self):
         return ["timeout", "--kill-after=10", str(TIMEOUT_S), *super()._get_sim_cmd_prefix()]
 
 
-def _set_path() -> None:
+def make_arguments() -> list[str]:
+    """What the wheel's makefile lacks: how g++ reads a precompiled header, and ccache where there is one."""
+    return ["CFG_CXXFLAGS_PCH_I=-include", *(["OBJCACHE=ccache"] if shutil.which("ccache") else [])]
+
+
+def set_path() -> None:
     """Put Verilator's own folder and the interpreter's first on PATH (verilated.mk calls ``python3``)."""
     folders = [str(Path(verilator.__file__).parent / "bin"), str(Path(sys.executable).parent)]
     paths = os.environ.get("PATH", "").split(os.pathsep)
@@ -59,7 +64,7 @@ def _set_path() -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Only one process at a time works in ``folder``."""
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -80,14 +85,14 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
     ------
     BenchError: the compiler fails; the message ends with the end of its log.
     """
-    _set_path()
+    set_path()
     out = out or BUILD_ROOT / "verilator" / name
     if waves:
         out = out.with_name(f"{out.name}.waves")
     out.mkdir(parents=True, exist_ok=True)
     arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
                  "-CFLAGS", "-O2 -march=native", *extra_args]
-    with _locked(out):
+    with locked(out):
         files: list = list(sources)
         if component is not None:
             leaves = emit(component, name=name, out=out)
@@ -95,14 +100,8 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
                 arguments += ["--hierarchical", "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"]
             sources = [out / f"{name}.vlt", out / f"{name}.v"]
             files = [VerilatorControlFile(sources[0]), sources[1]]
-        text = "\0".join([version("verilator"), *arguments,
-                          *(Path(path).read_text() for path in sources)])
-        key = hashlib.sha256(text.encode()).hexdigest()
-        stamp = out / "built"
-        if not (stamp.exists() and stamp.read_text() == key):
-            stamp.unlink(missing_ok=True)
-            shutil.rmtree(out / "obj", ignore_errors=True)
-            try:
+        with built_once(out, arguments, sources) as wanted:
+            if wanted:
                 _Runner().build(
                     sources=files,
                     hdl_toplevel=name,
@@ -113,12 +112,33 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
                     timescale=("1ns", "1ps"),
                     log_file=out / "build.log",
                 )
-            except (RuntimeError, SystemExit) as error:
-                raise BenchError(
-                    f"build of {name}: {error}\n{_tail(out / 'build.log')}\nlog: {out / 'build.log'}"
-                ) from None
-            stamp.write_text(key)
     return out
+
+
+@contextmanager
+def built_once(out: Path, arguments: Sequence[str], sources: Sequence[Path]) -> Iterator[bool]:
+    """Whether ``out/obj`` must be built: yields False if it was, with these arguments from these sources.
+
+    Clears it beforehand otherwise, and counts it as built when the block ends. The folder must be locked.
+
+    Raises
+    ------
+    BenchError: the compiler fails in the block; the message ends with the end of ``out/build.log``.
+    """
+    text = "\0".join([version("verilator"), *arguments, *(Path(path).read_text() for path in sources)])
+    key = hashlib.sha256(text.encode()).hexdigest()
+    stamp = out / "built"
+    if stamp.exists() and stamp.read_text() == key:
+        yield False
+        return
+    stamp.unlink(missing_ok=True)
+    shutil.rmtree(out / "obj", ignore_errors=True)
+    try:
+        yield True
+    except (RuntimeError, SystemExit, subprocess.SubprocessError) as error:
+        log = out / "build.log"
+        raise BenchError(f"build of {out.name}: {error}\n{_tail(log)}\nlog: {log}") from None
+    stamp.write_text(key)
 
 
 def run(built: Path, *, name: str, module: str, testcase: str | Sequence[str] | None = None,
@@ -142,7 +162,7 @@ def run(built: Path, *, name: str, module: str, testcase: str | Sequence[str] | 
     ------
     BenchError: a test failed, none ran, or the simulation ended early.
     """
-    _set_path()
+    set_path()
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     label = "-".join(
         [module.rsplit(".", 1)[-1], *([testcase] if isinstance(testcase, str) else testcase or ())]
@@ -150,13 +170,8 @@ def run(built: Path, *, name: str, module: str, testcase: str | Sequence[str] | 
     results = results or BUILD_ROOT / "results" / f"{name}-{label}"
     results.mkdir(parents=True, exist_ok=True)
     log_file = results / "bench.log"
-    test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]
-    again = (
-        f"rerun with waves: AMLA_SEED={seed} AMLA_WAVES=1 python -m pytest '{test}'"
-        if test
-        else f"seed {seed}"
-    )
-    with _locked(results):
+    again = rerun(seed, waves=True)
+    with locked(results):
         (results / "results.xml").unlink(missing_ok=True)
         try:
             _Runner().test(
@@ -192,6 +207,14 @@ def run_bench(component, *, name: str, module: str, env: Mapping[str, str] | Non
     seed = int(os.environ["AMLA_SEED"]) if "AMLA_SEED" in os.environ else None
     built = build(component, name=name, waves=waves)
     return run(built, name=name, module=module, env=env, seed=seed, waves=waves, **kwargs)
+
+
+def rerun(seed: int, *, waves: bool = False) -> str:
+    """The line that reruns the current test with this seed; outside pytest, the seed."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]
+    if not test:
+        return f"seed {seed}"
+    return f"rerun{' with waves' * waves}: AMLA_SEED={seed}{' AMLA_WAVES=1' * waves} python -m pytest '{test}'"
 
 
 def _tail(log: Path) -> str:

@@ -1,9 +1,19 @@
 """Vectors for the operators: corners against corners, random words, and operands made for the hard cases."""
 
 import numpy as np
-from amla.model.corners import bf16_corners, fp32_corners, random_pairs, random_words
+from amla.model.convert import widen
+from amla.model.corners import bf16_corners, fp16_corners, fp32_corners, random_pairs, random_words
+from amla.model.formats import BF16, FP16, Format
 
-__all__ = ["bf16_words", "near_cancellation", "operands", "pairs", "ties", "words"]
+__all__ = ["fp32", "narrow_words", "near_cancellation", "operands", "pairs", "ties", "words"]
+
+#: Operands of ``fdpa`` made at a time, so that a million of them fit the memory of a small machine.
+_BLOCK = 1 << 16
+
+
+def fp32(values: np.ndarray) -> np.ndarray:
+    """FP32 words of numbers, rounded."""
+    return values.astype(np.float32).view(np.uint32)
 
 
 def words(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -15,23 +25,35 @@ def words(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.concatenate([corners, np.where(rng.random(len(uniform)) < 0.5, moderate, uniform)])
 
 
-def bf16_words(rng: np.random.Generator, count: int) -> np.ndarray:
-    """BF16 words, uniform over the encodings but for one corner in eight."""
+def narrow_words(rng: np.random.Generator, count: int, format: Format = BF16) -> np.ndarray:
+    """Words of an operand format, uniform over the encodings but for one corner in eight."""
     uniform = rng.integers(0, 1 << 16, count, dtype=np.uint16)
-    return np.where(rng.random(count) < 1 / 8, rng.choice(bf16_corners(), count), uniform)
+    corners = {BF16: bf16_corners, FP16: fp16_corners}[format]()
+    return np.where(rng.random(count) < 1 / 8, rng.choice(corners, count), uniform)
 
 
 def pairs(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of FP32 words: corners, random words, near cancellations and near ties, a quarter each."""
-    corners = fp32_corners()
+    """Pairs of FP32 words: corners, random words, near cancellations and near ties, a quarter each.
+
+    All pairs of corners, if they fit a quarter.
+    """
     quarter = count // 4
     parts = [
-        (rng.choice(corners, quarter), rng.choice(corners, quarter)),
+        _corner_pairs(rng, quarter),
         random_pairs(rng, count - 3 * quarter),
         near_cancellation(rng, quarter),
         ties(rng, quarter),
     ]
     return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
+
+
+def _corner_pairs(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    corners = fp32_corners()
+    a, b = rng.choice(corners, (2, count))
+    if len(corners) ** 2 <= count:
+        every = len(corners) ** 2
+        a[:every], b[:every] = np.repeat(corners, len(corners)), np.tile(corners, len(corners))
+    return a, b
 
 
 def near_cancellation(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,26 +80,42 @@ def ties(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.where(lone, full, a), np.where(lone, b & np.uint32(1 << 31) | field << 23 | fraction, b)
 
 
-def operands(rng: np.random.Generator, count: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Operands of ``fdpa``: a and b [count, k] BF16 words, c [count] FP32 words; k is at least 2.
+def operands(
+    rng: np.random.Generator, count: int, k: int, format: Format = BF16,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Operands of ``fdpa``: a and b [count, k] words, c [count] FP32 words; k is at least 2.
 
     A fifth each: values of one scale; exponents far apart; terms that cancel; two short products at an end of
-    the range; words of any kind. Zeros among them, and c of every kind.
+    the range (FP16, whose products reach no end of FP32's: subnormals); words of any kind. Zeros among them, and
+    c of every kind.
     """
-    plain = _numbers(rng, rng.integers(124, 131, (2, count, k)))
-    centre = rng.integers(24, 230, (count, 1))
-    spread = _numbers(rng, np.stack([centre, 254 - centre]) + rng.integers(-23, 24, (2, count, k)))
-    candidates = np.stack([plain, spread, _cancelling(rng, plain), _at_the_ends(rng, count, k),
-                           _any_kind(rng, count, k)])
+    blocks = [_operands(rng, min(_BLOCK, count - start), k, format) for start in range(0, count, _BLOCK)]
+    a, b, c = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return a, b, c
+
+
+def _operands(
+    rng: np.random.Generator, count: int, k: int, format: Format,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    plain = _numbers(rng, format.bias + rng.integers(-3, 4, (2, count, k)), format)
+    if format == BF16:
+        centre = rng.integers(24, 230, (count, 1))
+        fields = np.stack([centre, 254 - centre]) + rng.integers(-23, 24, (2, count, k))
+        ends = _at_the_ends(rng, count, k)
+    else:
+        fields = rng.integers(0, format.max_field, (2, count, k))
+        ends = _numbers(rng, rng.integers(0, 3, (2, count, k)), format)
+    candidates = np.stack([plain, _numbers(rng, fields, format), _cancelling(rng, plain), ends,
+                           _any_kind(rng, count, k, format)])
     a, b = np.swapaxes(candidates[rng.integers(0, len(candidates), count), :, np.arange(count)], 0, 1)
     a, b = (np.where(rng.random((count, k)) < 0.05, np.uint16(0), words) for words in (a, b))
-    return a, b, _addends(rng, a[:, 0], b[:, 0])
+    return a, b, _addends(rng, a[:, 0], b[:, 0], format)
 
 
-def _numbers(rng: np.random.Generator, fields: np.ndarray) -> np.ndarray:
-    """BF16 words with these exponent fields, of any sign and fraction."""
-    rest = rng.integers(0, 1 << 16, fields.shape, dtype=np.uint16) & np.uint16(0x807F)
-    return rest | fields.astype(np.uint16) << np.uint16(7)
+def _numbers(rng: np.random.Generator, fields: np.ndarray, format: Format) -> np.ndarray:
+    """Words with these exponent fields, of any sign and fraction."""
+    rest = rng.integers(0, 1 << 16, fields.shape, dtype=np.uint16) & np.uint16(~format.infinity & 0xFFFF)
+    return rest | fields.astype(np.uint16) << np.uint16(format.fraction_bits)
 
 
 def _cancelling(rng: np.random.Generator, numbers: np.ndarray) -> np.ndarray:
@@ -90,31 +128,31 @@ def _cancelling(rng: np.random.Generator, numbers: np.ndarray) -> np.ndarray:
 
 
 def _at_the_ends(rng: np.random.Generator, count: int, k: int) -> np.ndarray:
-    """Two products of few bits around 2^-126 or 2^127, the others zero."""
+    """BF16: two products of few bits around 2^-126 or 2^127, the others zero."""
     out = np.zeros((2, count, k), dtype=np.uint16)
     high = rng.random((count, 2)) < 0.5
     left = np.where(high, rng.integers(129, 253, (count, 2)), rng.integers(3, 126, (count, 2)))
     fields = np.stack([left, np.where(high, 381, 128) + rng.integers(-2, 2, (count, 2)) - left])
     fractions = rng.choice(np.array([0, 0, 64, 127], dtype=np.uint16), fields.shape)
-    out[:, :, :2] = _numbers(rng, fields) & np.uint16(0xFF80) | fractions
+    out[:, :, :2] = _numbers(rng, fields, BF16) & np.uint16(0xFF80) | fractions
     return out
 
 
-def _any_kind(rng: np.random.Generator, count: int, k: int) -> np.ndarray:
+def _any_kind(rng: np.random.Generator, count: int, k: int, format: Format) -> np.ndarray:
     """Words of any kind; most infinities and NaN become numbers, so that they also meet nothing but those."""
-    words = bf16_words(rng, 2 * count * k).reshape(2, count, k)
-    special = (words & 0x7F80) == 0x7F80
+    words = narrow_words(rng, 2 * count * k, format).reshape(2, count, k)
+    special = (words & format.infinity) == format.infinity
     return np.where(special & (rng.random(words.shape) >= 4 / k), words & np.uint16(0xBFFF), words)
 
 
-def _addends(rng: np.random.Generator, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _addends(rng: np.random.Generator, a: np.ndarray, b: np.ndarray, format: Format) -> np.ndarray:
     """FP32 words: any; of the size of the product a·b; zeros; what cancels that product. A quarter each."""
     anything = random_words(rng, len(a))
-    size = (a >> 7 & 0xFF).astype(np.int64) + (b >> 7 & 0xFF) - 127
+    x, y = (widen(words, format) for words in (a, b))
+    size = (x >> 23 & 0xFF).astype(np.int64) + (y >> 23 & 0xFF) - 127
     field = np.clip(size + rng.integers(-3, 4, len(a)), 0, 254).astype(np.uint32)
     like = anything & np.uint32(0x807FFFFF) | field << 23
-    x, y = ((words.astype(np.uint32) << 16).view(np.float32) for words in (a, b))
     with np.errstate(all="ignore"):
-        opposite = (-(x * y)).view(np.uint32)
+        opposite = (-(x.view(np.float32) * y.view(np.float32))).view(np.uint32)
     zeros = anything & np.uint32(1 << 31)
     return np.stack([anything, like, zeros, opposite])[rng.integers(0, 4, len(a)), np.arange(len(a))]

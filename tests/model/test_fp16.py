@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from amla.model import MODES, flash_mla_with_kvcache, get_mla_metadata, mla_decode, mla_reference
-from amla.model.convert import to_fp16, widen_word
+from amla.model.convert import to_fp16, widen
 from amla.model.corners import fp32_corners, random_words
 from amla.model.fdpa import fdpa_fp16_word, matmul
 from amla.model.formats import BF16, FP16, QUIET_NAN, Format, dtype_of
@@ -55,7 +55,7 @@ def test_products_round_once():
 @pytest.mark.parametrize("format", [BF16, FP16], ids=["bf16", "fp16"])
 def test_widening_is_exact(format: Format):
     words = np.arange(1 << 16, dtype=np.uint16)
-    got = np.array([widen_word(word, *format.fields) for word in words], np.uint32)
+    got = widen(words, format)
     with np.errstate(all="ignore"):
         values = words.view(dtype_of(format)).astype(np.float32)
     wanted = np.where(np.isnan(values), QUIET_NAN, values.view(np.uint32))

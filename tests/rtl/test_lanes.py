@@ -2,19 +2,20 @@
 """The lanes of drain and vector, in simulation."""
 
 import pytest
-from amla.rtl.config import MODES
 from amla.rtl.lanes import AccumulateLane, VectorLane
-from amla.tb.fp.designs import SideBySide
+from amla.tb.compiled import run_compiled
+from amla.tb.fp.table import side_by_side
+from amla.tb.lanes import LANES
 from amla.tb.runner import run_bench
 
 
 @pytest.mark.smoke
 def test_lanes():
-    lanes = {}
-    for mode in MODES:
-        for lane in AccumulateLane(mode=mode, comp_bits=2), VectorLane(mode=mode):
-            lanes[lane.leaf_name] = lane
-    run_bench(SideBySide(lanes), name="lanes", module="amla.tb.test_lanes")
+    run_bench(side_by_side(LANES), name="lanes", module="amla.tb.test_lanes")
+
+
+def test_lanes_a_million():
+    run_compiled(LANES, name="lanes_compiled")
 
 
 @pytest.mark.smoke

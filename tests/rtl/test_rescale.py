@@ -3,14 +3,19 @@
 
 import pytest
 from amla.rtl.rescale import Rescale
-from amla.tb.fp.designs import SideBySide
+from amla.tb.compiled import run_compiled
+from amla.tb.fp.table import side_by_side
+from amla.tb.rescale import RESCALE_UNITS
 from amla.tb.runner import run_bench
 
 
 @pytest.mark.smoke
 def test_rescale():
-    units = {f"rescale_{comp_bits}": Rescale(comp_bits=comp_bits) for comp_bits in range(4)}
-    run_bench(SideBySide(units), name="rescale", module="amla.tb.test_rescale")
+    run_bench(side_by_side(RESCALE_UNITS), name="rescale", module="amla.tb.test_rescale")
+
+
+def test_rescale_a_million():
+    run_compiled(RESCALE_UNITS, name="rescale_compiled")
 
 
 @pytest.mark.smoke

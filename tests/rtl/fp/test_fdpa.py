@@ -3,13 +3,19 @@
 
 import pytest
 from amla.rtl.fp.fdpa import Fdpa
-from amla.tb.fp.designs import dot_units
+from amla.tb.compiled import run_compiled
+from amla.tb.fp.dot_units import DOT_UNITS
+from amla.tb.fp.table import side_by_side
 from amla.tb.runner import run_bench
 
 
 @pytest.mark.smoke
 def test_fdpa():
-    run_bench(dot_units(), name="dot_units", module="amla.tb.fp.test_fdpa")
+    run_bench(side_by_side(DOT_UNITS), name="dot_units", module="amla.tb.fp.test_fdpa")
+
+
+def test_fdpa_a_million():
+    run_compiled(DOT_UNITS, name="dot_units_compiled")
 
 
 @pytest.mark.smoke

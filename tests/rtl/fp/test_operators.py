@@ -3,13 +3,19 @@
 
 import pytest
 from amla.rtl.fp.fixed import FromFixed
-from amla.tb.fp.designs import operators
+from amla.tb.compiled import run_compiled
+from amla.tb.fp.operators import OPERATORS
+from amla.tb.fp.table import side_by_side
 from amla.tb.runner import run_bench
 
 
 @pytest.mark.smoke
 def test_operators():
-    run_bench(operators(), name="operators", module="amla.tb.fp.test_operators")
+    run_bench(side_by_side(OPERATORS), name="operators", module="amla.tb.fp.test_operators")
+
+
+def test_operators_a_million():
+    run_compiled(OPERATORS, name="operators_compiled")
 
 
 @pytest.mark.smoke
