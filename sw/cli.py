@@ -54,12 +54,14 @@ FormatOption = Annotated[str | None, typer.Option(help="Q, KV, P, output: bf16 o
 
 
 def _config(name: str, mode: str | None = None, format: str | None = None) -> CoreConfig:
-    """A configuration with another mode or format."""
+    """A configuration; with another mode or format its name says so, as its build and its results are others."""
     config = CoreConfig.load(name)
     for option, value, values in (("mode", mode, MODES), ("format", format, OPERANDS)):
         if value is not None and value not in values:
             raise AmlaError(f"--{option} must be one of {', '.join(values)}, not {value!r}")
-    return replace(config, mode=mode or config.mode, format=format or config.format)
+        if value not in (None, getattr(config, option)):
+            config = replace(config, name=f"{config.name}-{value}", **{option: value})
+    return config
 
 
 def _check_preload(preload: int) -> None:

@@ -56,7 +56,8 @@ def test_mode_and_format_replace_the_cores(amla, tmp_path):
     for format in ("bf16", "fp16"):
         options = ("--mode", "pow2", "--format", format, "--out", format)
         assert amla("run", "tiny", "--config", "tiny", "--device", "simulator", *options)[0] == 0
-        report = json.loads((tmp_path / format / "tiny-tiny" / "report.json").read_text())
+        core = {"bf16": "tiny-pow2", "fp16": "tiny-pow2-fp16"}[format]
+        report = json.loads((tmp_path / format / f"{core}-tiny" / "report.json").read_text())
         assert (report["mode"], report["format"]) == ("pow2", format)
         errors[format] = report["error"]["relative_frobenius"]
     assert errors["fp16"] < errors["bf16"] / 4
