@@ -1,17 +1,18 @@
-"""Several runs side by side: a Markdown table of their reports, and where the cube waited.
+"""Several runs side by side: a Markdown table of their figures, and what the cube waited for.
 
-``python -m amla.sw.summary OUT.md DIR...`` reads ``DIR/report.json`` of ``amla run``; ``make full-size`` writes
+``python -m amla.sw.summary OUT.md DIR...`` reads the results of ``amla run``; ``make full-size`` writes
 ``docs/full_size.md`` with it.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import AmlaError
-from .results import read_folder
+from .results import Results, read_folder
+from .waits import gaps
 
 __all__ = ["summary"]
 
@@ -25,28 +26,35 @@ workload, the cube's peak or the bus. Baseline: the same work without preload. W
 _RUNS = ("Workload", "What", "Cycles", "Utilisation", "Of the bound", "Bound by", "Baseline, cycles",
          "Baseline, utilisation", "Speed-up", "Error / `mul`'s", "Cycles/s")
 
-_WAITS = ("Workload", "Cube busy", "waits for a token", "waits for memory", "idle", "Bytes read", "Bytes written")
+_CYCLES = ("Workload", "Cube busy", "waits for a token", "waits for memory", "idle", "Bytes read", "Bytes written")
+
+_GAPS = ("Workload", "Before", "Waited for", "Of", "Cycles", "Times")
+
+#: Gaps told of each run.
+_LONGEST = 5
 
 
-def summary(reports: Sequence[Mapping[str, Any]], *, title: str, command: str) -> str:
-    """Markdown of several reports (contents of report.json), in their order.
+def summary(runs: Sequence[Results], *, title: str, command: str) -> str:
+    """Markdown of several runs, in their order.
 
     Raises
     ------
-    AmlaError: a report is not of a run on the RTL.
+    AmlaError: results are not of a run on the RTL.
     """
-    for report in reports:
-        if report["cycles"] is None:
-            raise AmlaError(f"{report['config']}-{report['workload']} must be a run on the RTL, not on the "
-                            f"{report['device']}")
-    runs = [_run(report) for report in reports]
-    waits = [_wait(report) for report in reports]
+    for run in runs:
+        if run.trace is None:
+            raise AmlaError(f"{run.report['config']}-{run.report['workload']} must be a run on the RTL, not on the "
+                            f"{run.report['device']}")
     return "\n".join([
         _HEAD.format(title=title, command=command),
-        *_table(_RUNS, runs, text_columns=2), "",
+        *_table(_RUNS, [_run(run.report) for run in runs], text_columns=2), "",
         "## The cube's cycles", "",
-        "Every cycle from START to the interrupt is one of the four.", "",
-        *_table(_WAITS, waits, text_columns=1), "",
+        "By the core's counters; every cycle from START to the interrupt is one of the four.", "",
+        *_table(_CYCLES, [_cycles(run.report) for run in runs], text_columns=1), "",
+        "## What the cube waited for", "",
+        f"The longest gaps between its commands, summed by cause ({_LONGEST} at most for each run): before which stage,",
+        "for which token, given by whom. `start`: fetch, dispatch, hand-over; `done`: after the cube's last command.", "",
+        *_table(_GAPS, [row for run in runs for row in _gaps(run)], text_columns=4), "",
     ])
 
 
@@ -60,7 +68,13 @@ def _run(report: Mapping[str, Any]) -> list[str]:
             f"{report['simulation']['cycles_per_second']:,.0f}"]
 
 
-def _wait(report: Mapping[str, Any]) -> list[str]:
+def _gaps(run: Results) -> Iterator[list[str]]:
+    name = f"`{run.report['workload']}`"
+    for gap in [gap for gap in gaps(run) if gap.engine == "cube"][:_LONGEST]:
+        yield [name, gap.stage, f"`{gap.reason}`", gap.source, f"{gap.cycles:,}", str(gap.times)]
+
+
+def _cycles(report: Mapping[str, Any]) -> list[str]:
     cube = report["engines"]["cube"]
     states = [f"{cube[state]:,}" for state in ("busy", "wait_semaphore", "wait_memory", "idle")]
     return [f"`{report['workload']}`", *states, f"{report['bytes_read']:,}", f"{report['bytes_written']:,}"]
@@ -84,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--command", default="python -m amla.sw.summary", help="what the file says it is written by")
     arguments = parser.parse_args(argv)
     try:
-        text = summary([read_folder(folder).report for folder in arguments.folders], title=arguments.title,
+        text = summary([read_folder(folder) for folder in arguments.folders], title=arguments.title,
                        command=arguments.command)
     except AmlaError as error:
         print(f"summary: {error}", file=sys.stderr)

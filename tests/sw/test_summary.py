@@ -4,7 +4,9 @@ import json
 
 import pytest
 from amla.sw.errors import AmlaError
+from amla.sw.results import read_folder
 from amla.sw.summary import main, summary
+from amla.sw.waits import gaps
 
 pytestmark = pytest.mark.smoke
 
@@ -15,12 +17,15 @@ def test_rows_are_the_reports_figures(results_folder, tmp_path):
     text = (tmp_path / "out.md").read_text()
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     rows = [cells for cells in lines if cells[0] == "`tiny`"]
-    assert text.startswith("# Two runs\n") and len(rows) == 4
+    assert text.startswith("# Two runs\n") and len(rows) > 4
     assert rows[0][2:5] == [f"{report['cycles']:,}", f"{100 * report['utilisation']:.2f} %",
                             f"{100 * report['roofline']['utilisation']:.2f} %"]
     assert rows[0][6] == f"{report['serial_baseline']['cycles']:,}"
     cube = report["engines"]["cube"]
     assert rows[2][1:5] == [f"{cube[name]:,}" for name in ("busy", "wait_semaphore", "wait_memory", "idle")]
+    longest = [gap for gap in gaps(read_folder(results_folder)) if gap.engine == "cube"][:5]
+    assert [row[1:] for row in rows[4:4 + len(longest)]] == [
+        [gap.stage, f"`{gap.reason}`", gap.source, f"{gap.cycles:,}", str(gap.times)] for gap in longest]
 
 
 def test_only_runs_on_the_rtl(make_results, tmp_path, capsys):
@@ -29,4 +34,4 @@ def test_only_runs_on_the_rtl(make_results, tmp_path, capsys):
     assert "tiny-tiny must be a run on the RTL, not on the simulator" in capsys.readouterr().err
     assert not (tmp_path / "out.md").exists()
     with pytest.raises(AmlaError):
-        summary([json.loads((folder / "report.json").read_text())], title="", command="")
+        summary([read_folder(folder)], title="", command="")
