@@ -52,8 +52,8 @@ def summary(runs: Sequence[Results], *, title: str, command: str) -> str:
         "By the core's counters; every cycle from START to the interrupt is one of the four.", "",
         *_table(_CYCLES, [_cycles(run.report) for run in runs], text_columns=1), "",
         "## What the cube waited for", "",
-        f"The longest gaps between its commands, summed by cause ({_LONGEST} at most for each run): before which stage,",
-        "for which token, given by whom. `start`: fetch, dispatch, hand-over; `done`: after the cube's last command.", "",
+        f"The longest gaps between its commands, summed by cause, at most {_LONGEST} of each run: before which stage,",
+        "for which token, given by whom. `start`: fetch, dispatch, hand-over; `done`: after the last command.", "",
         *_table(_GAPS, [row for run in runs for row in _gaps(run)], text_columns=4), "",
     ])
 
