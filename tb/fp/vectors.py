@@ -26,7 +26,7 @@ def words(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def narrow_words(rng: np.random.Generator, count: int, format: Format = BF16) -> np.ndarray:
-    """Words of an operand format, uniform over the encodings but for one corner in eight; every word if there is room."""
+    """Words of an operand format, uniform but for one corner in eight; every word if there is room."""
     uniform = rng.integers(0, 1 << 16, count, dtype=np.uint16)
     corners = {BF16: bf16_corners, FP16: fp16_corners}[format]()
     words = np.where(rng.random(count) < 1 / 8, rng.choice(corners, count), uniform)
