@@ -67,7 +67,7 @@ accuracy: $(STAMP) ## error of every mode against float64: JSON, Markdown and pl
 formal: $(STAMP) ## prove the rescale unit, semaphores, queues and the read arbiter; find every planted bug
 	@$(BIN)/python -m amla.tb.formal
 
-synth: $(STAMP) ## price the arithmetic in transistors, LUTs and Fmax: build/synth/report.md
+synth: $(STAMP) ## price the arithmetic in transistors, LUTs and Fmax: build/synth/results.md
 	@$(BIN)/python -m amla.tb.synth
 
 full-size: $(STAMP) ## the ds-* workloads on the full-size core, each with its baseline: docs/full_size.md

@@ -25,7 +25,7 @@ def _check_mode(mode: str) -> None:
 class AccumulateLane(wiring.Component):
     """y = rescaled o + pv, or pv alone in the first tile.
 
-    **Latency:** 4 cycles (``mul``: 5). **Throughput:** one result per cycle.
+    **Latency:** 5 cycles (``mul``: 6). **Throughput:** one result per cycle.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ class AccumulateLane(wiring.Component):
 class VectorLane(wiring.Component):
     """One element of the softmax, or of the normalisation.
 
-    **Latency:** ``product_latency`` = 2 cycles to the products, ``latency`` = 12 cycles (``mul``, ``pow2``:
-    11) to the rest. **Throughput:** one element per cycle.
+    **Latency:** ``product_latency`` = 2 cycles to the products, ``latency`` = 13 cycles (``mul``, ``pow2``:
+    12) to the rest. **Throughput:** one element per cycle.
 
     Parameters
     ----------

