@@ -12,6 +12,6 @@ COUNT = 4000
 
 
 @cocotb.test()
-@cocotb.parametrize(name=list(LANES))
+@cocotb.parametrize(name=[cocotb.Param(name, name) for name in LANES])
 async def matches(dut, name):
     await stream(dut, name, LANES[name], COUNT)

@@ -12,6 +12,6 @@ COUNT = 4000
 
 
 @cocotb.test()
-@cocotb.parametrize(name=list(RESCALE_UNITS))
+@cocotb.parametrize(name=[cocotb.Param(name, name) for name in RESCALE_UNITS])
 async def matches(dut, name):
     await stream(dut, name, RESCALE_UNITS[name], COUNT)

@@ -12,6 +12,6 @@ COUNT = 4000
 
 
 @cocotb.test()
-@cocotb.parametrize(name=list(DOT_UNITS))
+@cocotb.parametrize(name=[cocotb.Param(name, name) for name in DOT_UNITS])
 async def matches(dut, name):
     await stream(dut, name, DOT_UNITS[name], COUNT)

@@ -12,6 +12,6 @@ COUNT = 4000
 
 
 @cocotb.test()
-@cocotb.parametrize(name=list(OPERATORS))
+@cocotb.parametrize(name=[cocotb.Param(name, name) for name in OPERATORS])
 async def matches(dut, name):
     await stream(dut, name, OPERATORS[name], COUNT)
