@@ -13,7 +13,9 @@ from pathlib import Path
 
 from amaranth import ClockSignal, Instance, Module, ResetSignal, Value
 from amaranth.back import verilog
-from amaranth.lib import wiring
+from amaranth.lib import memory, wiring
+
+from .ram import ram, ram_instance
 
 __all__ = ["Emission", "Leaf", "emit"]
 
@@ -27,12 +29,21 @@ class Emission:
     """Platform object handed to ``elaborate`` while Verilog is written: collects the leaves met on the way."""
 
     leaves: dict[str, str] = field(default_factory=dict)
+    rams: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, component: wiring.Component) -> str:
         """Emit ``component`` as module ``name`` unless it is already there; return its Verilog."""
         if name not in self.leaves:
             self.leaves[name] = verilog.convert(component, name=name, platform=self, emit_src=False)
         return self.leaves[name]
+
+    def get_memory(self, cells: memory.Memory):
+        """How Amaranth asks the platform for a memory."""
+        found = ram(cells)
+        if found is None:
+            return cells.elaborate(None)
+        name, self.rams[name] = found
+        return ram_instance(name, cells)
 
 
 class Leaf(wiring.Component):
@@ -81,7 +92,7 @@ def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
                f'public_flat_rw -module "{name}" -var "*"']
     control += [f'hier_block -module "{leaf}"' for leaf in emission.leaves]
     _write(out / f"{name}.vlt", "\n".join(control) + "\n")
-    _write(out / f"{name}.v", "\n".join([*emission.leaves.values(), top]))
+    _write(out / f"{name}.v", "\n".join([*emission.rams.values(), *emission.leaves.values(), top]))
     return list(emission.leaves)
 
 
