@@ -5,8 +5,6 @@ time and text of emission. A memory that starts as zeros is therefore written as
 without contents: a simulator starts it at zero, and a chip puts its SRAM macro in the module's place.
 """
 
-from collections.abc import Mapping
-
 from amaranth import ClockSignal, Instance, Value
 from amaranth.lib import memory
 
@@ -44,7 +42,8 @@ def ram(cells: memory.Memory) -> tuple[str, str] | None:
 def ram_instance(name: str, cells: memory.Memory) -> Instance:
     """``cells`` as an instance of module ``name``."""
     write, = cells.write_ports
-    ports: dict[str, Value] = {"i_clk": ClockSignal(), "i_w_addr": write.addr, "i_w_en": write.en, "i_w_data": write.data}
+    ports: dict[str, Value] = {
+        "i_clk": ClockSignal(), "i_w_addr": write.addr, "i_w_en": write.en, "i_w_data": write.data}
     for i, port in enumerate(cells.read_ports):
         ports |= {f"i_r{i}_addr": port.addr, f"i_r{i}_en": port.en, f"o_r{i}_data": port.data}
     return Instance(name, **ports)

@@ -20,13 +20,20 @@ from amla.rtl.emit import emit
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator, VerilatorControlFile
 
-__all__ = ["BUILD_ROOT", "BenchError", "build", "run", "run_bench"]
+__all__ = ["BUILD_ROOT", "VERILATOR_OPTIONS", "BenchError", "build", "run", "run_bench"]
 
 #: Where builds and results go: ``$AMLA_BUILD`` or ``build/`` of the working folder.
 BUILD_ROOT = Path(os.environ.get("AMLA_BUILD", "build")).resolve()
 
 #: A simulation that runs longer than this, in seconds, is stopped.
 TIMEOUT_S = 1800
+
+#: The data-flow optimiser numbers its nets through all instances of a leaf, so that no two have the same code
+#: (see :func:`amla.rtl.emit.emit`).
+VERILATOR_OPTIONS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-fno-dfg")
+
+#: Code that runs once, before the first cycle, is not worth the compiler's time.
+_MAKE_VARIABLES = ("OPT_FAST=-O2 -march=native", "OPT_SLOW=-O0")
 
 _TAIL_LINES = 40
 
@@ -41,7 +48,7 @@ class _Runner(Verilator):
     def _build_command(self):
         commands = super()._build_command()
         commands[0] = [argument for argument in commands[0] if argument != "--public-flat-rw"]
-        commands[1] = [*commands[1], "CFG_CXXFLAGS_PCH_I=-include"]
+        commands[1] = [*commands[1], "CFG_CXXFLAGS_PCH_I=-include", *_MAKE_VARIABLES]
         if shutil.which("ccache"):
             commands[1].append("OBJCACHE=ccache")
         return commands
@@ -67,7 +74,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def build(component=None, *, name: str, out: Path | None = None, sources: Sequence[Path] = (),
-          waves: bool = False, hierarchical: bool = True, extra_args: Sequence[str] = ()) -> Path:
+          waves: bool = False, extra_args: Sequence[str] = ()) -> Path:
     """Emit ``component`` as module ``name``, compile it with Verilator, and return the build folder.
 
     Parameters
@@ -85,17 +92,14 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
     if waves:
         out = out.with_name(f"{out.name}.waves")
     out.mkdir(parents=True, exist_ok=True)
-    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
-                 "-CFLAGS", "-O2 -march=native", *extra_args]
+    arguments = [*VERILATOR_OPTIONS, *extra_args]
     with _locked(out):
         files: list = list(sources)
         if component is not None:
-            leaves = emit(component, name=name, out=out)
-            if leaves and hierarchical:
-                arguments += ["--hierarchical", "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"]
+            emit(component, name=name, out=out)
             sources = [out / f"{name}.vlt", out / f"{name}.v"]
             files = [VerilatorControlFile(sources[0]), sources[1]]
-        text = "\0".join([version("verilator"), *arguments,
+        text = "\0".join([version("verilator"), *arguments, *_MAKE_VARIABLES,
                           *(Path(path).read_text() for path in sources)])
         key = hashlib.sha256(text.encode()).hexdigest()
         stamp = out / "built"
