@@ -13,7 +13,9 @@ from pathlib import Path
 
 from amaranth import ClockSignal, Instance, Module, ResetSignal, Value
 from amaranth.back import verilog
-from amaranth.lib import wiring
+from amaranth.lib import memory, wiring
+
+from .ram import ram, ram_instance
 
 __all__ = ["Emission", "Leaf", "emit"]
 
@@ -24,15 +26,33 @@ _FORMAL_WARNINGS = ("WIDTHEXPAND", "WIDTHTRUNC", "CASEINCOMPLETE")
 
 @dataclass
 class Emission:
-    """Platform object handed to ``elaborate`` while Verilog is written: collects the leaves met on the way."""
+    """Platform object handed to ``elaborate`` while Verilog is written: collects the modules met on the way.
+
+    Attributes
+    ----------
+    leaves: name -> Verilog of every leaf
+    inputs: leaf -> names of its input ports
+    rams:   name -> Verilog of every memory that starts as zeros
+    """
 
     leaves: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, list[str]] = field(default_factory=dict)
+    rams: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, component: wiring.Component) -> str:
         """Emit ``component`` as module ``name`` unless it is already there; return its Verilog."""
         if name not in self.leaves:
             self.leaves[name] = verilog.convert(component, name=name, platform=self, emit_src=False)
+            self.inputs[name] = [port for port, member, _ in _ports(component) if member.flow is wiring.In]
         return self.leaves[name]
+
+    def get_memory(self, cells: memory.Memory):
+        """How Amaranth asks the platform for a memory."""
+        found = ram(cells)
+        if found is None:
+            return cells.elaborate(None)
+        name, self.rams[name] = found
+        return ram_instance(name, cells)
 
 
 class Leaf(wiring.Component):
@@ -55,34 +75,44 @@ class Leaf(wiring.Component):
             m.submodules.inner = self.component
             wiring.connect(m, wiring.flipped(self), self.component)
             return m
-        name = self.component.leaf_name
-        text = platform.add(name, self.component)
-        ports = {}
+        leaf_name = self.component.leaf_name
+        text = platform.add(leaf_name, self.component)
+        ports: dict[str, Value] = {}
         for domain_port in ("clk", "rst"):
             if re.search(rf"^\s*input {domain_port};", text, re.MULTILINE):
                 ports[f"i_{domain_port}"] = ClockSignal() if domain_port == "clk" else ResetSignal()
-        for path, member, value in self.signature.flatten(self):
-            direction = "i" if member.flow is wiring.In else "o"
-            ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
-        m.submodules.inner = Instance(name, **ports)
+        for name, member, value in _ports(self):
+            ports[f"{'i' if member.flow is wiring.In else 'o'}_{name}"] = Value.cast(value)
+        m.submodules.inner = Instance(leaf_name, **ports)
         return m
 
 
 def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
     """Write ``<out>/<name>.v`` (top and leaves, leaves first) and ``<out>/<name>.vlt``; return the leaves' names.
 
-    The control file publishes the top level only, marks every leaf as a hierarchical block, and silences
-    the warnings that Amaranth's output trips by its form.
+    The control file publishes the top's ports and nothing inside (a public net cannot be optimised away), and
+    silences the warnings that Amaranth's output trips by its form. It keeps every leaf and its inputs apart from
+    the surroundings: what remains of the instances of a leaf is then the same code, which Verilator writes and
+    the compiler sees once.
     """
     emission = Emission()
     top = verilog.convert(component, name=name, platform=emission, emit_src=False)
     out.mkdir(parents=True, exist_ok=True)
     control = ["`verilator_config", *(f"lint_off -rule {rule}" for rule in _FORMAL_WARNINGS),
-               f'public_flat_rw -module "{name}" -var "*"']
-    control += [f'hier_block -module "{leaf}"' for leaf in emission.leaves]
+               *(f'public_flat_rw -module "{name}" -var "{port}"'
+                 for port in ("clk", "rst", *(port for port, *_ in _ports(component))))]
+    for leaf, inputs in emission.inputs.items():
+        control += [f'no_inline -module "{leaf}"',
+                    *(f'public_flat_rd -module "{leaf}" -var "{port}"' for port in inputs)]
     _write(out / f"{name}.vlt", "\n".join(control) + "\n")
-    _write(out / f"{name}.v", "\n".join([*emission.leaves.values(), top]))
+    _write(out / f"{name}.v", "\n".join([*emission.rams.values(), *emission.leaves.values(), top]))
     return list(emission.leaves)
+
+
+def _ports(component: wiring.Component):
+    """(flattened name, member, value) of every port."""
+    for path, member, value in component.signature.flatten(component):
+        yield "__".join(map(str, path)), member, value
 
 
 def _write(path: Path, text: str) -> None:

@@ -21,14 +21,21 @@ from amla.rtl.emit import emit
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator, VerilatorControlFile
 
-__all__ = ["BUILD_ROOT", "TIMEOUT_S", "BenchError", "build", "built_once", "locked", "make_arguments", "rerun", "run",
-           "run_bench", "set_path"]
+__all__ = ["BUILD_ROOT", "TIMEOUT_S", "VERILATOR_OPTIONS", "BenchError", "build", "built_once", "locked",
+           "make_arguments", "rerun", "run", "run_bench", "set_path"]
 
 #: Where builds and results go: ``$AMLA_BUILD`` or ``build/`` of the working folder.
 BUILD_ROOT = Path(os.environ.get("AMLA_BUILD", "build")).resolve()
 
 #: A simulation that runs longer than this, in seconds, is stopped.
 TIMEOUT_S = 1800
+
+#: The data-flow optimiser numbers its nets through all instances of a leaf, so that no two have the same code
+#: (see :func:`amla.rtl.emit.emit`).
+VERILATOR_OPTIONS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-fno-dfg")
+
+#: Code that runs once, before the first cycle, is not worth the compiler's time.
+_MAKE_VARIABLES = ("OPT_FAST=-O2 -march=native", "OPT_SLOW=-O0")
 
 _TAIL_LINES = 40
 
@@ -43,7 +50,7 @@ class _Runner(Verilator):
     def _build_command(self):
         commands = super()._build_command()
         commands[0] = [argument for argument in commands[0] if argument != "--public-flat-rw"]
-        commands[1] = [*commands[1], *make_arguments()]
+        commands[1] = [*commands[1], *make_arguments(), *_MAKE_VARIABLES]
         return commands
 
     def _get_sim_cmd_prefix(self):
@@ -72,7 +79,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def build(component=None, *, name: str, out: Path | None = None, sources: Sequence[Path] = (),
-          waves: bool = False, hierarchical: bool = True, extra_args: Sequence[str] = ()) -> Path:
+          waves: bool = False, extra_args: Sequence[str] = ()) -> Path:
     """Emit ``component`` as module ``name``, compile it with Verilator, and return the build folder.
 
     Parameters
@@ -90,17 +97,14 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
     if waves:
         out = out.with_name(f"{out.name}.waves")
     out.mkdir(parents=True, exist_ok=True)
-    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
-                 "-CFLAGS", "-O2 -march=native", *extra_args]
+    arguments = [*VERILATOR_OPTIONS, *extra_args]
     with locked(out):
         files: list = list(sources)
         if component is not None:
-            leaves = emit(component, name=name, out=out)
-            if leaves and hierarchical:
-                arguments += ["--hierarchical", "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"]
+            emit(component, name=name, out=out)
             sources = [out / f"{name}.vlt", out / f"{name}.v"]
             files = [VerilatorControlFile(sources[0]), sources[1]]
-        with built_once(out, arguments, sources) as wanted:
+        with built_once(out, [*arguments, *_MAKE_VARIABLES], sources) as wanted:
             if wanted:
                 _Runner().build(
                     sources=files,

