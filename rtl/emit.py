@@ -93,7 +93,7 @@ def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
     The control file publishes the top's ports and nothing inside (a public net cannot be optimised away), and
     silences the warnings that Amaranth's output trips by its form. It keeps every leaf and its inputs apart from
     the surroundings: what remains of the instances of a leaf is then the same code, which Verilator writes and
-    the compiler sees once.
+    the compiler sees once. Waves show no leaf's inside: they would hold it once per instance.
     """
     emission = Emission()
     top = verilog.convert(component, name=name, platform=emission, emit_src=False)
@@ -104,8 +104,11 @@ def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
     for leaf, inputs in emission.inputs.items():
         control += [f'no_inline -module "{leaf}"',
                     *(f'public_flat_rd -module "{leaf}" -var "{port}"' for port in inputs)]
+    leaves = "\n".join(emission.leaves.values())
+    if leaves:
+        control.append(f'tracing_off -file "*{name}.v" -lines 1 - {leaves.count(chr(10))}')
     _write(out / f"{name}.vlt", "\n".join(control) + "\n")
-    _write(out / f"{name}.v", "\n".join([*emission.rams.values(), *emission.leaves.values(), top]))
+    _write(out / f"{name}.v", "\n".join([leaves, *emission.rams.values(), top]))
     return list(emission.leaves)
 
 

@@ -34,7 +34,7 @@ class Maximum(wiring.Component):
             operand = unpack(m, word, FP32, name=name)
             flushed = net(m, Mux(operand.zero, Cat(C(0, 31), operand.sign), word), name=f"{name}_flushed")
             # The keys' unsigned order is the numbers': negatives inverted, positives above them.
-            keys.append(net(m, flushed ^ Cat(operand.sign.replicate(31), 1), name=f"{name}_key"))
+            keys.append(net(m, Mux(operand.sign, ~flushed, flushed | 1 << 31)[:32], name=f"{name}_key"))
             words.append(flushed)
             nans.append(operand.nan)
         m.d.comb += self.y.eq(Mux(nans[0] | nans[1], FP32.nan, Mux(keys[0] >= keys[1], words[0], words[1])))

@@ -53,6 +53,9 @@ def test_each_leaf_once(tmp_path):
     assert len(re.findall(r"^\s+square \S+ \(", text, re.MULTILINE)) == 4
     control = (tmp_path / "top.vlt").read_text()
     assert 'public_flat_rw -module "top" -var "y"' in control
+    untraced = "\n".join(text.splitlines()[:int(re.search(r"tracing_off .* -lines 1 - (\d+)", control)[1])])
+    assert re.findall(r"^\s*(module|endmodule)", untraced, re.MULTILINE) == ["module", "endmodule"]
+    assert "module square" in untraced
 
 
 def test_verilator_writes_a_leaf_once(tiny, tmp_path):
