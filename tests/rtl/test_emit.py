@@ -101,7 +101,7 @@ def test_zeros_are_not_written(tmp_path, init, contents):
 def test_leaves_of_the_cube(tiny, tmp_path):
     assert emit(Cube(tiny), name="cube", out=tmp_path) == ["fdpa_bf16_4_30"]
     text = (tmp_path / "cube.v").read_text()
-    assert len(re.findall(r"^\s+fdpa_4_30 \S+ \(", text, re.MULTILINE)) == tiny.m * tiny.n
+    assert len(re.findall(r"^\s+fdpa_bf16_4_30 \S+ \(", text, re.MULTILINE)) == tiny.m * tiny.n
 
 
 def test_unchanged_files_keep_their_time(tmp_path):
