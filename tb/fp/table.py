@@ -87,9 +87,6 @@ def as_bytes(words: np.ndarray) -> np.ndarray:
 
 
 def show(word: int, width: int) -> str:
-    """A word in hex and, if it is as wide as an FP32 or BF16 word, as the number it stands for."""
+    """A word in hex and, if it is as wide as an FP32 word, as the number it stands for."""
     text = f"{word:#0{2 + -(-width // 4)}x}"
-    if width not in (16, 32):
-        return text
-    value = np.array(word << 16 if width == 16 else word, dtype=np.uint32).view(np.float32)
-    return f"{text} ({value:.9g})"
+    return text if width != 32 else f"{text} ({np.array(word, dtype=np.uint32).view(np.float32):.9g})"

@@ -195,7 +195,8 @@ def cancel_but_for_one(rng, count, k, frac_bits):
 
 
 def c_cancels_the_products(rng, count, k, frac_bits):
-    a, b = _products(rng, rng.integers(-4, 5, (count, k)))
+    """What stays is what c, rounded, lacks: nothing of one product, mostly something of several."""
+    a, b = _products(rng, rng.integers(-16, 5, (count, k)))
     return a, b, _minus_sum(a, b)
 
 
@@ -278,7 +279,7 @@ CLASSES = {
     at_the_cut: {"inexact": 0.5},
     cancel_altogether: {"zero": 0.9},
     cancel_but_for_one: {"finite": 0.7, "cancelled": 0.7},
-    c_cancels_the_products: {"cancelled": 0.7, "zero": 0.4},
+    c_cancels_the_products: {"cancelled": 0.9, "zero": 0.4, "finite": 0.2},
     ties: {"tie": 0.6, "hidden tie": 0.2},
     to_overflow: {"overflow": 0.2, "finite": 0.9, "tie": 0.05},
     to_flush: {"flush": 0.3, "carry": 0.05, "tie": 0.05},
