@@ -99,11 +99,14 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
     out.mkdir(parents=True, exist_ok=True)
     arguments = [*VERILATOR_OPTIONS, *extra_args]
     with locked(out):
-        files: list = list(sources)
-        if component is not None:
+        control = out / f"{name}.vlt"
+        if component is None:
+            control.write_text(f'`verilator_config\npublic_flat_rw -module "{name}" -var "*"\n')
+        else:
             emit(component, name=name, out=out)
-            sources = [out / f"{name}.vlt", out / f"{name}.v"]
-            files = [VerilatorControlFile(sources[0]), sources[1]]
+            sources = [out / f"{name}.v"]
+        files = [VerilatorControlFile(control), *sources]
+        sources = [control, *sources]
         with built_once(out, [*arguments, *_MAKE_VARIABLES], sources) as wanted:
             if wanted:
                 _Runner().build(
