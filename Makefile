@@ -52,7 +52,7 @@ test: $(STAMP) ## every test: model, software, cocotb benches, core
 
 lint: $(STAMP) ## ruff, mypy, generated documents
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy model rtl sw tb
+	@$(BIN)/mypy model rtl sw tb flow
 	@$(BIN)/python -m amla.rtl.docs --check
 
 docs: $(STAMP) ## regenerate docs/isa.md, docs/registers.md, docs/amla.h
@@ -68,12 +68,12 @@ formal: $(STAMP) ## prove the rescale unit, semaphores, queues and the read arbi
 	@$(BIN)/python -m amla.tb.formal
 
 synth: $(STAMP) ## price the arithmetic in transistors, LUTs and Fmax: build/synth/results.md
-	@$(BIN)/python -m amla.tb.synth
+	@$(BIN)/python -m amla.flow
 
 full-size: $(STAMP) ## the ds-* workloads on the full-size core, each with its baseline: docs/full_size.md
 	@$(BIN)/python -m amla.tb.build_core deepseek
 	@for load in $(FULL_SIZE); do $(BIN)/amla run $$load --config deepseek --device rtl || exit $$?; done
-	@$(BIN)/python -m amla.sw.summary docs/full_size.md $(FULL_SIZE:%=build/runs/deepseek-%) \
+	@$(BIN)/python -m amla.sw.report.summary docs/full_size.md $(FULL_SIZE:%=build/runs/deepseek-%) \
 	  --title "Full size: decode on the 4096-MAC core" --command "make full-size"
 
 nightly: $(STAMP) ## full size on the RTL and every exhaustive test (hours)

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from .attention import attend
-from .convert import narrow
-from .formats import Format, dtype_of
+from .attention.attention import attend
+from .attention.softmax import softmax_scale_word
+from .cache.paged import PagedBatch
+from .fp.convert import narrow
+from .fp.formats import Format, dtype_of
 from .numerics import Numerics, check_mode
-from .paged import PagedBatch
-from .softmax import softmax_scale_word
 
 __all__ = ["mla_decode"]
 

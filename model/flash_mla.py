@@ -1,8 +1,8 @@
 """FlashMLA's decode call on the golden model: its arguments and conventions, the hardware's arithmetic.
 
-Each split of a request's keys goes through :func:`~amla.model.attention.attend` as if it were alone, and the
-partial results are merged in FP32 (`model/split_kv.py`), so every bit is defined. `docs/flash_mla.md` lists what is
-supported and where this differs from FlashMLA.
+Each split of a request's keys goes through :func:`~amla.model.attention.attention.attend` as if it were alone, and the
+partial results are merged in FP32 (`model/attention/split_kv.py`), so every bit is defined. `docs/flash_mla.md` lists
+what is supported and where this differs from FlashMLA.
 """
 
 from functools import partial
@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from .attention import attend
-from .convert import narrow
-from .formats import dtype_of
-from .key_groups import dense_groups, sparse_groups
-from .kv_cache import KeyList, KVCache
+from .attention.attention import attend
+from .attention.key_groups import dense_groups, sparse_groups
+from .attention.softmax import softmax_scale_word
+from .attention.split_kv import apply_sink, merge_splits
+from .cache.kv_cache import KeyList, KVCache
+from .fp.convert import narrow
+from .fp.formats import dtype_of
 from .numerics import Numerics, check_mode
-from .softmax import softmax_scale_word
-from .split_kv import apply_sink, merge_splits
 from .tensors import as_array, like, operand_words
 from .tile_scheduler import plan_splits, read_splits
 
@@ -54,7 +54,7 @@ def flash_mla_with_kvcache(
     softmax_scale: factor of the scores, d**-0.5 by default
     causal:        query token t sees the keys below s_k - s_q + 1 + t; dense only
     descale_q, descale_k: None only
-    is_fp8_kvcache: the caches are FP8, `model/fp8_cache.py`
+    is_fp8_kvcache: the caches are FP8, `model/cache/fp8_cache.py`
     indices:       [b, s_q, topk], int32: sparse attention to these slots (page · slots of a page + offset);
                    -1: none
     attn_sink:     [h_q], float32: the output is scaled by exp(lse) / (exp(lse) + exp(attn_sink)); lse is not

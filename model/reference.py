@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from .formats import Format, dtype_of
-from .paged import PagedBatch
+from .cache.paged import PagedBatch
+from .fp.formats import Format, dtype_of
 
 __all__ = ["error_metrics", "mla_reference"]
 

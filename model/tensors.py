@@ -11,7 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from .formats import OPERANDS, Format, dtype_of
+from .fp.formats import OPERANDS, Format, dtype_of
 
 __all__ = ["as_array", "int32_array", "like", "operand_words"]
 

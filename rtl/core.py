@@ -7,11 +7,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from . import csr
-from .axi import ReadArbiter
 from .config import MODES, CoreConfig
-from .control import Control
-from .dispatch import ENGINE_STATES, EngineQueue
 from .engines.cube import Cube
 from .engines.drain import Drain
 from .engines.feed import Feed
@@ -19,10 +15,14 @@ from .engines.load import Load
 from .engines.store import Store
 from .engines.vector import Vector
 from .fp.word import OPERANDS
-from .isa import INDEX_BITS, Engine
-from .registers import AxiLiteSignature, Registers
-from .semaphores import Semaphores
-from .sequencer import Sequencer
+from .host import csr
+from .host.axi import ReadArbiter
+from .host.control import Control
+from .host.registers import AxiLiteSignature, Registers
+from .isa import ENGINE_STATES, INDEX_BITS, Engine
+from .issue.dispatch import EngineQueue
+from .issue.semaphores import Semaphores
+from .issue.sequencer import Sequencer
 
 __all__ = ["INTERFACE_VERSION", "AmlaCore"]
 

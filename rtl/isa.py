@@ -13,7 +13,7 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
 __all__ = [
-    "COMMAND_BITS", "COMMAND_BYTES", "FIELD_DOCS", "FLAGS", "HEADER_BITS", "INDEX_BITS", "LAYOUTS",
+    "COMMAND_BITS", "COMMAND_BYTES", "ENGINE_STATES", "FIELD_DOCS", "FLAGS", "HEADER_BITS", "INDEX_BITS", "LAYOUTS",
     "SEMAPHORES", "SEMAPHORE_MAX", "Engine", "Fault", "Header", "Opcode", "Semaphore",
 ]
 
@@ -37,6 +37,15 @@ class Engine(enum.IntEnum):
     DRAIN = 4
     VECTOR = 5
     STORE = 6
+
+
+#: The states of an engine, exactly one per cycle, in the order of its counters in the register map: what each means.
+ENGINE_STATES = {
+    "BUSY": "executing a command",
+    "WAIT_SEMAPHORE": "a command at the head of the queue waits for its semaphores",
+    "WAIT_MEMORY": "executing, but stalled on memory or a buffer hazard",
+    "IDLE": "the queue is empty",
+}
 
 
 class Opcode(enum.IntEnum):

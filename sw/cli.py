@@ -12,21 +12,21 @@ from typing import Annotated
 import numpy as np
 import typer
 from amla.model import Numerics, mla_decode
-from amla.model.formats import OPERANDS
+from amla.model.fp.formats import OPERANDS
 from amla.rtl.config import MODES, ConfigError, CoreConfig
 from rich.console import Console
 
-from .compare import Mismatch
+from .compiler.memory_map import build_job
 from .errors import AmlaError
-from .experiment import Experiment, prepare
-from .generate import make_inputs
-from .inputs import load_npz
-from .memory_map import build_job
-from .report import render
-from .report_folder import write_pages
-from .results import REPORT_FILE, write_folder
-from .rtl_job import AxiOptions, RtlRun, run_rtl, write_job
-from .workload import Workload
+from .report.report import render
+from .report.report_folder import write_pages
+from .report.results import REPORT_FILE, write_folder
+from .run.compare import Mismatch
+from .run.experiment import Experiment, prepare
+from .run.rtl_job import AxiOptions, RtlRun, run_rtl, write_job
+from .workload.generate import make_inputs
+from .workload.inputs import load_npz
+from .workload.workload import Workload
 
 __all__ = ["app", "main"]
 
@@ -128,7 +128,7 @@ def run(
     for name, experiment in experiments.items():
         found = experiment.report(runs.get(name), runs.get(f"{name}-serial"), build_seconds=build_seconds)
         kept = out / f"{core.name}-{name}"
-        write_folder(kept, found, experiment.job, runs.get(name))
+        write_folder(kept, found, experiment.job, runs[name].arrays if name in runs else None)
         _CONSOLE.print()
         render(found, _CONSOLE)
         _CONSOLE.print(f"[bright_black]{kept / REPORT_FILE}; as a page: amla report {kept}[/]", soft_wrap=True)

@@ -3,7 +3,7 @@
 from functools import partial
 
 import numpy as np
-from amla.model.mul import mul
+from amla.model.fp.mul import mul
 from amla.model.rescale import rescale
 from amla.rtl.rescale import Rescale
 from amla.tb.fp.table import Operator

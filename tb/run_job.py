@@ -1,4 +1,4 @@
-"""``python -m amla.tb.run_job FOLDER``: simulate a job folder (see :mod:`amla.sw.rtl_job`) on the RTL core.
+"""``python -m amla.tb.run_job FOLDER``: simulate a job folder (see :mod:`amla.sw.run.rtl_job`) on the RTL core.
 
 Builds the core of the folder's configuration when it has changed, runs all its programs in one simulation,
 and writes the results back into the folder. Progress goes to the standard output, one line every few seconds.
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from amla.rtl.config import CoreConfig
-from amla.sw.rtl_job import JOB_FILE, PROGRESS_FILE, RESULT_FILE
+from amla.sw.run.rtl_job import JOB_FILE, PROGRESS_FILE, RESULT_FILE
 
 from .build_core import TOP, build_core
 from .runner import BenchError, run
@@ -65,7 +65,7 @@ def main() -> int:
         )
         build_seconds = time.perf_counter() - began
         with _passing_on(folder / PROGRESS_FILE):
-            run(built, name=TOP, module="amla.tb.job_bench", seed=job["seed"], results=folder, waves=waves,
+            run(built, name=TOP, module="amla.tb.core.job_bench", seed=job["seed"], results=folder, waves=waves,
                 env={"AMLA_JOB": str(folder)})
     except BenchError as error:
         print(error, file=sys.stderr)

@@ -1,7 +1,7 @@
 """The rescale word operation against its golden twin, and against the multiplication that it replaces.
 
 Design: ``side_by_side(RESCALE_UNITS)`` (``tb/fp/table.py``) of the table in ``tb/rescale.py``.
-``tb/compiled.py`` streams a million vectors of the same table.
+``tb/fp/compiled.py`` streams a million vectors of the same table.
 """
 
 import cocotb

@@ -4,8 +4,8 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..dispatch import MAX_UNFINISHED
 from ..isa import Fault
+from ..issue.dispatch import MAX_UNFINISHED
 
 __all__ = ["Completion"]
 

@@ -8,10 +8,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
-from ..dispatch import EngineSignature
 from ..emit import Leaf
 from ..fp.fdpa import Fdpa
 from ..isa import FLAGS, LAYOUTS, Opcode
+from ..issue.dispatch import EngineSignature
 from .completion import Completion
 
 __all__ = ["Cube"]

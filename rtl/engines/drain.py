@@ -8,12 +8,12 @@ from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
-from ..dispatch import EngineSignature
 from ..emit import Leaf
 from ..fp.maximum import Maximum
 from ..isa import FLAGS, LAYOUTS, Opcode
-from ..lanes import AccumulateLane
-from ..valid_columns import ValidColumns
+from ..issue.dispatch import EngineSignature
+from ..softmax.lanes import AccumulateLane
+from ..softmax.valid_columns import ValidColumns
 from .completion import Completion
 
 __all__ = ["Drain"]

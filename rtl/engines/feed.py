@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
-from ..dispatch import EngineSignature
 from ..isa import FLAGS, LAYOUTS, Opcode
+from ..issue.dispatch import EngineSignature
 from .completion import Completion
 
 __all__ = ["Feed"]

@@ -8,9 +8,9 @@ from amaranth.lib.memory import WritePort
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
-from ..axi import ReadSignature, Response
-from ..burst import BurstGenerator, RegionCheck
 from ..config import CoreConfig
+from ..host.axi import ReadSignature, Response
+from ..host.burst import BurstGenerator, RegionCheck
 from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
 
 __all__ = ["Load"]

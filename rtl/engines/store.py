@@ -8,9 +8,9 @@ from amaranth.lib.memory import ReadPort
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
-from ..axi import Response, WriteSignature
-from ..burst import BurstGenerator, RegionCheck
 from ..config import CoreConfig
+from ..host.axi import Response, WriteSignature
+from ..host.burst import BurstGenerator, RegionCheck
 from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
 
 __all__ = ["Store"]

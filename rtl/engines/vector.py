@@ -6,12 +6,12 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
-from ..dispatch import EngineSignature
-from ..element_pass import ElementPass
-from ..element_walk import ElementWalk
 from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
-from ..row_state import RowState
-from ..valid_columns import ValidColumns
+from ..issue.dispatch import EngineSignature
+from ..softmax.element_pass import ElementPass
+from ..softmax.element_walk import ElementWalk
+from ..softmax.row_state import RowState
+from ..softmax.valid_columns import ValidColumns
 
 __all__ = ["Vector"]
 

@@ -1,4 +1,4 @@
-"""FP32 addition. Golden twin: ``amla.model.add``."""
+"""FP32 addition. Golden twin: ``amla.model.fp.add``."""
 
 from amaranth import C, Cat, Module, Mux, signed
 from amaranth.lib import wiring

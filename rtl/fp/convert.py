@@ -1,4 +1,4 @@
-"""Conversions of FP32 words, all combinational. Golden twin: ``amla.model.convert``."""
+"""Conversions of FP32 words, all combinational. Golden twin: ``amla.model.fp.convert``."""
 
 from amaranth import C, Cat, Module, Mux, signed
 from amaranth.lib import wiring

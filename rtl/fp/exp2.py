@@ -1,9 +1,9 @@
-"""exp2. Golden twin, and the algorithm step by step: ``amla.model.exp2``."""
+"""exp2. Golden twin, and the algorithm step by step: ``amla.model.fp.exp2``."""
 
 from amaranth import C, Cat, Module, Mux, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from amla.model.tables import EXP2
+from amla.model.fp.tables import EXP2
 
 from .nets import net, register
 from .quadratic import Quadratic

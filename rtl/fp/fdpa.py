@@ -1,4 +1,4 @@
-"""Fused dot product and accumulate: the unit of the cube. Golden twin: ``amla.model.fdpa``.
+"""Fused dot product and accumulate: the unit of the cube. Golden twin: ``amla.model.fp.fdpa``.
 
 y = c + Σ a[i]·b[i] over k pairs with one alignment and one rounding: products are exact, all terms are
 aligned to the largest exponent and cut ``acc_frac_bits`` below it, summed as integers, and rounded once.

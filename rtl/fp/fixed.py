@@ -1,6 +1,6 @@
 """Fixed point with 32 fraction bits, in which the sums of a tile are exact.
 
-Golden twin: ``amla.model.fixed``.
+Golden twin: ``amla.model.fp.fixed``.
 """
 
 from amaranth import C, Cat, Module, Mux, signed

@@ -1,9 +1,9 @@
-"""log2. Golden twin, and the algorithm step by step: ``amla.model.log2``."""
+"""log2. Golden twin, and the algorithm step by step: ``amla.model.fp.log2``."""
 
 from amaranth import C, Cat, Module, Mux, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from amla.model.tables import LOG2
+from amla.model.fp.tables import LOG2
 
 from .nets import net, register
 from .quadratic import Quadratic

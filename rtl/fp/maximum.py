@@ -1,4 +1,4 @@
-"""The larger of two FP32 words. Golden twin: ``amla.model.maximum``."""
+"""The larger of two FP32 words. Golden twin: ``amla.model.fp.maximum``."""
 
 from amaranth import C, Cat, Module, Mux
 from amaranth.lib import wiring

@@ -1,4 +1,7 @@
-"""Multiplication: FP32 × FP32 → FP32, and FP32 × a narrower format → that format. Golden twin: ``amla.model.mul``."""
+"""Multiplication: FP32 × FP32 → FP32, and FP32 × a narrower format → that format.
+
+Golden twin: ``amla.model.fp.mul``.
+"""
 
 from dataclasses import replace
 

@@ -1,12 +1,12 @@
 """Table and polynomial: the common middle of exp2, log2 and recip.
 
-Golden twin: ``amla.model.tables.Table.evaluate``.
+Golden twin: ``amla.model.fp.tables.Table.evaluate``.
 """
 
 from amaranth import Module
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
-from amla.model.tables import Table
+from amla.model.fp.tables import Table
 
 from .nets import net, register
 

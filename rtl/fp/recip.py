@@ -1,9 +1,9 @@
-"""Reciprocal. Golden twin, and the algorithm step by step: ``amla.model.recip``."""
+"""Reciprocal. Golden twin, and the algorithm step by step: ``amla.model.fp.recip``."""
 
 from amaranth import C, Cat, Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from amla.model.tables import RECIP
+from amla.model.fp.tables import RECIP
 
 from .nets import net, register
 from .quadratic import Quadratic

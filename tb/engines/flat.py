@@ -1,9 +1,9 @@
-"""Gives a component's AXI port the flat AXI4 names that :class:`~amla.tb.axi.AxiMemory` answers."""
+"""Gives a component's AXI port the flat AXI4 names that :class:`~amla.tb.host.axi.AxiMemory` answers."""
 
 from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from amla.rtl.axi import Axi4ReadSignature, ReadSignature, WriteSignature
+from amla.rtl.host.axi import Axi4ReadSignature, ReadSignature, WriteSignature
 
 __all__ = ["FlatAxi"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import cocotb
 import numpy as np
 from amla.rtl.config import CoreConfig
-from amla.rtl.dispatch import MAX_UNFINISHED
 from amla.rtl.isa import FLAGS, LAYOUTS, Fault, Opcode
+from amla.rtl.issue.dispatch import MAX_UNFINISHED
 from cocotb.triggers import RisingEdge
 
 from ..memory import SyncMemory

@@ -5,7 +5,7 @@ from typing import Any
 
 import cocotb
 from amla.rtl.isa import Fault
-from amla.sw.program import Command
+from amla.sw.compiler.program import Command
 from cocotb.triggers import RisingEdge
 
 from ..stream import StreamDriver, reset

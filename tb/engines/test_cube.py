@@ -4,7 +4,7 @@ import random
 
 import cocotb
 import numpy as np
-from amla.model.fdpa import fdpa_word
+from amla.model.fp.fdpa import fdpa_word
 from amla.rtl.fp.fdpa import Fdpa
 from amla.rtl.isa import Fault, Opcode
 from cocotb.triggers import RisingEdge

@@ -5,10 +5,10 @@ from functools import reduce
 
 import cocotb
 import numpy as np
-from amla.model.accumulate import accumulate
-from amla.model.maximum import maximum
+from amla.model.attention.accumulate import accumulate
+from amla.model.fp.maximum import maximum
 from amla.rtl.isa import Fault, Opcode
-from amla.rtl.lanes import AccumulateLane
+from amla.rtl.softmax.lanes import AccumulateLane
 
 from ..memory import SyncMemory
 from ..stream import start_clock

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import cocotb
 import numpy as np
 from amla.rtl.config import CoreConfig
-from amla.rtl.dispatch import MAX_UNFINISHED
 from amla.rtl.isa import FLAGS, LAYOUTS, Fault, Opcode
-from amla.tb.axi import AxiMemory
+from amla.rtl.issue.dispatch import MAX_UNFINISHED
 from amla.tb.engines.bursts import expected_bursts
 from amla.tb.engines.configurations import bench_configuration
 from amla.tb.engines.memory_bench import MemoryBench
-from amla.tb.gm import GlobalMemory, PlannedError, Response
+from amla.tb.host.axi import AxiMemory
+from amla.tb.host.gm import GlobalMemory, PlannedError, Response
 from amla.tb.signals import Pin
 from amla.tb.stream import Scoreboard, StreamDriver, start_clock
 from cocotb.triggers import RisingEdge

@@ -13,18 +13,18 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from amla.model.accumulate import normalize, reciprocal_and_lse
-from amla.model.add import sub
-from amla.model.convert import to_bf16
-from amla.model.exp2 import exp2
-from amla.model.mul import mul
-from amla.model.softmax import RowState, row_maximum, softmax_tile, valid_columns
+from amla.model.attention.accumulate import normalize, reciprocal_and_lse
+from amla.model.attention.softmax import RowState, row_maximum, softmax_tile, valid_columns
+from amla.model.fp.add import sub
+from amla.model.fp.convert import to_bf16
+from amla.model.fp.exp2 import exp2
+from amla.model.fp.mul import mul
 from amla.rtl.fp.add import Add
 from amla.rtl.fp.fixed import FromFixed
 from amla.rtl.isa import Fault, Opcode
-from amla.rtl.lanes import VectorLane
-from amla.rtl.row_result import RowResult
-from amla.rtl.row_update import RowUpdate
+from amla.rtl.softmax.lanes import VectorLane
+from amla.rtl.softmax.row_result import RowResult
+from amla.rtl.softmax.row_update import RowUpdate
 from cocotb.triggers import RisingEdge
 
 from ..memory import SyncMemory

@@ -9,8 +9,8 @@ from amaranth import Module, Signal
 from amaranth.hdl import Assert, Assume
 from amaranth.lib import data
 from amaranth.lib.wiring import In
-from amla.rtl.dispatch import MAX_UNFINISHED, IndexedCommand
 from amla.rtl.isa import Header
+from amla.rtl.issue.dispatch import MAX_UNFINISHED, IndexedCommand
 
 from .proof import Bug, Proof, Wrapper
 
@@ -104,7 +104,7 @@ class _Queue(Wrapper):
 
 
 def _bug(old: str, new: str, says: str) -> Bug:
-    return Bug(module="amla.rtl.dispatch", old=old, new=new, says=says)
+    return Bug(module="amla.rtl.issue.dispatch", old=old, new=new, says=says)
 
 
 PROOFS = (

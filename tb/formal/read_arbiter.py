@@ -113,7 +113,7 @@ def _pack(number, address, length):
 
 
 def _bug(old: str, new: str, says: str) -> Bug:
-    return Bug(module="amla.rtl.axi", old=old, new=new, says=says)
+    return Bug(module="amla.rtl.host.axi", old=old, new=new, says=says)
 
 
 PROOFS = (

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from amla.model.softmax import _row_offset
+from amla.model.attention.softmax import _row_offset
 
 from .solve import Outcome
 

@@ -100,7 +100,7 @@ class _Fair(_Semaphores):
 
 
 def _bug(old: str, new: str, says: str) -> Bug:
-    return Bug(module="amla.rtl.semaphores", old=old, new=new, says=says)
+    return Bug(module="amla.rtl.issue.semaphores", old=old, new=new, says=says)
 
 
 _PROBES = {"last": "unit.last", **{f"held_{i}": f"unit.counter_{i}" for i in range(SEMAPHORES)}}

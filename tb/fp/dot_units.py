@@ -1,11 +1,11 @@
-"""The dot units, each with its vectors and its golden twin ``amla.model.fdpa``."""
+"""The dot units, each with its vectors and its golden twin ``amla.model.fp.fdpa``."""
 
 from functools import partial
 
 import numba
 import numpy as np
-from amla.model.fdpa import fdpa_fp16_word, fdpa_word
-from amla.model.formats import BF16, FP16, Format
+from amla.model.fp.fdpa import fdpa_fp16_word, fdpa_word
+from amla.model.fp.formats import BF16, FP16, Format
 from amla.rtl.fp.fdpa import Fdpa
 from amla.rtl.fp.word import OPERANDS
 from amla.tb.fp.table import Operator

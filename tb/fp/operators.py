@@ -3,15 +3,15 @@
 from functools import partial
 
 import numpy as np
-from amla.model.add import add
-from amla.model.convert import ceil, rint, to_bf16, to_fp16, to_int, widen
-from amla.model.exp2 import exp2
-from amla.model.fixed import from_fixed, to_fixed
-from amla.model.formats import BF16, FP16, Format
-from amla.model.log2 import log2
-from amla.model.maximum import maximum
-from amla.model.mul import mul, mul_bf16, mul_fp16
-from amla.model.recip import recip
+from amla.model.fp.add import add
+from amla.model.fp.convert import ceil, rint, to_bf16, to_fp16, to_int, widen
+from amla.model.fp.exp2 import exp2
+from amla.model.fp.fixed import from_fixed, to_fixed
+from amla.model.fp.formats import BF16, FP16, Format
+from amla.model.fp.log2 import log2
+from amla.model.fp.maximum import maximum
+from amla.model.fp.mul import mul, mul_bf16, mul_fp16
+from amla.model.fp.recip import recip
 from amla.rtl.fp.add import Add
 from amla.rtl.fp.convert import Ceil, Narrow, Rint, ToInt
 from amla.rtl.fp.exp2 import Exp2

@@ -1,7 +1,7 @@
 """Entries of the tables of operators: a design, its vectors and its golden twin, for whichever driver streams them.
 
-Tables of operators: ``tb/fp/operators.py``, ``tb/fp/dot_units.py``, ``tb/rescale.py``, ``tb/lanes.py``. Drivers:
-``tb/fp/pipeline.py`` (cocotb) and ``tb/compiled.py`` (C++). A variant of an operator is one more entry of a table.
+Tables of operators: ``tb/fp/operators.py``, ``tb/fp/dot_units.py``, ``tb/rescale.py``, ``tb/softmax/lanes.py``.
+Drivers: ``tb/fp/pipeline.py`` (cocotb) and ``tb/fp/compiled.py`` (C++). A variant of an operator is one more entry.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
-"""The dot units against ``amla.model.fdpa``, bit for bit.
+"""The dot units against ``amla.model.fp.fdpa``, bit for bit.
 
 Design: ``side_by_side(DOT_UNITS)`` (``tb/fp/table.py``) of the table in ``tb/fp/dot_units.py``.
-``tb/compiled.py`` streams a million vectors of the same table.
+``tb/fp/compiled.py`` streams a million vectors of the same table.
 """
 
 import cocotb

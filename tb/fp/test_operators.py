@@ -1,7 +1,7 @@
 """Every small operator against its golden twin, bit for bit.
 
 Design: ``side_by_side(OPERATORS)`` (``tb/fp/table.py``) of the table in ``tb/fp/operators.py``.
-``tb/compiled.py`` streams a million vectors of the same table.
+``tb/fp/compiled.py`` streams a million vectors of the same table.
 """
 
 import cocotb

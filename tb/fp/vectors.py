@@ -1,9 +1,9 @@
 """Vectors for the operators: corners against corners, random words, and operands made for the hard cases."""
 
 import numpy as np
-from amla.model.convert import widen
-from amla.model.corners import bf16_corners, fp16_corners, fp32_corners, random_pairs, random_words
-from amla.model.formats import BF16, FP16, Format
+from amla.model.fp.convert import widen
+from amla.model.fp.corners import bf16_corners, fp16_corners, fp32_corners, random_pairs, random_words
+from amla.model.fp.formats import BF16, FP16, Format
 
 __all__ = ["fp32", "narrow_words", "near_cancellation", "operands", "pairs", "ties", "words"]
 

@@ -6,9 +6,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 from amla.model import Numerics, flash_mla_with_kvcache, get_mla_metadata, mla_decode
-from amla.model.convert import to_bf16
-from amla.model.fp8_cache import dequantize_fp8, quantize_fp8
-from amla.model.split_kv import merge_splits
+from amla.model.attention.split_kv import merge_splits
+from amla.model.cache.fp8_cache import dequantize_fp8, quantize_fp8
+from amla.model.fp.convert import to_bf16
 
 BF16 = ml_dtypes.bfloat16
 POISON_ENTRY = 2147480000

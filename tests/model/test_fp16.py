@@ -5,11 +5,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from amla.model import MODES, flash_mla_with_kvcache, get_mla_metadata, mla_decode, mla_reference
-from amla.model.convert import to_fp16, widen
-from amla.model.corners import fp32_corners, random_words
-from amla.model.fdpa import fdpa_fp16_word, matmul
-from amla.model.formats import BF16, FP16, QUIET_NAN, Format, dtype_of
-from amla.model.mul import mul_fp16
+from amla.model.fp.convert import to_fp16, widen
+from amla.model.fp.corners import fp32_corners, random_words
+from amla.model.fp.fdpa import fdpa_fp16_word, matmul
+from amla.model.fp.formats import BF16, FP16, QUIET_NAN, Format, dtype_of
+from amla.model.fp.mul import mul_fp16
 
 FLUSHED, QUIET = np.uint32(0x7F800000), np.uint16(FP16.quiet_nan)
 

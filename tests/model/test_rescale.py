@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from amla.model.corners import fp32_corners, random_words
-from amla.model.formats import NEG_INF, POS_INF
+from amla.model.fp.corners import fp32_corners, random_words
+from amla.model.fp.formats import NEG_INF, POS_INF
 from amla.model.rescale import rescale, rescale_word
 
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import ml_dtypes
 import numpy as np
 import pytest
-from amla.model.formats import BF16 as BF16_FORMAT
-from amla.model.formats import FP16 as FP16_FORMAT
+from amla.model.fp.formats import BF16 as BF16_FORMAT
+from amla.model.fp.formats import FP16 as FP16_FORMAT
 from amla.model.tensors import as_array, int32_array, like, operand_words
 
 BF16, E4M3 = ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn

@@ -17,7 +17,7 @@ def core():
     return build_core(CoreConfig.load("tiny"), waves=os.environ.get("AMLA_WAVES") == "1")
 
 
-def simulate(core, name: str, *, module: str = "amla.tb.test_core", testcase: str | list[str] | None = None,
+def simulate(core, name: str, *, module: str = "amla.tb.core.test_core", testcase: str | list[str] | None = None,
              env: dict[str, str] | None = None) -> None:
     run(core, name=TOP, module=module, testcase=testcase, seed=int(os.environ["AMLA_SEED"]),
         waves=os.environ.get("AMLA_WAVES") == "1", results=BUILD_ROOT / "results" / f"core-{name}", env=env)
@@ -40,4 +40,4 @@ def test_registers(core):
 
 @pytest.mark.regress
 def test_faults(core):
-    simulate(core, "faults", module="amla.tb.test_core_faults")
+    simulate(core, "faults", module="amla.tb.core.test_core_faults")

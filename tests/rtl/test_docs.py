@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from amla.rtl.csr import REGISTERS
 from amla.rtl.docs import c_header, isa_page, register_page
+from amla.rtl.host.csr import REGISTERS
 from amla.rtl.isa import COMMAND_BITS, FIELD_DOCS, FLAGS, LAYOUTS, Engine, Opcode
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Opcode
-from amla.sw.experiment import prepare
-from amla.sw.generate import make_inputs
-from amla.sw.memory_map import build_job
-from amla.sw.rtl_job import run_rtl, write_job
-from amla.sw.workload import Workload
+from amla.sw.compiler.memory_map import build_job
+from amla.sw.run.experiment import prepare
+from amla.sw.run.rtl_job import run_rtl, write_job
+from amla.sw.workload.generate import make_inputs
+from amla.sw.workload.workload import Workload
 
 #: Bars of achieved / bound on ``deepseek``. For all but ds-16heads the bound is the cube, so it is the utilisation.
 BARS = {"ds-1x4096": 0.96, "ds-4x4096": 0.985, "ds-1x16384": 0.985, "ds-mtp-4096": 0.97, "ds-16heads": 0.95,

@@ -3,7 +3,7 @@
 
 import pytest
 from amla.rtl.rescale import Rescale
-from amla.tb.compiled import run_compiled
+from amla.tb.fp.compiled import run_compiled
 from amla.tb.fp.table import side_by_side
 from amla.tb.rescale import RESCALE_UNITS
 from amla.tb.runner import run_bench

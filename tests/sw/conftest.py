@@ -8,13 +8,13 @@ import pytest
 from amla.rtl.config import MODES
 from amla.rtl.fp.word import OPERANDS
 from amla.rtl.isa import Engine
-from amla.sw.experiment import prepare
-from amla.sw.generate import make_inputs
-from amla.sw.memory_map import build_job
-from amla.sw.program import members
-from amla.sw.results import write_folder
-from amla.sw.rtl_job import RtlRun
-from amla.sw.workload import Workload
+from amla.sw.compiler.memory_map import build_job
+from amla.sw.compiler.program import members
+from amla.sw.report.results import write_folder
+from amla.sw.run.experiment import prepare
+from amla.sw.run.rtl_job import RtlRun
+from amla.sw.workload.generate import make_inputs
+from amla.sw.workload.workload import Workload
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +116,7 @@ def make_results(tiny, tiny_workload, toy_trace):
     def make(folder, *, rtl=True):
         run, serial = (run_of(name, expected) for name, expected in
                        (("tiny", experiment.expected), ("tiny-serial", experiment.serial))) if rtl else (None, None)
-        write_folder(folder, experiment.report(run, serial), experiment.job, run)
+        write_folder(folder, experiment.report(run, serial), experiment.job, run.arrays if run else None)
         return folder
 
     return make

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from amla.model import Numerics, mla_decode
 from amla.rtl.config import CoreConfig
-from amla.sw import experiment
 from amla.sw.cli import main
-from amla.sw.generate import make_inputs
-from amla.sw.inputs import save_npz
-from amla.sw.program import disassemble
-from amla.sw.workload import Workload
+from amla.sw.compiler.program import disassemble
+from amla.sw.run import experiment
+from amla.sw.workload.generate import make_inputs
+from amla.sw.workload.inputs import save_npz
+from amla.sw.workload.workload import Workload
 
 
 @pytest.fixture

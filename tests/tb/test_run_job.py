@@ -5,10 +5,10 @@ import random
 
 import numpy as np
 import pytest
-from amla.sw.compare import check_levels, expect
 from amla.sw.errors import AmlaError
-from amla.sw.rtl_job import JOB_FILE, AxiOptions, read_results, run_rtl, write_job
-from amla.tb.random_jobs import random_job
+from amla.sw.run.compare import check_levels, expect
+from amla.sw.run.rtl_job import JOB_FILE, AxiOptions, read_results, run_rtl, write_job
+from amla.tb.core.random_jobs import random_job
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 
 import pytest
 from amla.rtl.fp.fdpa import Fdpa
-from amla.tb.compiled import run_compiled
+from amla.tb.fp.compiled import run_compiled
 from amla.tb.fp.dot_units import DOT_UNITS
 from amla.tb.fp.table import side_by_side
 from amla.tb.runner import run_bench

@@ -3,7 +3,7 @@
 
 import pytest
 from amla.rtl.fp.fixed import FromFixed
-from amla.tb.compiled import run_compiled
+from amla.tb.fp.compiled import run_compiled
 from amla.tb.fp.operators import OPERATORS
 from amla.tb.fp.table import side_by_side
 from amla.tb.runner import run_bench

@@ -1,7 +1,7 @@
 """The formats of the RTL are those of the golden model."""
 
 import pytest
-from amla.model import formats
+from amla.model.fp import formats
 from amla.rtl.fp import word
 
 

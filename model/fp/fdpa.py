@@ -1,0 +1,306 @@
+"""fdpa: fused dot product and accumulate, and the matrix product that chains it.
+
+One step aligns every exact product and c to the largest exponent, truncates the magnitudes below
+2^(e_max − F), sums exactly and rounds once to FP32. :func:`fdpa_word` says so literally. :func:`matmul`
+computes the same bits for whole matrices, vectorised over the columns:
+
+* operands are split once into exponent and significand;
+* a sum of aligned terms has fewer than 53 bits, so that float64 holds it exactly and the conversion to
+  float32 is the one rounding;
+* rows with a NaN or an infinity go through :func:`fdpa_word`. In c either needs no such care: beside finite
+  products it stays what it is.
+"""
+
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+
+from .formats import BF16, FP16, POS_INF, QUIET_NAN, Format, round_pack, unpack
+
+__all__ = ["ACC_FRAC_BITS", "fdpa_fp16_word", "fdpa_word", "matmul"]
+
+_BF16, _FP16 = BF16.fields, FP16.fields
+
+#: Alignment bits F that :func:`matmul` takes: every core's, and enough below for studies of accuracy.
+ACC_FRAC_BITS = range(8, 41)
+
+#: Largest k: its sum of terms below 2^(F + 2) stays below 2^53.
+_MAX_K = 1 << 10
+
+#: Exponent that stands for a zero term: below every other, and far enough for any shift to saturate.
+_NONE = -(1 << 13)
+
+#: Columns computed together: their accumulators stay in the first-level cache.
+_BLOCK = 256
+
+#: Smallest magnitude that rounds to a normal FP32 number when the exponent range is unbounded.
+_ROUNDS_TO_NORMAL = float.fromhex("0x1p-126") - float.fromhex("0x1p-151")
+
+#: Multiply-accumulates below which a second thread costs more than it saves.
+_PARALLEL_MACS = 1 << 16
+
+
+@numba.njit(cache=True)
+def _aligned(significand, scale, frac_bits, distance):
+    """floor(significand · 2^(frac_bits − scale − distance)) for a distance ≥ 0."""
+    shift = scale + distance - frac_bits
+    return significand >> min(shift, 63) if shift >= 0 else significand << -shift
+
+
+@numba.njit(cache=True)
+def _fdpa(a, b, c, acc_frac_bits, exponent_bits, fraction_bits, subnormals):
+    """:func:`fdpa_word` for any format of a and b."""
+    special = (1 << exponent_bits) - 1
+    hidden, two_biases = 1 << fraction_bits, special - 1
+    sign_c, field_c, significand_c = unpack(c, 8, 23)
+    if field_c == 255 and significand_c != 0x800000:
+        return QUIET_NAN
+    plus = field_c == 255 and sign_c == 0
+    minus = field_c == 255 and sign_c == 1
+    top = field_c - 127 if significand_c != 0 else np.int64(_NONE)
+    for i in range(len(a)):
+        sign_a, field_a, significand_a = unpack(a[i], exponent_bits, fraction_bits, subnormals)
+        sign_b, field_b, significand_b = unpack(b[i], exponent_bits, fraction_bits, subnormals)
+        if field_a == special or field_b == special:
+            if (field_a == special and significand_a != hidden) or (field_b == special and significand_b != hidden):
+                return QUIET_NAN
+            if significand_a == 0 or significand_b == 0:
+                return QUIET_NAN
+            if sign_a == sign_b:
+                plus = True
+            else:
+                minus = True
+        if significand_a != 0 and significand_b != 0:
+            top = max(top, field_a + field_b - two_biases)
+    if plus and minus:
+        return QUIET_NAN
+    if plus:
+        return POS_INF
+    if minus:
+        return np.uint32(0xFF800000)
+    total = np.int64(0)
+    if significand_c != 0:
+        term = _aligned(significand_c, 23, acc_frac_bits, top - field_c + 127)
+        total = -term if sign_c else term
+    for i in range(len(a)):
+        sign_a, field_a, significand_a = unpack(a[i], exponent_bits, fraction_bits, subnormals)
+        sign_b, field_b, significand_b = unpack(b[i], exponent_bits, fraction_bits, subnormals)
+        if significand_a != 0 and significand_b != 0:
+            distance = top - (field_a + field_b - two_biases)
+            term = _aligned(significand_a * significand_b, 2 * fraction_bits, acc_frac_bits, distance)
+            total += term if sign_a == sign_b else -term
+    negative = np.int64(total < 0)
+    if total == 0:
+        return np.uint32(0)
+    return np.uint32(round_pack(negative, abs(total), top - acc_frac_bits, 8, 23))
+
+
+@numba.njit(cache=True)
+def fdpa_word(a, b, c, acc_frac_bits):
+    """c + Σ a[i]·b[i] of BF16 words a, b (``uint16`` arrays of one length) and an FP32 word c; one rounding.
+
+    ``acc_frac_bits`` is the F of the definition, with F + log2(len(a) + 1) at most 59. The result differs from the
+    exact sum by at most (len(a) + 1)·2^(e_max − F) + ½ ulp of the result; a flushed one, by 2^-126 in place of
+    ½ ulp. ``docs/numerics.md`` has the whole statement.
+    """
+    return _fdpa(a, b, c, acc_frac_bits, *_BF16)
+
+
+@numba.njit(cache=True)
+def fdpa_fp16_word(a, b, c, acc_frac_bits):
+    """:func:`fdpa_word` of FP16 words a, b, subnormal ones among them."""
+    return _fdpa(a, b, c, acc_frac_bits, *_FP16)
+
+
+@numba.njit(cache=True, nogil=True)
+def _split(words, exponents, significands, exponent_bits, fraction_bits, subnormals):
+    """Split ``words[rows, length]`` of a format into unbiased exponents and signed significands (both ``int16``).
+
+    Zeros get the exponent of a zero term. Returns which rows hold a NaN or an infinity.
+    """
+    hidden, bias = np.uint16(1 << fraction_bits), np.int16((1 << (exponent_bits - 1)) - 1)
+    infinity = np.uint16(((1 << exponent_bits) - 1) << fraction_bits)
+    shift, fraction = np.uint16(fraction_bits), np.uint16(hidden - 1)
+    special = np.zeros(words.shape[0], dtype=np.bool_)
+    for row in range(words.shape[0]):
+        largest = np.uint16(0)
+        for i in range(words.shape[1]):
+            word = words[row, i]
+            magnitude = word & np.uint16(0x7FFF)
+            largest = max(largest, magnitude)
+            field = np.int16(magnitude >> shift)
+            significand = np.int16(magnitude & fraction)
+            if field != 0:
+                significand |= np.int16(hidden)
+            elif subnormals:
+                field = np.int16(1)
+            else:
+                significand = np.int16(0)
+            exponents[row, i] = np.int16(_NONE) if significand == 0 else np.int16(field - bias)
+            significands[row, i] = np.int16(-significand) if word >> 15 else significand
+        special[row] = largest >= infinity
+    return special
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _finite_rows(exponents_a, significands_a, exponents_b, significands_b, scale_bits, k, frac_bits, rows, out):
+    """Chain of fdpa steps into ``out[row, :]`` (FP32 words, on entry c) for finite operands.
+
+    ``a`` is [M, K], ``b`` is [K, N]; a product of significands is scaled by 2^-``scale_bits``; ``rows`` lists the
+    rows to compute.
+    """
+    length, columns = exponents_b.shape
+    top = np.empty(_BLOCK, dtype=np.int32)
+    total = np.empty(_BLOCK, dtype=np.int64)
+    scale = np.empty(_BLOCK, dtype=np.int64)  # bits of the float64 2^(top − F)
+    factor = scale.view(np.float64)
+    rounded = np.empty(_BLOCK, dtype=np.float32)
+    words = rounded.view(np.uint32)
+    left, right = max(frac_bits - scale_bits, 0), max(scale_bits - frac_bits, 0)
+    left_c, right_c = max(frac_bits - 23, 0), max(23 - frac_bits, 0)
+    for row in rows:
+        for first in range(0, columns, _BLOCK):
+            count = min(_BLOCK, columns - first)
+            c = out[row, first:first + count]
+            for start in range(0, length, k):
+                for j in range(count):
+                    exponent = np.int32((c[j] >> 23) & 0xFF) - 127
+                    top[j] = exponent if exponent != -127 else 2 * _NONE
+                for i in range(start, start + k):
+                    exponent_a = np.int32(exponents_a[row, i])
+                    line = exponents_b[i, first:first + count]
+                    for j in range(count):
+                        top[j] = max(top[j], exponent_a + np.int32(line[j]))
+                for j in range(count):
+                    field = np.int64((c[j] >> 23) & 0xFF)
+                    significand = np.int64((c[j] & 0x7FFFFF) | 0x800000) if field != 0 else np.int64(0)
+                    distance = min(np.int64(top[j]) - (field - 127) + right_c, np.int64(63))
+                    term = (significand << left_c) >> max(distance, np.int64(0))
+                    total[j] = -term if c[j] >> 31 else term
+                for i in range(start, start + k):
+                    exponent_a = np.int32(exponents_a[row, i])
+                    significand_a = np.int32(significands_a[row, i])
+                    if significand_a == 0:
+                        continue
+                    exponent_line = exponents_b[i, first:first + count]
+                    significand_line = significands_b[i, first:first + count]
+                    for j in range(count):
+                        product = significand_a * np.int32(significand_line[j])
+                        distance = min(top[j] - exponent_a - np.int32(exponent_line[j]) + right, 63)
+                        term = (np.int64(abs(product)) << left) >> np.int64(distance)
+                        total[j] += -term if product < 0 else term
+                for j in range(count):
+                    scale[j] = (max(np.int64(top[j]), np.int64(-512)) - frac_bits + 1023) << 52
+                for j in range(count):
+                    value = np.float64(total[j]) * factor[j]
+                    flushed = abs(value) < _ROUNDS_TO_NORMAL
+                    rounded[j] = np.float32(math.copysign(0.0, value) if flushed else value)
+                for j in range(count):
+                    if (c[j] >> 23) & 0xFF != 255:
+                        c[j] = words[j]
+
+
+@numba.njit(cache=True, nogil=True)
+def _special_rows(a, b, k, frac_bits, exponent_bits, fraction_bits, subnormals, rows, columns, out):
+    """Chain of :func:`fdpa_word` steps into ``out[rows, columns]``; ``a`` is [M, K], ``b`` is [N, K]."""
+    for row in rows:
+        for column in columns:
+            c = out[row, column]
+            for start in range(0, a.shape[1], k):
+                c = _fdpa(a[row, start:start + k], b[column, start:start + k], c, frac_bits,
+                          exponent_bits, fraction_bits, subnormals)
+            out[row, column] = c
+
+
+@numba.njit(cache=True)
+def _canonical(c, out):
+    """Copy FP32 words to ``out``, NaN as the quiet NaN and subnormals as zero."""
+    for row in range(c.shape[0]):
+        for column in range(c.shape[1]):
+            word = c[row, column]
+            if (word & 0x7F800000) == 0:
+                word &= np.uint32(0x80000000)
+            out[row, column] = QUIET_NAN if (word & 0x7FFFFFFF) > 0x7F800000 else word
+
+
+def _padded(words: np.ndarray, length: int) -> np.ndarray:
+    """``words`` with zero columns appended up to ``length``; the array itself if there is nothing to do."""
+    if words.shape[1] == length:
+        return words
+    out = np.zeros((words.shape[0], length), dtype=np.uint16)
+    out[:, :words.shape[1]] = words
+    return out
+
+
+def _check(name: str, words: np.ndarray) -> None:
+    if not isinstance(words, np.ndarray) or words.dtype != np.uint16:
+        kind = getattr(words, "dtype", words)
+        raise TypeError(f"{name} must be an array of words (uint16), not {kind!r}")
+    if words.ndim != 2:
+        raise ValueError(f"{name} must have two dimensions, not {words.ndim!r}")
+
+
+def matmul(
+    a: np.ndarray, b: np.ndarray, *, k: int, acc_frac_bits: int, c: np.ndarray | None = None, format: Format = BF16,
+) -> np.ndarray:
+    """c + a·bᵀ as FP32 words [M, N], each element the chain of :func:`fdpa_word` over chunks of ``k``.
+
+    Parameters
+    ----------
+    a, b:          words, ``uint16`` [M, K] and [N, K]; K is padded with zeros to a multiple of ``k``
+    k:             length of one fused dot product, from 1 to 1024
+    acc_frac_bits: alignment bits F, one of :data:`ACC_FRAC_BITS`
+    c:             FP32 words, ``uint32`` [M, N], the start of the chain; default +0
+    format:        format of a and b, one of :data:`~amla.model.fp.formats.OPERANDS`
+
+    Raises
+    ------
+    TypeError, ValueError: an operand has the wrong type, shape or range.
+    """
+    _check("a", a)
+    _check("b", b)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"a and b must have rows of one length, not {(a.shape[1], b.shape[1])!r}")
+    if not 1 <= k <= _MAX_K:
+        raise ValueError(f"k must be from 1 to {_MAX_K}, not {k!r}")
+    if acc_frac_bits not in ACC_FRAC_BITS:
+        raise ValueError(
+            f"acc_frac_bits must be from {ACC_FRAC_BITS[0]} to {ACC_FRAC_BITS[-1]}, not {acc_frac_bits!r}"
+        )
+    shape = (a.shape[0], b.shape[0])
+    out = np.zeros(shape, dtype=np.uint32)
+    if c is not None:
+        if not isinstance(c, np.ndarray) or c.dtype != np.uint32:
+            raise TypeError(f"c must be an array of FP32 words (uint32), not {getattr(c, 'dtype', c)!r}")
+        if c.shape != shape:
+            raise ValueError(f"c must have the shape {shape}, not {c.shape!r}")
+        _canonical(np.ascontiguousarray(c), out)
+    length = -(-a.shape[1] // k) * k
+    a, b = (np.ascontiguousarray(_padded(words, length)) for words in (a, b))
+    exponents_a, significands_a = np.empty(a.shape, dtype=np.int16), np.empty(a.shape, dtype=np.int16)
+    exponents_b, significands_b = np.empty(b.shape, dtype=np.int16), np.empty(b.shape, dtype=np.int16)
+    special_a = _split(a, exponents_a, significands_a, *format.fields)
+    special_b = _split(b, exponents_b, significands_b, *format.fields)
+    start = out[:, special_b]
+    exponents_b, significands_b = np.ascontiguousarray(exponents_b.T), np.ascontiguousarray(significands_b.T)
+
+    def finite(rows: np.ndarray) -> None:
+        _finite_rows(exponents_a, significands_a, exponents_b, significands_b, 2 * format.fraction_bits, k,
+                     acc_frac_bits, rows, out)
+
+    finite_rows = np.flatnonzero(~special_a)
+    workers = min(os.cpu_count() or 1, len(finite_rows)) if out.size * length >= _PARALLEL_MACS else 1
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(finite, np.array_split(finite_rows, workers)))
+    elif len(finite_rows):
+        finite(finite_rows)
+    columns = np.flatnonzero(special_b)
+    if len(columns):  # the columns of those rows are computed twice: start over where b has specials
+        out[:, columns] = start
+        _special_rows(a, b, k, acc_frac_bits, *format.fields, finite_rows, columns, out)
+    _special_rows(a, b, k, acc_frac_bits, *format.fields, np.flatnonzero(special_a), np.arange(shape[1]), out)
+    return out

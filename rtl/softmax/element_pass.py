@@ -1,0 +1,146 @@
+"""Elements of the vector engine: P and the rows' sums from scores, the output from O."""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ..config import CoreConfig
+from ..emit import Leaf
+from ..pipeline import Pipeline
+from .lanes import VectorLane
+from .row_sums import SUM_BITS, RowSums
+
+__all__ = ["ElementPass"]
+
+PLUS_INF = 0x7F800000
+
+
+class ElementPass(wiring.Component):
+    """Run lane groups (m rows x ``lanes`` columns) through m x ``lanes`` vector lanes.
+
+    **Latency**: from ``valid`` to ``p_valid`` ``latency`` = ``VectorLane.latency`` + 1 cycles; to the first
+    ``sum_valid`` of a row group, after its last lane group, ``VectorLane.latency`` + 3; to ``out_en``
+    ``VectorLane.product_latency``.
+
+    **Throughput**: one lane group per cycle; with scores, row groups must end at least m cycles apart.
+
+    Parameters
+    ----------
+    config: core configuration
+
+    Members
+    -------
+    scale, normalize: constant while a command runs
+    valid:     a lane group enters: scores, or with ``normalize`` words of O
+    elements:  its words, row-major
+    mask:      its valid columns, row-major; ignored with ``normalize``
+    m, s16, recip: words of its row group, as :class:`RowState` gives them (``s16`` in mode ``amla``); a row
+               whose ``recip`` is +inf has no valid key, its output is +0
+    part:      its place in the target word
+    part_last: it completes the target word
+    row_start, row_end: it is the first, the last of its row group
+    last:      it is the last of the command
+    target:    address of the target word
+    p_valid, p_address, p_data: a word of P for L1
+    out_en, out_address, out_data: a lane group for OUT, one enable per part
+    out_done:  strobe: the last lane group of a NORMALIZE is written in this cycle
+    sum_valid, sum_l, sum_L, sum_nan: sums of a row's valid elements, row by row (``sum_l`` if the state has l)
+    nonfinite: strobe: a valid exponential is NaN, or an output NaN or infinite
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        self._amla = config.mode == "amla"
+        rows, lanes = config.m, config.lanes
+        self._lanes = [Leaf(VectorLane(mode=config.mode, format=config.operand)) for _ in range(rows * lanes)]
+        self.latency = self._lanes[0].component.latency + 1
+        self._p_parts, self._out_parts = config.k // lanes, config.beat_elements // lanes
+        target_bits = max(ceil_log2(config.l1_words), ceil_log2(config.out_words))
+        super().__init__({
+            "scale": In(32), "normalize": In(1),
+            "valid": In(1), "elements": In(rows * lanes * 32), "mask": In(rows * lanes),
+            "m": In(rows * 32), "recip": In(rows * 32),
+            "part": In(range(max(self._p_parts, self._out_parts))), "part_last": In(1),
+            "row_start": In(1), "row_end": In(1), "last": In(1), "target": In(target_bits),
+            "p_valid": Out(1), "p_address": Out(range(config.l1_words)), "p_data": Out(rows * config.k * 16),
+            "out_en": Out(self._out_parts), "out_address": Out(range(config.out_words)),
+            "out_data": Out(rows * lanes * 16), "out_done": Out(1),
+            "sum_valid": Out(1), "sum_L": Out(SUM_BITS), "sum_nan": Out(1), "nonfinite": Out(1),
+            **({"s16": In(rows * 16)} if self._amla else {}),
+            **({"sum_l": Out(SUM_BITS)} if "l" in config.state_fields else {}),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        rows, lanes = self.config.m, self.config.lanes
+        pipe = Pipeline()
+        recip = [self.recip.word_select(row, 32) for row in range(rows)]
+        for index, leaf in enumerate(self._lanes):
+            row = index // lanes
+            pipe.place(
+                f"lane_{row}_{index % lanes}", leaf,
+                s=pipe.data(self.elements.word_select(index, 32), f"element_{index}"),
+                scale=pipe.data(Mux(self.normalize, recip[row], self.scale), f"scale_{row}"),
+                m=pipe.data(self.m.word_select(row, 32), f"m_{row}"),
+                **({"s16": pipe.data(self.s16.word_select(row, 16), f"s16_{row}")} if self._amla else {}))
+        lane = self._lanes[0].component
+        scores = pipe.strobe(self.valid & ~self.normalize, "scores")
+        outputs = pipe.strobe(self.valid & self.normalize, "outputs")
+        tags = {name: pipe.data(getattr(self, name), f"tag_{name}")
+                for name in ("mask", "part", "part_last", "row_start", "row_end", "last", "target")}
+
+        tags["empty"] = pipe.data(Cat(word == PLUS_INF for word in recip), "tag_empty")
+
+        def at(stage):
+            return {name: pipe.at(tag, stage) for name, tag in tags.items()}
+
+        p_nan = self._collect(m, pipe.at(scores, lane.latency), at(lane.latency))
+        stage = lane.product_latency
+        out_nonfinite = self._output(m, pipe.at(outputs, stage), at(stage))
+        m.d.sync += self.nonfinite.eq(p_nan | out_nonfinite)
+        pipe.add_to(m)
+        return m
+
+    def _collect(self, m, valid, tag):
+        """Assemble P and sum the rows; return whether a valid exponential is NaN."""
+        rows, lanes, k = self.config.m, self.config.lanes, self.config.k
+        mask = tag["mask"]
+        m.d.sync += [
+            self.p_valid.eq(valid & tag["part_last"]),
+            self.p_address.eq(tag["target"]),
+        ]
+        for index, unit in enumerate(self._lanes):
+            row, column = divmod(index, lanes)
+            for part in range(self._p_parts):
+                with m.If(tag["part"] == part):
+                    m.d.sync += self.p_data.word_select(row * k + part * lanes + column, 16).eq(
+                        Mux(mask[index], unit.p, 0))
+        nan = Cat(unit.nan for unit in self._lanes)
+        for name, tap in (("L", "e_fixed"), *((("l", "p_fixed"),) if "l" in self.config.state_fields else ())):
+            m.submodules[f"sums_{name}"] = sums = RowSums(rows, lanes)
+            m.d.comb += [
+                sums.valid.eq(valid), sums.first.eq(tag["row_start"]), sums.last.eq(tag["row_end"]),
+                sums.mask.eq(mask), sums.nan.eq(nan),
+                *(value.eq(getattr(unit, tap)) for value, unit in zip(sums.value, self._lanes, strict=True)),
+                getattr(self, f"sum_{name}").eq(sums.sum),
+            ]
+            if name == "L":
+                m.d.comb += [self.sum_valid.eq(sums.sum_valid), self.sum_nan.eq(sums.sum_nan)]
+        return valid & (mask & nan).any()
+
+    def _output(self, m, valid, tag):
+        """Write the lane group to OUT; return whether an output is NaN or infinite."""
+        lanes = self.config.lanes
+        words = []
+        for index, unit in enumerate(self._lanes):
+            word = Signal(16, name=f"out_{index}")
+            m.d.comb += word.eq(Mux(tag["empty"][index // lanes], 0, unit.product_16))
+            words.append(word)
+        m.d.comb += [
+            self.out_en.eq(Cat(valid & (tag["part"] == part) for part in range(self._out_parts))),
+            self.out_address.eq(tag["target"]),
+            self.out_data.eq(Cat(words)),
+            self.out_done.eq(valid & tag["last"]),
+        ]
+        return valid & Cat(word[self.config.operand.fraction_bits:15].all() for word in words).any()

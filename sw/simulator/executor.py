@@ -1,0 +1,142 @@
+"""The commands inside the core, on its buffers: everything but the traffic with GM."""
+
+import numpy as np
+from amla.model.attention.accumulate import accumulate, normalize, reciprocal_and_lse
+from amla.model.attention.softmax import RowState, row_maximum, softmax_tile, valid_columns
+from amla.model.fp.convert import narrow
+from amla.model.fp.fdpa import matmul
+from amla.model.fp.formats import FP32, OPERANDS
+from amla.rtl.config import CoreConfig
+
+from ..compiler.footprint import Footprint, buffer_words
+from ..compiler.program import Command
+
+__all__ = ["Executor"]
+
+#: Buffers of 16-bit words, in the operand format; the others hold 32-bit words.
+_OPERANDS = ("L1", "L0A", "L0B", "OUT")
+
+
+class Executor:
+    """A core's buffers, NaN at first, and the commands that work between them, one method per opcode.
+
+    Parameters
+    ----------
+    config:     the core
+    scale_word: FP32 word of softmax_scale * log2(e)
+
+    Attributes
+    ----------
+    buffers: array of words per buffer, with the layouts of ``docs/architecture.md``
+    """
+
+    def __init__(self, config: CoreConfig, *, scale_word: int):
+        self._config, self._scale, self._format = config, scale_word, OPERANDS[config.format]
+        nan16, nan32 = (self._format.quiet_nan, np.uint16), (FP32.quiet_nan, np.uint32)
+        m, n, k, lanes = config.m, config.n, config.k, config.lanes
+        shapes = {
+            "L1": (max(m, n), k), "L0A": (m, k), "L0B": (n, k), "L0C": (m, n), "S": (m, lanes),
+            "ROWMAX": (m,), "OFFSETS": (m, 1 << config.comp_bits), "O": (m, lanes), "LSE": (m,),
+            "OUT": (config.beat_elements // lanes, m, lanes),
+        }
+        depths = buffer_words(config)
+        self.buffers = {
+            name: np.full((depths[name], *shape), *(nan16 if name in _OPERANDS else nan32))
+            for name, shape in shapes.items()
+        }
+        self._state = {name: np.full((depths["STATE"], m), *nan32) for name in ("m", "c", "l", "L", "R")}
+
+    def execute(self, command: Command, touched: Footprint) -> None:
+        """Execute one command whose addresses have been checked."""
+        getattr(self, f"_{command.opcode.name.lower()}")(command, touched)
+
+    def _feed_a(self, c: Command, touched: Footprint) -> None:
+        self.buffers["L0A"][touched.writes["L0A"]] = self.buffers["L1"][touched.reads["L1"],
+                                                                          :self._config.m]
+
+    def _feed_b(self, c: Command, touched: Footprint) -> None:
+        n, k = self._config.n, self._config.k
+        data = self.buffers["L1"][touched.reads["L1"], :n]
+        if "transpose" in c.flags:  # [outer, inner, group, row, column] -> columns in groups of n, then keys
+            outer, inner = data.shape[:2]
+            data = data.reshape(outer, inner, k, k).swapaxes(2, 3).reshape(outer, inner, k // n, n, k)
+        self.buffers["L0B"][touched.writes["L0B"]] = data
+
+    def _mmad(self, c: Command, touched: Footprint) -> None:
+        a = self.buffers["L0A"][touched.reads["L0A"]]  # [kt, mt, m, k]
+        b = self.buffers["L0B"][touched.reads["L0B"]]
+        places = touched.writes["L0C"]
+        start = self._matrix(self.buffers["L0C"][places]) if "accumulate" in c.flags else None
+        result = matmul(_operand(a), _operand(b), k=self._config.k,
+                        acc_frac_bits=self._config.acc_frac_bits, c=start, format=self._format)
+        self.buffers["L0C"][places] = self._tiles(result, self._config.n)
+
+    def _drain_s(self, c: Command, touched: Footprint) -> None:
+        scores = self._matrix(self.buffers["L0C"][touched.reads["L0C"]])
+        self.buffers["S"][touched.writes["S"]] = self._tiles(scores, self._config.lanes)
+        places = touched.writes["ROWMAX"]
+        maxima = row_maximum(scores, self._valid(c, len(scores)))
+        if "first" not in c.flags:
+            former = np.stack([self.buffers["ROWMAX"][places].reshape(-1), maxima], axis=1)
+            maxima = row_maximum(former, np.full(len(former), 2, np.int64))
+        self.buffers["ROWMAX"][places] = maxima.reshape(len(places), -1)
+
+    def _drain_o(self, c: Command, touched: Footprint) -> None:
+        product = self._matrix(self.buffers["L0C"][touched.reads["L0C"]])
+        places, first = touched.writes["O"], "first" in c.flags
+        output = self._matrix(self.buffers["O"][places])
+        segments = 1 << self._config.comp_bits
+        offsets = np.zeros((len(product), segments), np.uint32)
+        if not first:
+            offsets[:] = self.buffers["OFFSETS"][touched.reads["OFFSETS"]].reshape(-1, segments)
+        accumulate(output, product, offsets, first=first, mode=self._config.mode,
+                   comp_bits=self._config.comp_bits)
+        self.buffers["O"][places] = self._tiles(output, self._config.lanes)
+
+    def _softmax(self, c: Command, touched: Footprint) -> None:
+        scores = self._matrix(self.buffers["S"][touched.reads["S"]])
+        places = touched.writes["STATE"]
+        state = RowState(**{name: self._state[name][places].reshape(-1) for name in ("m", "c", "l", "L")})
+        rowmax = self.buffers["ROWMAX"][touched.reads["ROWMAX"]].reshape(-1)
+        p, offsets = softmax_tile(
+            scores, self._valid(c, len(scores)), rowmax, state, scale_word=self._scale,
+            first="first" in c.flags, mode=self._config.mode, comp_bits=self._config.comp_bits,
+            format=self._format,
+        )
+        for name in ("m", "c", "l", "L"):
+            self._state[name][places] = getattr(state, name).reshape(len(places), -1)
+        offsets = offsets.reshape(len(places), -1, offsets.shape[1])
+        self.buffers["OFFSETS"][touched.writes["OFFSETS"]] = offsets
+        self.buffers["L1"][touched.writes["L1"], :self._config.m] = self._tiles(p, self._config.k)
+
+    def _normalize(self, c: Command, touched: Footprint) -> None:
+        places = touched.reads["STATE"]
+        if "first" in c.flags:
+            state = RowState(**{name: self._state[name][places].reshape(-1) for name in ("m", "c", "l", "L")})
+            factor, lse = reciprocal_and_lse(state, mode=self._config.mode)
+            self._state["R"][places] = factor.reshape(len(places), -1)
+            self.buffers["LSE"][touched.writes["LSE"]] = lse.reshape(len(places), -1)
+        words = self.buffers["O"][touched.reads["O"]]  # [mt, nt, lane group, m, lanes]
+        mt, nt, groups, m, lanes = words.shape
+        rows = words.transpose(0, 3, 1, 2, 4).reshape(mt * m, -1)
+        out = narrow(normalize(np.ascontiguousarray(rows), self._state["R"][places].reshape(-1)), self._format)
+        self.buffers["OUT"][touched.writes["OUT"]] = (
+            out.reshape(mt, m, nt, groups, lanes).transpose(0, 2, 3, 1, 4))
+
+    def _valid(self, c: Command, rows: int) -> np.ndarray:
+        return valid_columns(rows, c["limit"], c["heads"], c["head0"])
+
+    def _matrix(self, tiles: np.ndarray) -> np.ndarray:
+        """[row group, column group, m, columns] -> [row, column]"""
+        return np.ascontiguousarray(tiles.swapaxes(1, 2)).reshape(tiles.shape[0] * tiles.shape[2], -1)
+
+    def _tiles(self, matrix: np.ndarray, columns: int) -> np.ndarray:
+        """[row, column] -> [row group, column group, m, columns]"""
+        m = self._config.m
+        return matrix.reshape(len(matrix) // m, m, -1, columns).swapaxes(1, 2)
+
+
+def _operand(fractals: np.ndarray) -> np.ndarray:
+    """[k-step, tile, row, k] -> [row, k-step and k]"""
+    return np.ascontiguousarray(fractals.transpose(1, 2, 0, 3)).reshape(fractals.shape[1] * fractals.shape[2],
+                                                                        -1)

@@ -1,0 +1,226 @@
+"""Functional command simulator: a program on the core's buffers, bit-exact, one command after the other.
+
+Buffers have the layouts of ``docs/architecture.md`` and start as NaN, so that a scheduler that reads what it
+has not written shows. Semaphores, fields, windows and buffer bounds are checked as the core checks them.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from amla.rtl.config import CoreConfig
+from amla.rtl.isa import COMMAND_BYTES, SEMAPHORE_MAX, SEMAPHORES, Engine, Fault, Opcode, Semaphore
+
+from ..compiler.footprint import Footprint, buffer_words, footprint
+from ..compiler.memory_map import Job
+from ..compiler.program import Command, UnknownOpcode, members, words
+from .executor import Executor
+
+__all__ = ["CommandFault", "SimulationResult", "Simulator", "simulate"]
+
+#: Fields that count something and must not be zero.
+_COUNTS = {
+    Opcode.LOAD: ("rows_padded", "cols"), Opcode.FEED_A: ("outer", "inner"),
+    Opcode.FEED_B: ("outer", "inner"),
+    Opcode.MMAD: ("mt", "nt", "kt"), Opcode.DRAIN_S: ("mt", "nt"), Opcode.DRAIN_O: ("mt", "nt"),
+    Opcode.SOFTMAX: ("mt", "kt"), Opcode.NORMALIZE: ("mt", "nt"), Opcode.STORE: ("rows",),
+}
+
+
+class CommandFault(Exception):
+    """A command at fault: ``code``, ``engine`` and ``index`` as in the core's registers."""
+
+    def __init__(self, code: Fault, engine: Engine, index: int, text: str):
+        super().__init__(f"command {index} ({engine.name.lower()}): {code.name}: {text}")
+        self.code, self.engine, self.index = code, engine, index
+
+
+@dataclass
+class SimulationResult:
+    """What a run did.
+
+    Attributes
+    ----------
+    commands:      executed
+    bytes_read:    by LOAD
+    bytes_written: by STORE
+    writer:        index of the command that last wrote each beat of the write window, -1 for none
+    """
+
+    commands: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    writer: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
+
+
+def simulate(job: Job) -> tuple[np.ndarray, np.ndarray, SimulationResult]:
+    """Run a job; returns O, LSE and what the run did. The job's memory is left as it is."""
+    memory = job.memory.copy()
+    simulator = Simulator(job.config, memory, base=job.base, read_window=job.program.read_window,
+                          write_window=job.program.write_window, scale_word=job.program.scale_word)
+    result = simulator.run(job.program.symbols["PROGRAM"], len(job.program))
+    start = job.output_base - job.base
+    out, lse = job.unpack(memory[start:start + job.output_bytes])
+    return out, lse, result
+
+
+class Simulator:
+    """A core's buffers and semaphores.
+
+    Parameters
+    ----------
+    config:       the core
+    memory:       uint8, GM from address ``base`` on; written in place
+    base:         address of the first byte of ``memory``
+    read_window, write_window: first byte, first byte past
+    scale_word:   FP32 word of softmax_scale * log2(e)
+    """
+
+    def __init__(self, config: CoreConfig, memory: np.ndarray, *, base: int, read_window: tuple[int, int],
+                 write_window: tuple[int, int], scale_word: int):
+        self._config, self._memory, self._base = config, memory, base
+        self._read_window, self._write_window = read_window, write_window
+        self._beat = config.axi_data_bytes
+        self._depths = buffer_words(config)
+        self._executor = Executor(config, scale_word=scale_word)
+        self._semaphores = [0] * SEMAPHORES
+        beats = -(-(write_window[1] - write_window[0]) // self._beat)
+        self._result = SimulationResult(writer=np.full(beats, -1, np.int64))
+
+    @property
+    def buffers(self) -> dict[str, np.ndarray]:
+        """Words of every buffer."""
+        return self._executor.buffers
+
+    @property
+    def semaphores(self) -> dict[str, int]:
+        """The counters."""
+        return {semaphore.name: self._semaphores[semaphore] for semaphore in Semaphore}
+
+    def run(self, program: int, length: int) -> SimulationResult:
+        """Execute the program of ``length`` commands at GM address ``program`` up to its HALT.
+
+        Raises
+        ------
+        CommandFault: as the core's fault. A wait that program order cannot satisfy is the fault WATCHDOG.
+        """
+        start = program - self._base
+        binary = self._memory[start:start + COMMAND_BYTES * length].tobytes()
+        for index, word in enumerate(words(binary)):
+            try:
+                command = Command.decode(word)
+            except UnknownOpcode as error:
+                raise CommandFault(Fault.UNKNOWN_OPCODE, Engine.SEQUENCER, index, str(error)) from None
+            self._take(index, command)
+            self._check_fields(index, command)
+            self._execute(index, command)
+            self._signal(index, command)
+            self._result.commands += 1
+            if command.opcode == Opcode.HALT:
+                return self._result
+        raise CommandFault(Fault.TRUNCATED_PROGRAM, Engine.SEQUENCER, length, "no HALT among the commands")
+
+    # Semaphores, fields, bounds.
+
+    def _take(self, index: int, command: Command) -> None:
+        for semaphore in members(command.wait):
+            if not self._semaphores[semaphore]:
+                raise CommandFault(Fault.WATCHDOG, command.engine, index,
+                                   f"waits for {semaphore.name}, which no earlier command has signalled")
+            self._semaphores[semaphore] -= 1
+
+    def _signal(self, index: int, command: Command) -> None:
+        for semaphore in members(command.signal):
+            if self._semaphores[semaphore] == SEMAPHORE_MAX:
+                raise CommandFault(Fault.SEMAPHORE_OVERFLOW, command.engine, index,
+                                   f"{semaphore.name} is at its maximum of {SEMAPHORE_MAX}")
+            self._semaphores[semaphore] += 1
+
+    def _check_fields(self, index: int, c: Command) -> None:
+        def require(ok: bool, text: str) -> None:
+            if not ok:
+                raise CommandFault(Fault.BAD_FIELD, c.engine, index, text)
+
+        lse = c.opcode == Opcode.STORE and "lse" in c.flags
+        for name in _COUNTS.get(c.opcode, ()):
+            require(c[name] > 0, f"{name} must be positive, not 0")
+        if c.opcode in (Opcode.LOAD, Opcode.STORE):
+            for name in ("address",) if lse else ("address", "pitch"):
+                require(c[name] % self._beat == 0,
+                        f"{name} must be a multiple of {self._beat}, not {c[name]:#x}")
+            if not lse:
+                elements = self._config.beat_elements
+                require(c["cols"] > 0 and c["cols"] % elements == 0,
+                        f"cols must be a positive multiple of {elements}, not {c['cols']}")
+        if c.opcode == Opcode.LOAD:
+            banks = self._config.l1_banks
+            require(c["l1"] % banks == 0, f"l1 must be a multiple of {banks}, not {c['l1']}")
+
+    def _check_bounds(self, index: int, command: Command, touched: Footprint) -> None:
+        for accesses in (touched.reads, touched.writes):
+            for buffer, addresses in accesses.items():
+                last, depth = int(addresses.max()), self._depths[buffer]
+                if last >= depth:
+                    raise CommandFault(Fault.BUFFER_OVERRUN, command.engine, index,
+                                       f"word {last} of {buffer}, which has {depth}")
+
+    def _check_window(self, index: int, command: Command, first: int, stop: int) -> None:
+        load = command.opcode == Opcode.LOAD
+        low, high = self._read_window if load else self._write_window
+        if first < low or stop > high:
+            raise CommandFault(Fault.READ_WINDOW if load else Fault.WRITE_WINDOW, command.engine, index,
+                               f"bytes {first:#x} to {stop:#x} outside of {low:#x} to {high:#x}")
+
+    # Commands.
+
+    def _execute(self, index: int, command: Command) -> None:
+        if command.engine == Engine.SEQUENCER:
+            return
+        touched = footprint(command, self._config)
+        if command.opcode in (Opcode.LOAD, Opcode.STORE):
+            rows = self._gm_rows(command)
+            if rows.size:
+                stop = int(rows.max()) + self._row_bytes(command)
+                self._check_window(index, command, int(rows.min()), stop)
+        self._check_bounds(index, command, touched)
+        if command.opcode == Opcode.LOAD:
+            self._load(command, touched)
+        elif command.opcode == Opcode.STORE:
+            self._store(index, command, touched)
+        else:
+            self._executor.execute(command, touched)
+
+    def _gm_rows(self, c: Command) -> np.ndarray:
+        """GM address of every row (of every LSE beat)."""
+        if c.opcode == Opcode.STORE and "lse" in c.flags:
+            return c["address"] + np.arange(-(-c["rows"] // self._config.m)) * self._beat
+        rows = min(c["rows"], c["rows_padded"]) if c.opcode == Opcode.LOAD else c["rows"]
+        return c["address"] + np.arange(rows) * c["pitch"]
+
+    def _row_bytes(self, c: Command) -> int:
+        return self._beat if "lse" in c.flags else 2 * c["cols"]
+
+    def _load(self, c: Command, touched: Footprint) -> None:
+        group = self._config.m if "a_side" in c.flags else self._config.n
+        rows = self._gm_rows(c)
+        places = rows[:, None] - self._base + np.arange(2 * c["cols"])
+        data = np.zeros((c["rows_padded"], c["cols"]), np.uint16)
+        data[:len(rows)] = self._memory[places].view(np.uint16)
+        inside = (c["row0"] + np.arange(c["rows_padded"])) % group
+        fractal_rows = data.reshape(len(data), -1, self._config.k)
+        self.buffers["L1"][touched.writes["L1"], inside[:, None]] = fractal_rows
+        self._result.bytes_read += places.size
+
+    def _store(self, index: int, c: Command, touched: Footprint) -> None:
+        m, rows = self._config.m, self._gm_rows(c)
+        if "lse" in c.flags:
+            lse = self.buffers["LSE"][touched.reads["LSE"]].reshape(-1)[:c["rows"]]
+            data, row = lse.view(np.uint8).reshape(-1, 4), np.arange(c["rows"])
+            places = rows[row // m, None] + row[:, None] % m * 4 + np.arange(4)
+        else:
+            out = self.buffers["OUT"][touched.reads["OUT"]]  # [group, beat, lane group, m, lanes]
+            out = np.ascontiguousarray(out.transpose(0, 3, 1, 2, 4)).reshape(-1, c["cols"])
+            data = out[:c["rows"]].view(np.uint8)
+            places = rows[:, None] + np.arange(2 * c["cols"])
+        self._memory[places - self._base] = data
+        self._result.writer[(places - self._write_window[0]) // self._beat] = index
+        self._result.bytes_written += places.size

@@ -1,0 +1,281 @@
+"""Programs at fault, each with the fault that the core must report."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from amla.rtl.config import CoreConfig
+from amla.rtl.isa import COMMAND_BYTES, SEMAPHORE_MAX, Engine, Fault, Opcode, Semaphore
+from amla.sw.compiler.program import Command
+
+from ..host.gm import PlannedError, Response
+from .driver import CoreBench, Error
+
+__all__ = [
+    "DATA",
+    "OUTPUT",
+    "OUTPUT_BYTES",
+    "PROGRAM",
+    "READ_WINDOW",
+    "WRITE_WINDOW",
+    "FaultCase",
+    "fault_cases",
+]
+
+#: GM of the hand-written programs. Both windows end past what is mapped.
+PROGRAM, DATA, DATA_BYTES = 0x10000, 0x20000, 0x4000
+OUTPUT, OUTPUT_BYTES = 0x80000, 0x1000
+READ_WINDOW, WRITE_WINDOW = (PROGRAM, 0x30000), (OUTPUT, 0x90000)
+
+_UNMAPPED_READ, _UNMAPPED_WRITE = 0x28000, 0x88000
+_FENCE, _HALT = Command.build(Opcode.FENCE), Command.build(Opcode.HALT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultCase:
+    """A program and the fault that stops it.
+
+    Attributes
+    ----------
+    commands:   words of commands that are none are given as integers
+    error:      what the registers must say
+    length:     PROGRAM_LENGTH, by default the number of commands
+    registers:  that differ from the ordinary
+    prepare:    called with the bench before START
+    simulated:  the command simulator must report the same
+    """
+
+    name: str
+    commands: list[Command | int]
+    error: Error
+    registers: Mapping[str, int] = field(default_factory=dict)
+    prepare: Callable[[CoreBench], None] = lambda bench: None
+    simulated: bool = True
+
+    def binary(self) -> bytes:
+        """The program in memory."""
+        return b"".join(
+            (command if isinstance(command, int) else command.encode()).to_bytes(COMMAND_BYTES, "little")
+            for command in self.commands
+        )
+
+
+def fault_cases(config: CoreConfig) -> Iterator[FaultCase]:
+    """All cases for a core."""
+    yield from _program_faults()
+    yield from _semaphore_faults()
+    yield from _window_faults(config)
+    yield from _bus_faults(config)
+    yield from _field_faults(config)
+    yield from _overruns(config)
+
+
+def _one(name: str, command: Command, code: Fault, **options) -> FaultCase:
+    """The command is the second of its program."""
+    return FaultCase(
+        name=name, commands=[_FENCE, command, _HALT], error=Error(code, command.engine, 1), **options
+    )
+
+
+def load(**operands) -> Command:
+    """A LOAD that is in order but for ``operands``."""
+    return Command.build(
+        Opcode.LOAD,
+        **{"address": DATA, "pitch": 256, "rows": 4, "rows_padded": 4, "cols": 16, "l1": 0, **operands},
+    )
+
+
+def store(**operands) -> Command:
+    """A STORE that is in order but for ``operands``."""
+    return Command.build(
+        Opcode.STORE,
+        **{
+            "address": OUTPUT + 256,
+            "pitch": 256,
+            "rows": 3,
+            "cols": 16,
+            "out": 0,
+            "out_pitch": 2,
+            **operands,
+        },
+    )
+
+
+def _program_faults() -> Iterator[FaultCase]:
+    sequencer = Engine.SEQUENCER
+    for opcode in (0x00, 0x03, 0x11, 0x22, 0x7F, 0xFF):
+        yield FaultCase(name=f"opcode {opcode:#04x}", commands=[_FENCE, _FENCE, opcode, _HALT],
+                        error=Error(Fault.UNKNOWN_OPCODE, sequencer, 2))
+    yield FaultCase(name="unknown opcode while loads run", commands=[*[load()] * 5, 0xAB, _HALT],
+                    error=Error(Fault.UNKNOWN_OPCODE, sequencer, 5))
+    for count in (1, 3, 4, 9):
+        yield FaultCase(name=f"{count} commands without HALT", commands=[_FENCE] * count,
+                        error=Error(Fault.TRUNCATED_PROGRAM, sequencer, count))
+    yield FaultCase(name="HALT past PROGRAM_LENGTH", commands=[_FENCE, _FENCE, _HALT],
+                    registers={"PROGRAM_LENGTH": 2}, error=Error(Fault.TRUNCATED_PROGRAM, sequencer, 2))
+    yield FaultCase(name="no commands", commands=[_HALT], registers={"PROGRAM_LENGTH": 0},
+                    error=Error(Fault.TRUNCATED_PROGRAM, sequencer, 0))
+    for name, base in (("below", PROGRAM - 0x1000), ("past", READ_WINDOW[1])):
+        yield FaultCase(name=f"program {name} the read window", commands=[_HALT], simulated=False,
+                        registers={"PROGRAM_BASE_LO": base}, error=Error(Fault.READ_WINDOW, sequencer, 0))
+
+
+def _semaphore_faults() -> Iterator[FaultCase]:
+    kv_ready, kv_free = Semaphore.KV_READY, Semaphore.KV_FREE
+    signal = Command.build(Opcode.FENCE, signal=[kv_ready])
+    wait = Command.build(Opcode.FENCE, wait=[kv_ready])
+    for name, command in (("FENCE", signal), ("LOAD", load(signal=[kv_ready]))):
+        yield FaultCase(
+            name=f"semaphore overflow by {name}",
+            commands=[*[command] * (SEMAPHORE_MAX + 1), _HALT],
+            error=Error(Fault.SEMAPHORE_OVERFLOW, command.engine, SEMAPHORE_MAX),
+        )
+    yield FaultCase(name="FENCE waits for ever", commands=[signal, wait, _FENCE, wait, _HALT],
+                    error=Error(Fault.WATCHDOG, Engine.SEQUENCER, 3))
+    yield FaultCase(name="LOAD waits for ever", commands=[load(), load(wait=[kv_free]), _HALT],
+                    error=Error(Fault.WATCHDOG, Engine.LOAD, 1))
+    yield FaultCase(
+        name="two engines wait for each other",
+        simulated=False,
+        commands=[load(wait=[kv_free], signal=[kv_ready]), store(wait=[kv_ready], signal=[kv_free]), _HALT],
+        error=Error(Fault.WATCHDOG, Engine.LOAD, 0),
+    )
+
+
+def _window_faults(config: CoreConfig) -> Iterator[FaultCase]:
+    alias = 1 << config.axi_address_bits  # must not wrap into the window
+    for name, operands in {
+        "below": {"address": READ_WINDOW[0] - 16}, "past": {"address": READ_WINDOW[1] - 16},
+        "at zero": {"address": 0}, "beyond the address bits": {"address": DATA + alias},
+        "by its last row": {"pitch": (READ_WINDOW[1] - DATA) // 2, "rows": 3},
+        "by a huge pitch": {"pitch": 0xFFFFFF00, "rows": 4},
+    }.items():
+        yield _one(f"LOAD {name}", load(**operands), Fault.READ_WINDOW)
+    for name, operands in {
+        "below": {"address": WRITE_WINDOW[0] - 16}, "past": {"address": WRITE_WINDOW[1] - 16},
+        "at zero": {"address": 0}, "to the inputs": {"address": DATA},
+        "beyond the address bits": {"address": OUTPUT + alias},
+        "by its last row": {"pitch": (WRITE_WINDOW[1] - OUTPUT) // 2, "rows": 3},
+        "by a huge pitch": {"pitch": 0xFFFFFF00, "rows": 3},
+    }.items():
+        yield _one(f"STORE {name}", store(**operands), Fault.WRITE_WINDOW)
+    yield _one("STORE of LSE past", store(address=WRITE_WINDOW[1] - 16, rows=5, lse=True), Fault.WRITE_WINDOW)
+
+
+def _bus_faults(config: CoreConfig) -> Iterator[FaultCase]:
+    beats = COMMAND_BYTES / config.axi_data_bytes
+    for response, read, write in ((Response.SLVERR, Fault.READ_SLVERR, Fault.WRITE_SLVERR),
+                                  (Response.DECERR, Fault.READ_DECERR, Fault.WRITE_DECERR)):
+        def plan(kind: str, response=response, **options) -> Callable[[CoreBench], None]:
+            return lambda bench: getattr(bench.memory, kind).append(PlannedError(response, **options))
+
+        def at(address: int, size: int = 1) -> range:
+            return range(address, address + size)
+
+        name = response.name
+        yield FaultCase(name=f"{name} on the first command", commands=[_FENCE] * 9 + [_HALT], simulated=False,
+                        prepare=plan("read_errors", addresses=at(PROGRAM), beat=0),
+                        error=Error(read, Engine.SEQUENCER, 0))
+        burst_of_6 = range(PROGRAM + 6 * COMMAND_BYTES, PROGRAM + 6 * COMMAND_BYTES + 1)
+        first = 6 * COMMAND_BYTES // (8 * config.axi_data_bytes) * 8  # first beat of the burst with command 6
+        yield FaultCase(name=f"{name} on command 6", commands=[_FENCE] * 9 + [_HALT], simulated=False,
+                        prepare=plan("read_errors", addresses=burst_of_6, beat=int(6 * beats) - first),
+                        error=Error(read, Engine.SEQUENCER, int(int(6 * beats) / beats)))
+        for beat in (0, -1, None):
+            yield _one(f"{name} on beat {beat} of LOAD", load(), read, simulated=False,
+                       prepare=plan("read_errors", addresses=at(DATA + 256), beat=beat))
+        yield FaultCase(name=f"{name} on the second of three LOADs", simulated=False,
+                        commands=[load(), load(address=DATA + 0x1000), load(address=DATA + 0x2000), _HALT],
+                        prepare=plan("read_errors", addresses=at(DATA + 0x1000, 0x400), beat=-1),
+                        error=Error(read, Engine.LOAD, 1))
+        yield _one(f"{name} on STORE", store(), write, simulated=False, prepare=plan("write_errors"))
+        yield _one(f"{name} on the last row of STORE", store(), write, simulated=False,
+                   prepare=plan("write_errors", addresses=at(OUTPUT + 256 + 512)))
+        yield _one(
+            f"{name} on STORE of LSE", store(lse=True), write, simulated=False, prepare=plan("write_errors")
+        )
+    yield _one("LOAD from unmapped memory", load(address=_UNMAPPED_READ), Fault.READ_DECERR, simulated=False)
+    yield _one(
+        "STORE to unmapped memory", store(address=_UNMAPPED_WRITE), Fault.WRITE_DECERR, simulated=False
+    )
+
+
+def _field_faults(config: CoreConfig) -> Iterator[FaultCase]:
+    half = config.axi_data_bytes // 2
+    for name, command in {
+        "address of LOAD": load(address=DATA + half), "pitch of LOAD": load(pitch=256 + half),
+        "cols of LOAD": load(cols=config.beat_elements + 1), "no cols of LOAD": load(cols=0),
+        "no rows of LOAD": load(rows_padded=0, rows=0),
+        "address of STORE": store(address=OUTPUT + half), "pitch of STORE": store(pitch=256 + half),
+        "cols of STORE": store(cols=config.beat_elements + 1), "no cols of STORE": store(cols=0),
+        "no rows of STORE": store(rows=0), "address of STORE of LSE": store(address=OUTPUT + half, lse=True),
+        "no rows of STORE of LSE": store(rows=0, lse=True),
+    }.items():
+        yield _one(f"bad field: {name}", command, Fault.BAD_FIELD)
+    if config.l1_banks > 1:
+        yield _one("bad field: l1 of LOAD", load(l1=1), Fault.BAD_FIELD)
+    for opcode, counts in {
+        Opcode.FEED_A: ("outer", "inner"), Opcode.FEED_B: ("outer", "inner"), Opcode.MMAD: ("mt", "nt", "kt"),
+        Opcode.DRAIN_S: ("mt", "nt"), Opcode.DRAIN_O: ("mt", "nt"), Opcode.SOFTMAX: ("mt", "kt"),
+        Opcode.NORMALIZE: ("mt", "nt"),
+    }.items():
+        for count in counts:
+            fields = {name: int(name != count) for name in counts}
+            yield _one(
+                f"bad field: no {count} of {opcode.name}", Command.build(opcode, **fields), Fault.BAD_FIELD
+            )
+
+
+def _overruns(config: CoreConfig) -> Iterator[FaultCase]:
+    """A tile that reaches one word past each buffer, by each engine that uses it."""
+    state = config.state_words
+    feed = {"outer": 2, "inner": 2, "outer_stride": 2, "inner_stride": 1}
+    mmad = {"mt": 2, "nt": 2, "kt": 2}
+    drain = {"mt": 2, "nt": 2, "s_pitch": 2 * config.n // config.lanes}
+    drain_o = {"mt": 2, "nt": 2, "o_pitch": 2 * config.n // config.lanes}
+    softmax = {"mt": 2, "kt": 2, "s_pitch": 2 * config.k // config.lanes}
+    groups = config.beat_elements // config.lanes
+    normalize = {"mt": 2, "nt": 2, "o_pitch": 2 * groups, "out_pitch": 2}
+    store_out = {"rows": config.m + 1, "cols": 2 * config.beat_elements, "out_pitch": 2}
+    transposed = config.k // config.n  # words per step of a transposed FEED_B, on either side
+    build = Command.build
+    yield _one(
+        "overrun of L1 by LOAD's columns",
+        load(l1=config.l1_words - config.l1_banks, rows=1, rows_padded=1, cols=2 * config.beat_elements),
+        Fault.BUFFER_OVERRUN,
+    )
+    yield _one(
+        "overrun of L1 by LOAD's rows",
+        load(l1=config.l1_words - config.l1_banks, rows_padded=config.n + 1, cols=config.beat_elements),
+        Fault.BUFFER_OVERRUN,
+    )
+    for buffer, command in {
+        "L1 by FEED_A": build(Opcode.FEED_A, **feed, l1=config.l1_words - 3),
+        "L0A by FEED_A": build(Opcode.FEED_A, **feed, l0=config.l0a_words - 3),
+        "L1 by FEED_B": build(Opcode.FEED_B, **feed, l1=config.l1_words - 3),
+        "L0B by FEED_B": build(Opcode.FEED_B, **feed, l0=config.l0b_words - 3),
+        "L1 by FEED_B transposing": build(Opcode.FEED_B, **{**feed, "outer": 1, "inner": 1}, transpose=True,
+                                          l1=config.l1_words - transposed + 1, group_stride=1),
+        "L0B by FEED_B transposing": build(Opcode.FEED_B, **{**feed, "outer": 1, "inner": 1}, transpose=True,
+                                           l0=config.l0b_words - transposed + 1, group_stride=1),
+        "L0A by MMAD": build(Opcode.MMAD, **mmad, l0a=config.l0a_words - 3),
+        "L0B by MMAD": build(Opcode.MMAD, **mmad, l0b=config.l0b_words - 3),
+        "L0C by MMAD": build(Opcode.MMAD, **mmad, l0c=config.l0c_words - 3),
+        "L0C by DRAIN_S": build(Opcode.DRAIN_S, **drain, l0c=config.l0c_words - 3, limit=99, first=True),
+        "S by DRAIN_S": build(Opcode.DRAIN_S, **drain, s=config.s_words - 3, limit=99, first=True),
+        "ROWMAX by DRAIN_S": build(Opcode.DRAIN_S, **drain, rowmax=state - 1, limit=99, first=True),
+        "L0C by DRAIN_O": build(Opcode.DRAIN_O, **drain_o, l0c=config.l0c_words - 3),
+        "O by DRAIN_O": build(Opcode.DRAIN_O, **drain_o, o=config.o_words - 3),
+        "OFFSETS by DRAIN_O": build(Opcode.DRAIN_O, **drain_o, offsets=state - 1),
+        "S by SOFTMAX": build(Opcode.SOFTMAX, **softmax, s=config.s_words - 3, limit=99, first=True),
+        "ROWMAX by SOFTMAX": build(Opcode.SOFTMAX, **softmax, rowmax=state - 1, limit=99, first=True),
+        "STATE by SOFTMAX": build(Opcode.SOFTMAX, **softmax, state=state - 1, limit=99, first=True),
+        "OFFSETS by SOFTMAX": build(Opcode.SOFTMAX, **softmax, offsets=state - 1, limit=99, first=True),
+        "L1 by SOFTMAX": build(Opcode.SOFTMAX, **softmax, p=config.l1_words - 3, limit=99, first=True),
+        "O by NORMALIZE": build(Opcode.NORMALIZE, **normalize, o=config.o_words - 3, first=True),
+        "STATE by NORMALIZE": build(Opcode.NORMALIZE, **normalize, state=state - 1, first=True),
+        "LSE by NORMALIZE": build(Opcode.NORMALIZE, **normalize, lse=state - 1, first=True),
+        "OUT by NORMALIZE": build(Opcode.NORMALIZE, **normalize, out=config.out_words - 3, first=True),
+        "OUT by STORE": store(**store_out, out=config.out_words - 3),
+        "LSE by STORE": store(rows=config.m + 1, out=state - 1, lse=True),
+    }.items():
+        yield _one(f"overrun of {buffer}", command, Fault.BUFFER_OVERRUN)

@@ -1,0 +1,104 @@
+"""Seeded random workloads for small cores: odd shapes, empty requests, non-finite values, all preloads."""
+
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+from amla.rtl.config import CoreConfig
+from amla.sw.compiler.memory_map import Job, build_job
+from amla.sw.workload.generate import make_inputs
+from amla.sw.workload.inputs import Inputs
+from amla.sw.workload.workload import Workload
+
+__all__ = ["RandomJob", "random_job"]
+
+#: Cube cycles that one workload may need, so that hundreds stay a matter of minutes.
+_CYCLES = 6000
+
+_SPECIALS = (np.nan, np.inf, -np.inf, 3e38, -3e38)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RandomJob:
+    """A job, its inputs and the behaviour of memory for it."""
+
+    job: Job
+    inputs: Inputs
+    finite: bool
+    latency: tuple[int, int]
+    stall: float
+
+    def __str__(self) -> str:
+        load = self.job.workload
+        return (
+            f"{load.heads} heads, {load.q_tokens} tokens{' causal' if load.causal else ''}, "
+            f"keys {load.lengths}, "
+            f"{load.head_dim}/{load.head_dim_v}, pages of {load.page_size}, {load.inputs} inputs"
+            f"{'' if self.finite else ' with specials'}, scale {load.scale:.3g}, "
+            f"preload {self.job.plan.preload}, "
+            f"memory latency {self.latency}, stall {self.stall}"
+        )
+
+
+def random_job(rng: random.Random, config: CoreConfig) -> RandomJob:
+    """Draw a workload that fits ``config`` and needs at most some thousand cycles of its cube."""
+    unit = config.beat_elements
+    dim_v = unit * rng.choice((1, 1, 2, 4))
+    dim = dim_v + unit * rng.choice((0, 1, 1, 2))
+    heads = rng.choice((1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 31, 32, 33, 40))
+    tokens = rng.randint(1, 4)
+    lengths = [_length(rng, config) for _ in range(rng.choice((1, 1, 2, 3)))]
+    while _cycles(config, heads * tokens, lengths, dim + dim_v) > _CYCLES:
+        longest = max(lengths)
+        lengths[lengths.index(longest)] = longest // 2
+        if longest < config.k:
+            heads = max(1, heads // 2)
+    workload = Workload(
+        name="random",
+        heads=heads,
+        q_tokens=tokens,
+        causal=rng.random() < 0.6,
+        lengths=tuple(lengths),
+        head_dim=dim,
+        head_dim_v=dim_v,
+        page_size=rng.choice((16, 64, 128)),
+        seed=rng.getrandbits(32),
+        inputs="layer" if dim > dim_v and rng.random() < 0.7 else "normal",
+        softmax_scale=rng.choice((None, None, 0.01, 1.0, 20.0)),
+    )
+    inputs = make_inputs(workload, format=config.format)
+    finite = rng.random() < 0.85
+    if not finite:
+        inputs = _with_specials(rng, workload, inputs)
+    low = rng.choice((1, 3, 20, 60))
+    return RandomJob(
+        job=build_job(workload, inputs, config, preload=rng.randint(0, 2)),
+        inputs=inputs,
+        finite=finite,
+        latency=(low, low + rng.choice((0, 0, 10, 50))),
+        stall=rng.choice((0.0, 0.0, 0.1, 0.5)),
+    )
+
+
+def _length(rng: random.Random, config: CoreConfig) -> int:
+    edge = rng.choice((config.kv_block, 2 * config.kv_block, 64, 128))
+    return rng.choice((0, 1, rng.randint(2, config.kv_block), edge - 1, edge, edge + 1, rng.randint(0, 300)))
+
+
+def _cycles(config: CoreConfig, rows: int, lengths: list[int], dims: int) -> float:
+    padded = -(-rows // config.m) * config.m
+    return sum(padded * (length + config.k) * dims for length in lengths) / config.macs_per_cycle
+
+
+def _with_specials(rng: random.Random, workload: Workload, inputs: Inputs) -> Inputs:
+    """Put infinities, NaN or huge numbers into valid places of q and the cache."""
+    q, cache = inputs.q.copy(), inputs.kv_cache.copy()
+    for _ in range(rng.randint(1, 4)):
+        value, column = rng.choice(_SPECIALS), rng.randrange(workload.head_dim)
+        request = rng.randrange(len(workload.lengths))
+        if rng.random() < 0.5 or not workload.lengths[request]:
+            q[request, rng.randrange(workload.q_tokens), rng.randrange(workload.heads), column] = value
+        else:
+            page, slot = divmod(rng.randrange(workload.lengths[request]), workload.page_size)
+            cache[inputs.block_table[request, page], slot, 0, column] = value
+    return replace(inputs, q=q, kv_cache=cache)

@@ -1,0 +1,146 @@
+"""Bench of the whole core: random workloads on every level, and the registers."""
+
+import os
+import random
+
+import cocotb
+from amla.rtl.config import MODES, CoreConfig
+from amla.rtl.core import INTERFACE_VERSION
+from amla.rtl.fp.word import OPERANDS
+from amla.rtl.host.csr import ID_VALUE, REGISTERS
+from amla.sw.run.compare import check_levels, expect
+from amla.tb.core.driver import CoreBench
+from amla.tb.core.random_jobs import random_job
+from amla.tb.host.axi_lite import AxiLiteDriver, AxiLiteError
+
+CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
+
+SEED = int(os.environ["AMLA_SEED"])
+
+#: Cases of this simulation: AMLA_CASES is "first:count"; AMLA_CASE picks one of them.
+FIRST, COUNT = map(int, os.environ.get("AMLA_CASES", "0:20").split(":"))
+CASES = [int(os.environ["AMLA_CASE"])] if "AMLA_CASE" in os.environ else list(range(FIRST, FIRST + COUNT))
+
+
+@cocotb.test()
+async def random_workloads(dut):
+    """RTL = command simulator = golden model on every bit; counters sum; guard bytes and AXI rules hold."""
+    bench = CoreBench(dut, CONFIG, latency=(1, 1))
+    await bench.start()
+    cycles = 0
+    for number in CASES:
+        rng = random.Random(f"{SEED}/{number}")
+        case = random_job(rng, CONFIG)
+        job = case.job
+        try:
+            expected = expect(job, case.inputs)
+            output = bench.load(job.memory, job.base, (job.output_base, job.output_bytes))
+            bench.behave(latency=case.latency, stall=case.stall, rng=rng)
+            run = await bench.run(job.registers, watchdog=20_000)
+            assert run.status == "done", f"ended with {run.error or run.status} after {run.cycles} cycles" + (
+                f": {job.program.line(run.error.index).strip()}" if run.error else "")
+            check_levels(expected, output.data)
+            bench.memory.check_guards()
+            run.check_counters()
+            _check_trace(run, len(job.program))
+            assert bench.axi.quiet
+            assert not (run.nonfinite and case.finite), "STATUS.NONFINITE set by finite data"
+        except AssertionError as error:
+            again = f"AMLA_SEED={SEED} AMLA_CASE={number} AMLA_WAVES=1 python -m pytest " \
+                    f"tests/rtl/test_core.py -k random"
+            raise AssertionError(f"case {number}: {case}\n{error}\nrerun: {again}") from error
+        cycles += run.cycles
+        dut._log.debug("case %d: %s: %d cycles", number, case, run.cycles)
+    dut._log.info("%d workloads, %d cycles, seed %d", len(CASES), cycles, SEED)
+    assert len(CASES) and cycles > 100 * len(CASES)
+
+
+def _check_trace(run, commands: int) -> None:
+    """Every command starts and ends once, within the run; every engine in program order."""
+    trace = run.trace
+    assert sorted(trace["index"]) == list(range(commands)), "the trace does not name every command once"
+    assert (trace["end"] >= trace["start"]).all() and trace["start"].min() >= 0
+    assert trace["end"].max() <= run.cycles
+    for engine in set(trace["engine"]):
+        own = trace["index"][trace["engine"] == engine]
+        assert (own[1:] > own[:-1]).all(), f"engine {engine} starts commands out of order"
+
+
+@cocotb.test()
+async def identity_and_parameters(dut):
+    """ID, VERSION and the parameter registers read as configured; ro registers ignore writes."""
+    bench = CoreBench(dut, CONFIG, latency=(1, 1))
+    await bench.start()
+    read, fields = bench.registers.read, bench.registers.read_fields
+    assert await read("ID") == ID_VALUE == int.from_bytes(b"AMLA", "big")
+    assert await read("VERSION") == INTERFACE_VERSION
+    assert await fields("CUBE") == {"M": CONFIG.m, "N": CONFIG.n, "K": CONFIG.k, "LANES": CONFIG.lanes}
+    assert await fields("NUMERICS") == {
+        "ACC_FRAC_BITS": CONFIG.acc_frac_bits,
+        "COMP_BITS": CONFIG.comp_bits,
+        "MODE": MODES.index(CONFIG.mode),
+        "FORMAT": list(OPERANDS).index(CONFIG.format),
+        "BEAT_BYTES": CONFIG.axi_data_bytes,
+    }
+    assert await fields("STATUS") == {"RUNNING": 0, "DONE": 0, "ERROR": 0, "NONFINITE": 0, "QUIET": 1}
+    for register in REGISTERS.values():
+        if register.access == "ro":
+            before = await read(register.name)
+            await bench.registers.write(register.name, ~before & 0xFFFFFFFF)
+            assert await read(register.name) == before, f"{register.name} changed by a write"
+
+
+@cocotb.test()
+async def registers_keep_what_is_written(dut):
+    """Random writes with random byte strobes and random handshakes; unknown addresses answer SLVERR."""
+    rng = random.Random(SEED)
+    bench = CoreBench(dut, CONFIG, latency=(1, 1))
+    await bench.start()
+    registers = AxiLiteDriver(dut, rng=rng)
+    names = [register.name for register in REGISTERS.values() if register.access == "rw"]
+    stored = {name: await registers.read(name) for name in names}
+    for _ in range(150):
+        name, value, strobe = rng.choice(names), rng.getrandbits(32), rng.getrandbits(4)
+        await registers.write(name, value, strobe=strobe)
+        mask = sum(0xFF << 8 * byte for byte in range(4) if strobe >> byte & 1)
+        stored[name] = stored[name] & ~mask | value & mask
+        probe = rng.choice(names)
+        assert await registers.read(probe) == stored[probe], probe
+    for name in names:
+        assert await registers.read(name) == stored[name], name
+    known = {register.address for register in REGISTERS.values()}
+    for address in rng.sample([address for address in range(0, 4096, 4) if address not in known], 5):
+        for access in (registers.read(address), registers.write(address, 1)):
+            try:
+                await access
+            except AxiLiteError as error:
+                assert "response 2" in str(error)
+            else:
+                raise AssertionError(f"address {address:#x} without a register was answered OKAY")
+
+
+@cocotb.test()
+async def interrupt_follows_its_enable(dut):
+    """PENDING is set at the end of a program and drives irq only while enabled; writing one clears it."""
+    bench = CoreBench(dut, CONFIG, latency=(5, 5))
+    await bench.start()
+    case = random_job(random.Random(f"{SEED}/irq"), CONFIG)
+    job = case.job
+    bench.load(job.memory, job.base, (job.output_base, job.output_bytes))
+    registers = bench.registers
+    await registers.write("IRQ_ENABLE", 0)
+    for name, value in job.registers.items():
+        await registers.write(name, value)
+    await registers.write("CTRL", 1)
+    assert (await registers.read_fields("STATUS"))["RUNNING"] == 1
+    while not await registers.read("IRQ"):
+        assert int(dut.irq.value) == 0
+    assert int(dut.irq.value) == 0
+    status = await registers.read_fields("STATUS")
+    assert status["DONE"] and not status["RUNNING"] and not status["ERROR"]
+    await registers.write("IRQ_ENABLE", 1)
+    assert int(dut.irq.value) == 1
+    await registers.write("IRQ", 0)
+    assert int(dut.irq.value) == 1 and await registers.read("IRQ") == 1
+    await registers.write("IRQ", 1)
+    assert int(dut.irq.value) == 0 and await registers.read("IRQ") == 0

@@ -1,0 +1,209 @@
+"""Bench of the core's faults: each stops the program with its code, engine and index; the core recovers."""
+
+import os
+import random
+
+import cocotb
+import numpy as np
+from amla.rtl.config import CoreConfig
+from amla.rtl.host.csr import REGISTERS
+from amla.rtl.isa import Engine, Fault, Opcode
+from amla.sw.compiler.program import Command
+from amla.sw.run.compare import Expected, check_levels, expect
+from amla.sw.simulator.simulator import CommandFault, Simulator
+from amla.tb.core.driver import CoreBench, CoreRun, Error
+from amla.tb.core.faults import (
+    DATA,
+    OUTPUT,
+    OUTPUT_BYTES,
+    PROGRAM,
+    READ_WINDOW,
+    WRITE_WINDOW,
+    FaultCase,
+    fault_cases,
+    load,
+)
+from amla.tb.core.random_jobs import random_job
+from amla.tb.signals import Pin
+from cocotb.triggers import RisingEdge
+
+CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
+SEED = int(os.environ["AMLA_SEED"])
+
+#: Longer than any stall of a correct program below, short enough for a hundred deadlocks.
+WATCHDOG = 1500
+
+
+def good_job(number: int) -> Expected:
+    """A program that must run bit-exact after every fault."""
+    case = random_job(random.Random(f"{SEED}/good/{number}"), CONFIG)
+    return expect(case.job, case.inputs)
+
+
+async def run_good(bench: CoreBench, good: Expected) -> None:
+    """Run it and compare every bit."""
+    job = good.job
+    output = bench.load(job.memory, job.base, (job.output_base, job.output_bytes))
+    run = await bench.run(job.registers, watchdog=WATCHDOG)
+    assert run.status == "done", f"the next program ended with {run.error or run.status}"
+    check_levels(good, output.data)
+    run.check_counters()
+
+
+def lay_out(bench: CoreBench, program: bytes) -> dict[str, int]:
+    """Map GM for a hand-written program; return the registers."""
+    data = np.random.default_rng(SEED).integers(0, 256, 0x4000, np.uint8)
+    gap = bytes(DATA - PROGRAM - len(program))
+    memory = np.frombuffer(program + gap + data.tobytes(), np.uint8)
+    bench.memory.clear()
+    bench.memory.add(PROGRAM, memory, name="inputs")
+    bench.memory.add(OUTPUT, b"\xa5" * OUTPUT_BYTES, name="output", guard=4096)
+    registers = {"PROGRAM_LENGTH": len(program) // 32, "SCALE": 0x3F800000}
+    for name, address in (
+        ("PROGRAM_BASE", PROGRAM),
+        ("READ_BASE", READ_WINDOW[0]),
+        ("READ_LIMIT", READ_WINDOW[1]),
+        ("WRITE_BASE", WRITE_WINDOW[0]),
+        ("WRITE_LIMIT", WRITE_WINDOW[1]),
+    ):
+        registers |= {f"{name}_LO": address, f"{name}_HI": 0}
+    return registers
+
+
+def check_fault(bench: CoreBench, run: CoreRun, error: Error) -> None:
+    """The run ended with this fault, within the rules."""
+    assert run.status == "error", f"ended with status {run.status}, expected {error}"
+    assert run.error == error, f"ended with {run.error}, expected {error}"
+    bench.memory.check_guards()
+    run.check_counters()
+
+
+def check_simulator(case: FaultCase) -> None:
+    """The command simulator reports the same fault."""
+    binary = case.binary()
+    memory = np.zeros(WRITE_WINDOW[1] - PROGRAM, np.uint8)
+    memory[:len(binary)] = np.frombuffer(binary, np.uint8)
+    simulator = Simulator(CONFIG, memory, base=PROGRAM, read_window=READ_WINDOW, write_window=WRITE_WINDOW,
+                          scale_word=0x3F800000)
+    length = case.registers.get("PROGRAM_LENGTH", len(binary) // 32)
+    try:
+        simulator.run(PROGRAM, length)
+    except CommandFault as fault:
+        found = Error(fault.code, fault.engine, fault.index)
+        assert found == case.error, f"the simulator reports {found}, expected {case.error}"
+    else:
+        raise AssertionError(f"the simulator reports nothing, expected {case.error}")
+
+
+@cocotb.test()
+async def every_fault_stops_and_recovers(dut):
+    """Code, engine, index; nothing written that should not be; START is refused; then a clean program."""
+    rng = random.Random(f"{SEED}/faults")
+    bench = CoreBench(dut, CONFIG, latency=(1, 1))
+    await bench.start()
+    goods = [good_job(number) for number in range(6)]
+    count, failures = 0, []
+    for case in fault_cases(CONFIG):
+        count += 1
+        latency = rng.choice((1, 10, 60))
+        bench.behave(latency=(latency, latency + 9), stall=rng.choice((0.0, 0.3)), rng=rng)
+        registers = lay_out(bench, case.binary()) | dict(case.registers)
+        case.prepare(bench)
+        try:
+            if case.simulated:
+                check_simulator(case)
+            run = await bench.run(registers, watchdog=WATCHDOG, limit=40_000)
+            check_fault(bench, run, case.error)
+            region = bench.memory.read(OUTPUT, OUTPUT_BYTES)
+            if not case.error.code.name.startswith("WRITE_"):
+                assert (region == 0xA5).all(), "the program wrote to its output"
+            assert (region[:256] == 0xA5).all() and (region[0x800:] == 0xA5).all()
+            await bench.registers.write("CTRL", 1)
+            status = await bench.registers.read_fields("STATUS")
+            assert status["ERROR"] and not status["RUNNING"], (
+                "START without soft reset after a fault was obeyed"
+            )
+        except AssertionError as error:
+            failures.append(f"{case.name}: {error}")
+        await bench.soft_reset()
+        await check_clean(bench)
+        await run_good(bench, goods[count % len(goods)])
+    assert count > 50
+    assert not failures, f"{len(failures)} of {count} faults, seed {SEED}:\n" + "\n".join(failures)
+
+
+async def check_clean(bench: CoreBench) -> None:
+    """After a soft reset errors and counters are zero."""
+    for name, register in REGISTERS.items():
+        if name.startswith("ERROR") or name in ("CYCLES", "CUBE_ACTIVE") or register.address >= 0x100:
+            assert await bench.registers.read(name) == 0, f"{name} is not zero after a soft reset"
+    assert not await bench.registers.read("IRQ")
+
+
+@cocotb.test()
+async def memory_that_does_not_answer(dut):
+    """Fetch or LOAD without answer: WATCHDOG; the soft reset takes effect once the answers have come."""
+    bench = CoreBench(dut, CONFIG, latency=(5, 5))
+    await bench.start()
+    good = good_job(0)
+    program = b"".join(command.encode().to_bytes(32, "little") for command in (
+        Command.build(Opcode.FENCE), load(), load(address=DATA + 0x1000), Command.build(Opcode.HALT)))
+    for engine, index, at in ((Engine.SEQUENCER, 0, PROGRAM), (Engine.LOAD, 1, DATA)):
+        registers = lay_out(bench, program)
+        holder = cocotb.start_soon(_hold_at(dut, bench, at))
+        run = await bench.run(registers, watchdog=WATCHDOG, limit=40_000)
+        check_fault(bench, run, Error(Fault.WATCHDOG, engine, index))
+        await bench.registers.write("CTRL", 2)
+        for _ in range(20):
+            status = await bench.registers.read_fields("STATUS")
+            assert status["ERROR"] and not status["QUIET"], (
+                f"soft reset with a transaction outstanding: {status}"
+            )
+        bench.axi.hold = False
+        await bench.soft_reset()
+        await check_clean(bench)
+        await run_good(bench, good)
+        assert holder.done()
+
+
+async def _hold_at(dut, bench: CoreBench, address: int) -> None:
+    """Stop answering when a burst at ``address`` is asked for."""
+    valid, asked = Pin(dut, "m_axi_arvalid"), Pin(dut, "m_axi_araddr")
+    while not (valid.get() and asked.get() == address):
+        await RisingEdge(dut.clk)
+    bench.axi.hold = True
+
+
+@cocotb.test()
+async def soft_reset_abandons_a_program(dut):
+    """Soft reset at random times of a running program; the next one is bit-exact."""
+    rng = random.Random(f"{SEED}/abandon")
+    bench = CoreBench(dut, CONFIG, latency=(1, 1))
+    await bench.start()
+    for number in range(12):
+        good = good_job(number)
+        job = good.job
+        bench.behave(latency=(1, 40), stall=rng.choice((0.0, 0.4)), rng=rng)
+        bench.load(job.memory, job.base, (job.output_base, job.output_bytes))
+        for name, value in job.registers.items():
+            await bench.registers.write(name, value)
+        await bench.registers.write("CTRL", 1)
+        for _ in range(rng.choice((0, 1, 10, 100, 400))):
+            await RisingEdge(dut.clk)
+        await bench.soft_reset()
+        bench.memory.check_guards()
+        await check_clean(bench)
+        assert bench.axi.quiet
+        await run_good(bench, good)
+
+
+@cocotb.test()
+async def zero_watchdog_is_off(dut):
+    """WATCHDOG = 0: a deadlocked program waits for ever, and a soft reset still ends it."""
+    bench = CoreBench(dut, CONFIG, latency=(1, 1))
+    await bench.start()
+    binary = Command.build(Opcode.FENCE, wait=1).encode().to_bytes(32, "little")
+    run = await bench.run(lay_out(bench, binary), watchdog=0, limit=30_000)
+    assert run.status == "timeout" and run.error is None and run.cycles >= 30_000
+    await bench.soft_reset()
+    await run_good(bench, good_job(0))

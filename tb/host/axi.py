@@ -1,0 +1,396 @@
+"""AXI4 subordinate memory for a manager with flat signal names (``m_axi_araddr``, ...).
+
+The model costs Python time only while something moves: each channel sleeps on the edge of its ``valid`` and
+while it waits out a latency, and the data of a read burst are turned into digits once per burst.
+"""
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+import cocotb
+import numpy as np
+from cocotb.triggers import Event, RisingEdge, Timer
+from cocotb.utils import get_sim_steps, get_sim_time
+
+from ..signals import Pin
+from ..stream import CLOCK_NS
+from .gm import GlobalMemory, PlannedError, Response
+
+__all__ = ["AxiMemory", "Traffic"]
+
+_INCR = 1
+_BOUNDARY = 4096
+
+#: Traffic over time: most buckets, and cycles of the shortest.
+_BUCKETS = 4096
+_BUCKET_CYCLES = 16
+
+
+@dataclass
+class Traffic:
+    """What moved: one entry (cycle of the first beat, cycle of the last beat, bytes) per burst."""
+
+    reads: list[tuple[int, int, int]] = field(default_factory=list)
+    writes: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.reads.clear()
+        self.writes.clear()
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes read, all bursts."""
+        return sum(size for *_, size in self.reads)
+
+    @property
+    def written_bytes(self) -> int:
+        """Bytes of write bursts, strobed or not."""
+        return sum(size for *_, size in self.writes)
+
+    @staticmethod
+    def peak(bursts: list[tuple[int, int, int]], *, cycles: int = 64) -> float:
+        """Most bytes per cycle over any ``cycles`` cycles; a burst's bytes are spread over its duration."""
+        if not bursts:
+            return 0.0
+        first, last, size = np.array(bursts, np.int64).T
+        rate = np.zeros(last.max() - first.min() + cycles + 2)
+        np.add.at(rate, first - first.min(), size / (last - first + 1))
+        np.add.at(rate, last - first.min() + 1, -size / (last - first + 1))
+        total = np.concatenate([[0.0], np.cumsum(np.cumsum(rate))])
+        return float(np.max(total[cycles:] - total[:-cycles])) / cycles
+
+    def over_time(self, origin: int, cycles: int) -> dict[str, np.ndarray]:
+        """Bytes per bucket of cycles, from cycle ``origin`` on; a burst's bytes are spread over its duration.
+
+        Returns "bucket" (cycles of a bucket, a power of two such that there are at most 4096) and, float64 per
+        bucket, "read" and "written". Beats outside the ``cycles`` cycles are left out.
+        """
+        bucket = _BUCKET_CYCLES
+        while bucket * _BUCKETS < cycles:
+            bucket *= 2
+        edges = np.minimum(np.arange(0, cycles + bucket, bucket), cycles)
+        found: dict[str, np.ndarray] = {"bucket": np.array(bucket)}
+        for name, bursts in (("read", self.reads), ("written", self.writes)):
+            rate = np.zeros(cycles + 1)
+            first, last, size = np.array(bursts, np.int64).reshape(-1, 3).T
+            share = size / (last - first + 1)
+            np.add.at(rate, np.clip(first - origin, 0, cycles), share)
+            np.add.at(rate, np.clip(last + 1 - origin, 0, cycles), -share)
+            total = np.concatenate([[0.0], np.cumsum(np.cumsum(rate[:-1]))])
+            found[name] = np.diff(total[edges])
+        return found
+
+
+@dataclass
+class _Burst:
+    """One accepted burst; ``due`` is the first cycle in which its answer may be driven."""
+
+    number: int
+    ident: int
+    address: int
+    beats: int
+    due: int = 0
+    first: int = 0  # cycle of the first beat
+    next: int = 0
+    digits: str = ""
+    responses: list[int] = field(default_factory=list)
+
+
+class AxiMemory:
+    """Answers the AXI4 manager ``<prefix>_*`` of ``dut`` from a :class:`~amla.tb.host.gm.GlobalMemory`.
+
+    Bursts of one ID are answered in order, those of different IDs in any order; with ``interleave`` their R
+    beats mix. Every rule below fails the test when the manager breaks it: INCR bursts of full-width aligned
+    beats; no burst over a 4 KiB boundary; valid, once high, stays and the payload with it until ready; WLAST
+    on the last beat and only there. A burst outside the mapped regions gets DECERR and writes nothing.
+
+    Parameters
+    ----------
+    dut, memory: top level; the bytes
+    prefix:     of the signal names
+    latency:    least and most cycles from the address to the first R beat, and from the last W beat to B
+    stall:      probability that a ready or a valid of this side is low in a cycle
+    interleave: mix the R beats of different IDs
+    rng:        source of all randomness; needed unless latency is fixed, stall zero and interleave off
+
+    Members
+    -------
+    traffic:    bursts so far
+    hold:       set True to answer nothing more until it is False again (memory that does not respond)
+    """
+
+    def __init__(
+        self,
+        dut,
+        memory: GlobalMemory,
+        *,
+        prefix: str = "m_axi",
+        latency: tuple[int, int] = (20, 20),
+        stall: float = 0.0,
+        interleave: bool = False,
+        rng: random.Random | None = None,
+    ):
+        self.memory = memory
+        self.traffic = Traffic()
+        self.hold = False
+        self.behave(latency=latency, stall=stall, interleave=interleave, rng=rng)
+        self._edge = RisingEdge(dut.clk)
+        self._period = get_sim_steps(CLOCK_NS, "ns")
+        self._pins = {name: Pin(dut, f"{prefix}_{name}") for name in (
+            "arid", "araddr", "arlen", "arsize", "arburst", "arvalid", "arready",
+            "rid", "rdata", "rresp", "rlast", "rvalid", "rready",
+            "awid", "awaddr", "awlen", "awsize", "awburst", "awvalid", "awready",
+            "wdata", "wstrb", "wlast", "wvalid", "wready", "bid", "bresp", "bvalid", "bready")}
+        self._beat_bytes = self._pins["rdata"].width // 8
+        self._accepted = {"ar": 0, "aw": 0}
+        self._reads: dict[int, deque[_Burst]] = {}
+        self._write_bursts: deque[_Burst] = deque()  # addresses whose data have not all come
+        self._write_beats: deque[tuple[int, int, int]] = deque()  # data that have no address yet
+        self._answers: deque[_Burst] = deque()
+        self._read_arrival, self._answer_arrival = Event(), Event()
+        self._pins["rvalid"].set(0)
+        self._pins["bvalid"].set(0)
+        self._tasks = [
+            cocotb.start_soon(task)
+            for task in (
+                self._addresses("ar"),
+                self._addresses("aw"),
+                self._read_data(),
+                self._write_data(),
+                self._responses(),
+            )
+        ]
+
+    def behave(self, *, latency: tuple[int, int], stall: float = 0.0, interleave: bool = False,
+               rng: random.Random | None = None) -> None:
+        """Change the behaviour from here on; parameters as of the class."""
+        if not 1 <= latency[0] <= latency[1]:
+            raise ValueError(f"latency must be two cycles 1 <= least <= most, not {latency!r}")
+        if not 0.0 <= stall < 1.0:
+            raise ValueError(f"stall must be a probability below 1, not {stall!r}")
+        if rng is None and (latency[0] != latency[1] or stall or interleave):
+            raise ValueError(f"rng must be given for random behaviour, not {rng!r}")
+        self._latency, self._stall, self._interleave = latency, stall, interleave
+        self._rng = rng or random.Random(0)
+
+    def cycle(self) -> int:
+        """Clock cycles since the simulation began."""
+        return get_sim_time("step") // self._period
+
+    @property
+    def quiet(self) -> bool:
+        """No transaction is open."""
+        return not (any(self._reads.values()) or self._write_bursts or self._write_beats or self._answers)
+
+    def fail(self, message: str) -> None:
+        """Called when the manager breaks a rule."""
+        raise AssertionError(message)
+
+    def stop(self) -> None:
+        """Stop answering."""
+        for task in self._tasks:
+            task.cancel()
+
+    # Receiving side: AR, AW and W differ in their payload only.
+
+    async def _receive(self, channel: str, payload: list[Pin], take) -> None:
+        """Accept transfers of ``channel`` for ever: check stability, call ``take`` with the payload."""
+        valid, ready = self._pins[f"{channel}valid"], self._pins[f"{channel}ready"]
+        get_valid, edge, rises = valid.get, self._edge, RisingEdge(valid.handle)
+        getters = [pin.get for pin in payload]
+        ready.set(1)
+        open_ready, pending = 1, None
+        while True:
+            if not get_valid():
+                await rises
+            await edge
+            if get_valid():
+                values = tuple(get() for get in getters)
+                if pending is not None and values != pending:
+                    self.fail(f"{channel}: payload changed from {_hex(pending)} to {_hex(values)} "
+                              f"before it was taken")
+                pending = None if open_ready else values
+                if open_ready:
+                    take(*values)
+            elif pending is not None:
+                self.fail(f"{channel}: valid fell before {_hex(pending)} was taken")
+                pending = None
+            wanted = int(not self._stall or self._rng.random() >= self._stall)
+            if wanted != open_ready:
+                open_ready = wanted
+                ready.set(wanted)
+
+    async def _addresses(self, channel: str) -> None:
+        pins = [self._pins[f"{channel}{name}"] for name in ("id", "addr", "len", "size", "burst")]
+        take = self._take_read if channel == "ar" else self._take_write
+
+        def accept(ident: int, address: int, length: int, size: int, kind: int) -> None:
+            total = (length + 1) * self._beat_bytes
+            where = f"{channel}: burst of {length + 1} beats at {address:#x}"
+            if kind != _INCR:
+                self.fail(f"{where} has burst type {kind}, expected INCR")
+            if 1 << size != self._beat_bytes:
+                self.fail(f"{where} has beats of {1 << size} of {self._beat_bytes} bytes")
+            if address % self._beat_bytes:
+                self.fail(f"{where} is not aligned to {self._beat_bytes} bytes")
+            if address // _BOUNDARY != (address + total - 1) // _BOUNDARY:
+                self.fail(f"{where} crosses a 4 KiB boundary")
+            take(_Burst(self._accepted[channel], ident, address, length + 1), total)
+            self._accepted[channel] += 1
+
+        await self._receive(channel, pins, accept)
+
+    def _delay(self) -> int:
+        low, high = self._latency
+        return low if low == high else self._rng.randint(low, high)
+
+    @staticmethod
+    def _planned(errors: list[PlannedError], address: int, total: int) -> PlannedError | None:
+        # Every planned error counts the burst, so no short cut.
+        hits = [error for error in errors if error.take(address, total)]
+        return hits[0] if hits else None
+
+    # Read side.
+
+    def _take_read(self, burst: _Burst, total: int) -> None:
+        region = self.memory.find(burst.address, total)
+        if region is None:
+            burst.responses = [Response.DECERR] * burst.beats
+            content = np.zeros(total, np.uint8)
+        else:
+            burst.responses = [Response.OKAY] * burst.beats
+            content = region.data[burst.address - region.base:burst.address - region.base + total]
+        error = self._planned(self.memory.read_errors, burst.address, total)
+        if error is not None:
+            hit = range(burst.beats) if error.beat is None else [range(burst.beats)[error.beat]]
+            for beat in hit:
+                burst.responses[beat] = error.response
+        bits = np.unpackbits(content.reshape(burst.beats, self._beat_bytes)[:, ::-1])
+        bits += ord("0")
+        burst.digits = bits.tobytes().decode("ascii")
+        burst.due = self.cycle() + self._delay() - 1
+        self._reads.setdefault(burst.ident, deque()).append(burst)
+        self._read_arrival.set()
+
+    def _next_read(self) -> _Burst | None:
+        """The burst that sends next: the oldest that is due, or with ``interleave`` any that is."""
+        now = self.cycle()
+        due = [queue[0] for queue in self._reads.values() if queue and queue[0].due <= now]
+        if not due or self.hold:
+            return None
+        return self._rng.choice(due) if self._interleave else min(due, key=lambda burst: burst.number)
+
+    async def _read_data(self) -> None:
+        rid, rdata, rresp, rlast = (self._pins[name] for name in ("rid", "rdata", "rresp", "rlast"))
+        set_bits, set_valid, ready = rdata.set_bits, self._pins["rvalid"].set, self._pins["rready"].get
+        edge, width = self._edge, rdata.width
+        last = resp = -1
+        while True:
+            burst = self._next_read()
+            if burst is None:
+                set_valid(0)
+                await self._wait(
+                    [queue[0].due for queue in self._reads.values() if queue], self._read_arrival
+                )
+                continue
+            rid.set(burst.ident)
+            while burst.next < burst.beats:
+                if self._stall and self._rng.random() < self._stall:
+                    set_valid(0)
+                    await edge
+                    continue
+                if burst.next == 0:
+                    burst.first = self.cycle() + 1
+                set_bits(burst.digits[burst.next * width:(burst.next + 1) * width])
+                if resp != burst.responses[burst.next]:
+                    resp = burst.responses[burst.next]
+                    rresp.set(int(resp))
+                burst.next += 1
+                if last != (burst.next == burst.beats):
+                    last = burst.next == burst.beats
+                    rlast.set(last)
+                set_valid(1)
+                await edge
+                while not ready():
+                    await edge
+                if self._interleave:
+                    break
+            if burst.next == burst.beats:
+                self._reads[burst.ident].popleft()
+                self.traffic.reads.append((burst.first, self.cycle(), burst.beats * self._beat_bytes))
+
+    async def _wait(self, due: list[int], arrival: Event) -> None:
+        """Sleep until something arrives or, when something waits, until its time; returns at a clock edge."""
+        if self.hold:
+            await self._edge
+        elif not due:
+            arrival.clear()
+            await arrival.wait()
+        else:
+            cycles = min(due) - self.cycle()
+            if cycles > 1:
+                await Timer(cycles * self._period - self._period // 2, "step")
+            await self._edge
+
+    # Write side.
+
+    def _take_write(self, burst: _Burst, total: int) -> None:
+        error = self._planned(self.memory.write_errors, burst.address, total)
+        response = Response.OKAY if self.memory.find(burst.address, total) else Response.DECERR
+        burst.responses = [response if error is None else error.response]
+        self._write_bursts.append(burst)
+        self._match()
+
+    async def _write_data(self) -> None:
+        def accept(data: int, strobe: int, last: int) -> None:
+            self._write_beats.append((data, strobe, last))
+            self._match()
+
+        await self._receive("w", [self._pins[name] for name in ("wdata", "wstrb", "wlast")], accept)
+
+    def _match(self) -> None:
+        """Store the data that have both arrived and an address."""
+        size = self._beat_bytes
+        full = (1 << size) - 1
+        while self._write_bursts and self._write_beats:
+            burst = self._write_bursts[0]
+            data, strobe, last = self._write_beats.popleft()
+            if last != (burst.next == burst.beats - 1):
+                self.fail(f"w: WLAST is {last} on beat {burst.next} of {burst.beats} "
+                          f"of the burst at {burst.address:#x}")
+            if burst.responses[0] == Response.OKAY:
+                self.memory.write(burst.address + burst.next * size, data.to_bytes(size, "little"),
+                                  None if strobe == full else strobe)
+            if burst.next == 0:
+                burst.first = self.cycle()
+            burst.next += 1
+            if last:
+                burst.due = self.cycle() + self._delay() - 1
+                self.traffic.writes.append((burst.first, self.cycle(), burst.beats * size))
+                self._answers.append(self._write_bursts.popleft())
+                self._answer_arrival.set()
+
+    async def _responses(self) -> None:
+        set_valid, ready = self._pins["bvalid"].set, self._pins["bready"].get
+        while True:
+            if self.hold or not self._answers or self._answers[0].due > self.cycle():
+                set_valid(0)
+                await self._wait([burst.due for burst in list(self._answers)[:1]], self._answer_arrival)
+            elif self._stall and self._rng.random() < self._stall:
+                set_valid(0)
+                await self._edge
+            else:
+                burst = self._answers[0]
+                self._pins["bid"].set(burst.ident)
+                self._pins["bresp"].set(int(burst.responses[0]))
+                set_valid(1)
+                await self._edge
+                while not ready():
+                    await self._edge
+                self._answers.popleft()
+
+
+def _hex(values) -> str:
+    return "(" + ", ".join(f"{value:#x}" for value in values) + ")"

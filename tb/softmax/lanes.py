@@ -1,0 +1,87 @@
+"""The lanes of drain and vector, each with its vectors and the golden operations that it chains."""
+
+from functools import partial
+
+import numpy as np
+from amla.model.fp.add import add, sub
+from amla.model.fp.convert import narrow, widen
+from amla.model.fp.exp2 import exp2
+from amla.model.fp.fixed import to_fixed
+from amla.model.fp.formats import OPERANDS, Format
+from amla.model.fp.mul import mul, mul_bf16, mul_fp16
+from amla.model.rescale import rescale
+from amla.rtl.config import MODES
+from amla.rtl.fp import word
+from amla.rtl.softmax.lanes import AccumulateLane, VectorLane
+from amla.tb.fp.table import Operator
+from amla.tb.fp.vectors import fp32, narrow_words, pairs, words
+
+__all__ = ["LANES"]
+
+_COMP_BITS = 2
+_QUIET_NAN = np.uint32(0x7FC00000)
+
+
+def _accumulate_vectors(rng: np.random.Generator, count: int, mode: str) -> dict[str, np.ndarray]:
+    o, pv = pairs(rng, count)
+    # fdpa gives neither subnormals nor any NaN but one
+    pv = np.where((pv & 0x7F800000) == 0, pv & np.uint32(1 << 31), pv)
+    pv = np.where((pv & 0x7FFFFFFF) > 0x7F800000, _QUIET_NAN, pv)
+    segments = 1 << _COMP_BITS
+    if mode == "mul":
+        offsets = rng.integers(-(1 << 31), 1 << 31, (count, segments)).astype(np.int32)
+        factor = np.where(rng.random(count) < 0.8, fp32(rng.random(count)), words(rng, count))
+        offsets[:, 0] = factor.view(np.int32)
+    else:
+        exponents = rng.integers(-40, 1, (count, 1)) * (rng.random((count, 1)) < 0.5)
+        corrections = rng.integers(-(1 << 17), 1 << 17, (count, segments)) * (mode == "amla")
+        offsets = (exponents * (1 << 23) + corrections).astype(np.int32)
+    return {"o": o, "pv": pv, "offsets": offsets, "first": rng.random(count) < 0.25}
+
+
+def _accumulate(o: np.ndarray, pv: np.ndarray, offsets: np.ndarray, first: np.ndarray, mode: str) -> dict:
+    scaled = mul(o, offsets[:, 0].view(np.uint32)) if mode == "mul" else rescale(o[:, None], offsets)[:, 0]
+    return {"y": np.where(first, pv, add(scaled, pv))}
+
+
+def _element_vectors(rng: np.random.Generator, count: int, format: Format) -> dict[str, np.ndarray]:
+    """Scores below the row maximum as in a softmax, and words of any kind."""
+    score, sigma = fp32(rng.normal(0, 40, count)), fp32(rng.uniform(0.01, 0.3, count))
+    maximum = add(mul(score, sigma), fp32(rng.exponential(6, count)))
+    factor = narrow(fp32(rng.uniform(0.7, 1.42, count)), format)
+    usual = rng.random(count) < 0.75
+    return {"s": np.where(usual, score, words(rng, count)), "scale": np.where(usual, sigma, words(rng, count)),
+            "m": np.where(usual, maximum, words(rng, count)),
+            "s16": np.where(usual, factor, narrow_words(rng, count, format))}
+
+
+def _element(
+    s: np.ndarray, scale: np.ndarray, m: np.ndarray, s16: np.ndarray, mode: str, format: Format,
+) -> dict[str, np.ndarray]:
+    product = mul(s, scale)
+    e = exp2(sub(product, m))
+    p = (mul_fp16 if format.subnormals else mul_bf16)(e, s16) if mode == "amla" else narrow(e, format)
+    return {
+        "product": product, "product_16": narrow(product, format),
+        "p": p, "p_fixed": to_fixed(widen(p, format)), "e_fixed": to_fixed(e),
+        "nan": (e & 0x7FFFFFFF) > 0x7F800000,
+    }
+
+
+def _accumulate_lane(mode: str) -> Operator:
+    return Operator(make=partial(AccumulateLane, mode=mode, comp_bits=_COMP_BITS),
+                    vectors=partial(_accumulate_vectors, mode=mode), golden=partial(_accumulate, mode=mode))
+
+
+def _vector_lane(mode: str, format: str) -> Operator:
+    return Operator(make=partial(VectorLane, mode=mode, format=word.OPERANDS[format]),
+                    vectors=partial(_element_vectors, format=OPERANDS[format]),
+                    golden=partial(_element, mode=mode, format=OPERANDS[format]),
+                    latencies={"product": "product_latency", "product_16": "product_latency"})
+
+
+#: The lanes of every mode and format by their leaf's name.
+LANES = {
+    **{f"accumulate_lane_{mode}_{_COMP_BITS}": _accumulate_lane(mode) for mode in MODES},
+    **{f"vector_lane_{format}_{mode}": _vector_lane(mode, format) for mode in MODES for format in OPERANDS},
+}

@@ -1,0 +1,34 @@
+# amaranth: UnusedElaboratable=no
+"""AXI signatures, and the read arbiter in simulation."""
+
+import pytest
+from amla.rtl.host.axi import Axi4ReadSignature, ReadArbiter, ReadSignature, WriteSignature
+from amla.tb.engines.flat import FlatAxi
+from amla.tb.runner import run_bench
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("clients", [2, 3])
+def test_read_arbiter(clients):
+    top = FlatAxi(ReadArbiter(32, 128, clients=clients), address_bits=32, data_bytes=16)
+    run_bench(top, name=f"read_arbiter_{clients}", module="amla.tb.host.test_read_arbiter")
+
+
+@pytest.mark.smoke
+def test_signatures_equal_by_parameters():
+    assert ReadSignature(40, 512) == ReadSignature(40, 512)
+    assert ReadSignature(40, 512) != ReadSignature(40, 128)
+    assert ReadSignature(40, 512) != WriteSignature(40, 512)
+    assert repr(Axi4ReadSignature(40, 512, 1)) == "Axi4ReadSignature(40, 512, 1)"
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("make, message", [
+    (lambda: ReadSignature(8, 64), "address_bits must be an integer from 12 to 64, not 8"),
+    (lambda: WriteSignature(40, 48), "data_bits must be a power of two from 8 to 1024, not 48"),
+    (lambda: Axi4ReadSignature(40, 64, 0), "id_bits must be an integer from 1 to 32, not 0"),
+    (lambda: ReadArbiter(40, 64, clients=1), "clients must be an integer of at least 2, not 1"),
+])
+def test_wrong_parameters_are_named(make, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        make()

@@ -1,0 +1,115 @@
+# amaranth: UnusedElaboratable=no
+"""RowUpdate and RowResult against the golden model, on arbitrary states, in Amaranth's simulator."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+from amla.model.attention.accumulate import reciprocal_and_lse
+from amla.model.attention.softmax import RowState, softmax_tile
+from amla.model.fp.add import sub
+from amla.model.fp.exp2 import exp2
+from amla.model.fp.formats import OPERANDS
+from amla.model.fp.mul import mul
+from amla.model.rescale import rescale
+from amla.rtl.config import CoreConfig
+from amla.rtl.softmax.row_result import RowResult
+from amla.rtl.softmax.row_update import RowUpdate
+
+ROWS = 400
+SPECIAL = (0x00000000, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x00000001, 0x7F7FFFFF, 0xFF7FFFFF)
+
+
+def words(rng, values, special):
+    """FP32 words of ``values``, with special words among them."""
+    result = np.asarray(values).astype(np.float32).view(np.uint32)
+    replaced = rng.random(result.shape) < special
+    return np.where(replaced, rng.choice(np.array(SPECIAL, np.uint32), result.shape), result)
+
+
+def simulate(dut, inputs, outputs):
+    """Drive one row per cycle; return the outputs, row by row, ``dut.latency`` cycles later."""
+    rows = len(next(iter(inputs.values())))
+    seen = []
+
+    async def bench(ctx):
+        for row in range(rows + dut.latency):
+            for name, column in inputs.items():
+                ctx.set(getattr(dut, name), int(column[min(row, rows - 1)]))
+            if row >= dut.latency:
+                seen.append([ctx.get(getattr(dut, name)) for name in outputs])
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return seen
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(("mode", "comp_bits", "format"), [
+    ("amla", 0, "bf16"), ("amla", 3, "bf16"), ("amla", 2, "fp16"), ("mul", 1, "bf16"), ("pow2", 0, "bf16"),
+    ("pow2", 2, "fp16"),
+])
+def test_row_update(mode, comp_bits, format):
+    """Maxima that rise, fall or stay; c far outside of what rounding makes of it, so that E clamps."""
+    rng = np.random.default_rng(comp_bits)
+    config = replace(CoreConfig.load("tiny"), mode=mode, comp_bits=comp_bits, format=format)
+    scale = int(np.float32(0.75).view(np.uint32))
+    m_in = rng.normal(0, 30, ROWS)
+    if mode == "pow2":
+        m_in = np.ceil(m_in)
+    rise = rng.choice([0, 0.01, 1, -1, 20, 500, -500], ROWS) * rng.random(ROWS)
+    smax = words(rng, m_in / 0.75 + rise, 0.05)
+    state = RowState(
+        m=words(rng, m_in, 0.05),
+        c=words(rng, 1 + rng.choice([1e-4, 2e-3, 8e-3, 0.3], ROWS) * rng.uniform(-1, 1, ROWS), 0),
+        l=words(rng, np.exp(rng.normal(0, 10, ROWS)), 0), L=words(rng, np.exp(rng.normal(0, 10, ROWS)), 0))
+    first, valid = rng.random(ROWS) < 0.2, rng.random(ROWS) < 0.9
+    before = RowState(**{name: array.copy() for name, array in vars(state).items()})
+
+    names = list(config.state_fields)
+    dut = RowUpdate(config)
+    inputs = {"scale": np.full(ROWS, scale), "first": first, "valid": valid, "smax": smax,
+              **{f"{name}_in": getattr(before, name) for name in names}}
+    seen = simulate(dut, inputs, [*names, "offsets", "nonfinite"])
+
+    # One masked-in score of -inf adds nothing to the sums where the maximum is finite.
+    for flag in (False, True):
+        rows = np.flatnonzero(first == flag)
+        part = RowState(**{name: getattr(before, name)[rows] for name in ("m", "c", "l", "L")})
+        _, offsets = softmax_tile(
+            np.full((len(rows), 1), 0xFF800000, np.uint32), valid[rows].astype(np.int64), smax[rows], part,
+            scale_word=scale, first=flag, mode=mode, comp_bits=comp_bits, format=OPERANDS[format])
+        for index, row in enumerate(rows):
+            got = dict(zip([*names, "offsets", "nonfinite"], seen[row], strict=True))
+            assert got["m"] == part.m[index]
+            if "c" in names:
+                assert got["c"] == part.c[index]
+            assert got["offsets"] == int.from_bytes(offsets[index].tobytes(), "little")
+            assert got["nonfinite"] == (valid[row] and smax[row] & 0x7F800000 == 0x7F800000)
+            old = {name: getattr(before, name)[row] for name in names}
+            scaled = {"L": mul(old["L"], exp2(sub(old["m"], part.m[index])))}
+            for name in {"amla": "l", "mul": "", "pow2": "lL"}[mode]:
+                scaled[name] = rescale(np.array([old[name]]), offsets[index].view(np.int32))[0]
+            for name, value in scaled.items():
+                assert got[name] == (0 if flag else value if valid[row] else old[name])
+
+
+@pytest.mark.smoke
+def test_row_result():
+    """Random sums, zeros, and special words."""
+    rng = np.random.default_rng(3)
+    state = RowState(
+        m=words(rng, rng.normal(0, 40, ROWS), 0.1), c=np.full(ROWS, 0x3F800000, np.uint32),
+        l=words(rng, np.exp(rng.normal(0, 20, ROWS)), 0.1),
+        L=words(rng, np.exp(rng.normal(0, 20, ROWS)), 0.2))
+    recip, lse = reciprocal_and_lse(state, mode="amla")
+    seen = simulate(RowResult(), {"m": state.m, "L": state.L, "divisor": state.l}, ["recip", "lse"])
+    # A subnormal L counts as zero; no sum is one.
+    usual = (state.L & 0x7F800000 != 0) | (state.L & 0x7FFFFF == 0)
+    assert usual.sum() > ROWS // 2
+    for row in np.flatnonzero(usual):
+        assert seen[row] == [recip[row], lse[row]]

@@ -1,0 +1,125 @@
+"""The hazard check: clean on every program, and able to fail."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from amla.rtl.isa import Opcode, Semaphore
+from amla.sw.compiler.hazards import find_hazards
+from amla.sw.compiler.memory_map import build_job
+from amla.sw.compiler.program import Command, members
+from amla.sw.workload.generate import make_inputs
+from amla.sw.workload.workload import Workload
+
+
+@pytest.mark.parametrize("preload", [0, 1, 2])
+@pytest.mark.parametrize("name", ["decode", "decode-mtp"])
+def test_main_programs_are_free_of_hazards(make_job, small, name, preload):
+    job, _ = make_job(Workload.load(name), small, preload)
+    assert find_hazards(job.program.commands, small) == []
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_programs_are_free_of_hazards(random_case, seed):
+    workload, config, preload = random_case(1000 + seed)
+    job = build_job(workload, make_inputs(workload, format=config.format), config, preload=preload)
+    assert find_hazards(job.program.commands, config) == []
+
+
+def _pairs(commands):
+    """(semaphore, signaller, waiter): indices of the commands that hand over each token."""
+    signals, waits = {}, {}
+    for index, command in enumerate(commands):
+        for semaphore in members(command.wait):
+            waits.setdefault(semaphore, []).append(index)
+        for semaphore in members(command.signal):
+            signals.setdefault(semaphore, []).append(index)
+    return [(semaphore, *pair) for semaphore in signals
+            for pair in zip(signals[semaphore], waits[semaphore], strict=True)]
+
+
+#: Tokens that other ones imply as long as the cube alternates C1 and C2.
+_IMPLIED = {Semaphore.S_FREE, Semaphore.P_FREE, Semaphore.OFFSET_FREE}
+
+
+def test_a_dropped_token_is_a_race(make_job, tiny):
+    """Dropping any READY token, or one of every FREE kind, lets two commands race, and the check says so."""
+    load = Workload(name="x", heads=8, q_tokens=4, head_dim=24, head_dim_v=16, lengths=(10, 7, 64, 0, 3))
+    job, _ = make_job(load)
+    commands = list(job.program.commands)
+    dropped, racing = Counter(), Counter()
+    for semaphore, signaller, waiter in _pairs(commands):
+        broken = list(commands)
+        broken[signaller] = replace(broken[signaller], signal=broken[signaller].signal & ~(1 << semaphore))
+        broken[waiter] = replace(broken[waiter], wait=broken[waiter].wait & ~(1 << semaphore))
+        dropped[semaphore] += 1
+        racing[semaphore] += any(" race for " in finding for finding in find_hazards(broken, tiny, limit=3))
+    assert set(dropped) == set(Semaphore)
+    for semaphore in set(Semaphore) - _IMPLIED:
+        assert racing[semaphore] > 0, semaphore.name
+        if semaphore.name.endswith("READY"):
+            assert racing[semaphore] == dropped[semaphore], semaphore.name
+
+
+def _feed(l0, **masks):
+    return Command.build(Opcode.FEED_A, outer=1, inner=1, l0=l0, **masks)
+
+
+def _mmad(l0a, **masks):
+    return Command.build(Opcode.MMAD, mt=1, nt=1, kt=1, l0a=l0a, **masks)
+
+
+def test_a_race_names_both_commands_and_the_word(tiny):
+    assert find_hazards([_feed(5), _mmad(5)], tiny) == ["commands 0 (FEED_A) and 1 (MMAD) race for L0A[5]"]
+    assert find_hazards([_feed(5), _mmad(6)], tiny) == []
+    # A reader is in the way of a later writer.
+    assert find_hazards([_mmad(5), _feed(5)], tiny) == ["commands 0 (MMAD) and 1 (FEED_A) race for L0A[5]"]
+
+
+def test_a_token_orders_what_came_before_its_signal(tiny):
+    ready = (Semaphore.L0_READY,)
+    assert find_hazards([_feed(5), _feed(6, signal=ready), _mmad(9, wait=ready), _mmad(5)], tiny) == []
+    late = [_feed(5, signal=ready), _feed(6), _mmad(5, wait=ready), _mmad(6)]
+    assert find_hazards(late, tiny) == ["commands 1 (FEED_A) and 3 (MMAD) race for L0A[6]"]
+
+
+def test_a_fence_orders_everything(tiny):
+    assert find_hazards([_feed(5), Command.build(Opcode.FENCE), _mmad(5)], tiny) == []
+
+
+def test_order_passes_through_a_third_engine(tiny):
+    a, b = (Semaphore.L0_READY,), (Semaphore.L0C_READY,)
+    drain = Command.build(Opcode.DRAIN_S, mt=1, nt=1, l0c=7, wait=b, signal=(Semaphore.S_READY,))
+    softmax = Command.build(Opcode.SOFTMAX, mt=1, kt=1, p=0, s=0, s_pitch=2, wait=(Semaphore.S_READY,))
+    chain = [_feed(0, signal=a), _mmad(0, wait=a, signal=b), drain, softmax]
+    # SOFTMAX overwrites L1[0], which FEED read three engines earlier.
+    assert find_hazards(chain, tiny) == []
+    assert any("race for L1[0]" in finding for finding in find_hazards([_feed(0), softmax], tiny))
+
+
+def test_semaphore_misuse(tiny):
+    ready = (Semaphore.L0_READY,)
+    assert find_hazards([_mmad(0, wait=ready)],
+                        tiny)[0] == "command 0: no earlier command signals L0_READY for it"
+    assert find_hazards([_feed(0, signal=ready)], tiny) == ["L0_READY is 1 when the program ends"]
+    many = [_feed(0, signal=ready)] * 16 + [_mmad(9, wait=ready)] * 16
+    assert find_hazards(many, tiny)[0] == "command 15: L0_READY may reach 16, past its maximum of 15"
+    two = [_feed(0, signal=ready), Command.build(Opcode.STORE, rows=1, cols=8, signal=ready),
+           _mmad(9, wait=ready), _mmad(9, wait=ready)]
+    assert find_hazards(two, tiny)[0] == "command 1: L0_READY is signalled by STORE and by another"
+    takers = [_feed(0, signal=ready), _feed(0, signal=ready), _mmad(9, wait=ready), _feed(0, wait=ready)]
+    assert find_hazards(takers, tiny)[0] == "command 3: L0_READY is taken by FEED and by another"
+
+
+def test_the_bound_counts_tokens_that_may_wait(small):
+    """Sixteen tokens are fine when one has certainly been taken before the sixteenth is signalled."""
+    ready, free = (Semaphore.L0_READY,), (Semaphore.L0_FREE,)
+    commands = [_feed(0, signal=ready)] * 15
+    commands += [_mmad(9, wait=ready, signal=free), _feed(8, wait=free, signal=ready)]
+    commands += [_mmad(9, wait=ready)] * 15
+    assert find_hazards(commands, small) == []
+
+
+def test_findings_stop_at_the_limit(tiny):
+    commands = [_feed(0)] + [_mmad(0)] * 50
+    assert len(find_hazards(commands, tiny, limit=5)) == 5

@@ -1,0 +1,36 @@
+"""The work list: every block of every row tile once, in an order that shares blocks."""
+
+import pytest
+from amla.sw.compiler.items import work_items
+from amla.sw.compiler.tiling import plan_tiles
+from amla.sw.workload.workload import Workload
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_items_cover_the_work(random_case, seed):
+    workload, config, preload = random_case(seed)
+    plan = plan_tiles(workload, config, preload=preload)
+    items = list(work_items(plan))
+    expected = {(request, tile, keys) for request, length in enumerate(workload.lengths)
+                for tile in range(len(plan.tiles)) for keys in plan.blocks(length)}
+    assert {(item.request, item.index, item.keys) for item in items} == expected
+    assert len(items) == len(expected)
+    assert [item.sequence for item in items] == list(range(len(items)))
+    for number in {item.tile_sequence for item in items}:
+        of_tile = [item for item in items if item.tile_sequence == number]
+        assert [item.block for item in of_tile] == list(range(len(of_tile)))
+        assert [item.first for item in of_tile] == [True] + [False] * (len(of_tile) - 1)
+        assert [item.last for item in of_tile] == [False] * (len(of_tile) - 1) + [True]
+    for number in {item.block_sequence for item in items}:
+        of_block = [item for item in items if item.block_sequence == number]
+        assert len({(item.request, item.keys) for item in of_block}) == 1
+        assert [item.sequence for item in of_block] == list(range(of_block[0].sequence,
+                                                                  of_block[0].sequence + len(of_block)))
+        assert [item.loads_block for item in of_block] == [True] + [False] * (len(of_block) - 1)
+        assert [item.frees_block for item in of_block] == [False] * (len(of_block) - 1) + [True]
+
+
+def test_tiles_in_o_take_turns_on_a_block(tiny):
+    load = Workload(name="x", heads=24, q_tokens=2, head_dim=24, head_dim_v=16, lengths=(64, 10))
+    order = [(item.request, item.block, item.index) for item in work_items(plan_tiles(load, tiny))]
+    assert order == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1)]

@@ -1,0 +1,80 @@
+"""Program order by estimated start: engines' orders stay, waiters stay behind their signallers."""
+
+import numpy as np
+import pytest
+from amla.rtl.isa import Engine, Opcode, Semaphore
+from amla.sw.compiler.drafts import Draft
+from amla.sw.compiler.loads import Addresses
+from amla.sw.compiler.order import by_estimated_start, duration
+from amla.sw.compiler.program import Annotation
+from amla.sw.compiler.schedule import _Scheduler
+from amla.sw.compiler.tiling import plan_tiles
+from amla.sw.workload.workload import Workload
+
+pytestmark = pytest.mark.smoke
+
+
+def _draft(opcode, wait=(), signal=(), **operands):
+    draft = Draft(opcode, operands, Annotation())
+    for semaphore in wait:
+        draft.waits_for(semaphore)
+    for semaphore in signal:
+        draft.signals(semaphore)
+    return draft
+
+
+def _mmad(cycles, **masks):
+    return _draft(Opcode.MMAD, mt=1, nt=1, kt=cycles, **masks)
+
+
+def _feed(words, **masks):
+    return _draft(Opcode.FEED_A, outer=words, inner=1, **masks)
+
+
+def test_an_early_starter_moves_ahead(tiny):
+    first, second = _mmad(500), _mmad(500)
+    feeds = [_feed(10), _feed(10)]
+    ordered = by_estimated_start([first, second, *feeds], tiny)
+    assert ordered.index(feeds[1]) < ordered.index(second)
+    assert ordered.index(first) < ordered.index(second) and ordered.index(feeds[0]) < ordered.index(feeds[1])
+
+
+def test_a_waiter_stays_behind(tiny):
+    signaller = _feed(400, signal=[Semaphore.L0_READY])
+    waiter = _mmad(1, wait=[Semaphore.L0_READY])
+    late = _feed(1)
+    assert by_estimated_start([waiter, signaller, late], tiny) == [signaller, late, waiter]
+
+
+def test_nothing_passes_a_fence(tiny):
+    before, fence, after = _mmad(900), _draft(Opcode.FENCE), _feed(1)
+    assert by_estimated_start([before, fence, after], tiny) == [before, fence, after]
+
+
+def test_streams_that_wait_for_each_other(tiny):
+    crossed = [_mmad(1, wait=[Semaphore.L0_READY], signal=[Semaphore.L0_FREE]),
+               _feed(1, wait=[Semaphore.L0_FREE], signal=[Semaphore.L0_READY])]
+    with pytest.raises(AssertionError, match="wait for each other"):
+        by_estimated_start(crossed, tiny)
+
+
+@pytest.mark.parametrize(("draft", "cycles"), [
+    (_draft(Opcode.LOAD, rows=3, rows_padded=4, cols=24), 9), (_feed(7), 7), (_mmad(9), 9),
+    (_draft(Opcode.FEED_B, outer=2, inner=3, transpose=True), 6),
+    (_draft(Opcode.DRAIN_S, mt=2, nt=3), 12), (_draft(Opcode.SOFTMAX, mt=2, kt=3), 12),
+    (_draft(Opcode.NORMALIZE, mt=2, nt=3), 24), (_draft(Opcode.STORE, rows=5, cols=16), 10),
+    (_draft(Opcode.STORE, rows=5, lse=True), 1), (_draft(Opcode.HALT), 1),
+], ids=lambda value: value.opcode.name if isinstance(value, Draft) else str(value))
+def test_durations_on_tiny(tiny, draft, cycles):
+    assert duration(draft, tiny) == cycles
+
+
+def test_engine_orders_survive(small):
+    """Each engine's commands stand in the program in the order in which the scheduler wrote them."""
+    load = Workload.load("decode")
+    table = np.zeros((5, 17), np.int32)
+    drafts = _Scheduler(plan_tiles(load, small), Addresses(q=0, kv=0, o=0, lse=0), table).drafts()
+    ordered = by_estimated_start(drafts, small)
+    for engine in Engine:
+        assert [d for d in ordered if d.engine == engine] == [d for d in drafts if d.engine == engine]
+    assert ordered != drafts

@@ -1,0 +1,85 @@
+"""The report: what a person sees and what is written."""
+
+import io
+import json
+
+from amla.rtl.isa import Engine
+from amla.sw.report.report import render, write
+from rich.console import Console
+
+
+def _report():
+    engines = {e.name.lower(): {"busy": 600, "wait_semaphore": 200, "wait_memory": 50, "idle": 150} for e in Engine}
+    return {
+        "config": "small",
+        "workload": "mine",
+        "device": "rtl",
+        "mode": "amla",
+        "preload": 1,
+        "description": "a workload",
+        "cycles": 1000,
+        "macs": 960_000,
+        "utilisation": 0.9375,
+        "cube_active": 0.95,
+        "engines": engines,
+        "bytes_read": 64_000,
+        "bytes_written": 2_000,
+        "traffic": "KV read once",
+        "roofline": {"bound": "compute", "cycles": 950, "utilisation": 0.95},
+        "serial_baseline": {"cycles": 1500, "utilisation": 0.625},
+        "bit_exact": {"golden": True, "simulator": True},
+        "error": {"relative_frobenius": 4e-4, "max_abs": 1e-3, "lse_max_abs": 1e-6},
+        "error_mul": {"relative_frobenius": 5e-4, "max_abs": 1e-3, "lse_max_abs": 1e-6},
+        "simulation": {"build_seconds": 60.0, "wall_seconds": 0.1, "cycles_per_second": 10_000.0},
+    }
+
+
+def _text(report):
+    console = Console(file=io.StringIO(), width=132, highlight=False)
+    render(report, console)
+    return console.file.getvalue()
+
+
+def test_every_figure_is_shown():
+    text = _text(_report())
+    for figure in (
+        "93.8 %",
+        "95.0 %",
+        "62.5 %",
+        "1.50 times",
+        "960,000 MACs",
+        "64.0 B/cycle",
+        "60.0 %",
+        "20.0 %",
+        "5.0 %",
+        "15.0 %",
+        "= golden",
+        "= simulator",
+        "4.000e-04",
+        "10,000 cycles/s",
+        "compute-bound",
+        "KV read once",
+    ):
+        assert figure in text, figure
+    assert all(engine.name.lower() in text for engine in Engine)
+    assert "…" not in text, "a cell is cut off"
+
+
+def test_differences_are_said():
+    report = _report() | {"bit_exact": {"golden": False, "simulator": None}}
+    assert "differs from golden" in _text(report) and "simulator" not in _text(report).replace(
+        "command simulator", ""
+    )
+
+
+def test_without_cycles():
+    report = _report() | {"cycles": None, "engines": {}, "utilisation": None, "device": "simulator"}
+    report["simulation"]["cycles_per_second"] = None
+    assert "counts no cycles" in _text(report)
+
+
+def test_written_whole(tmp_path):
+    path = tmp_path / "a" / "report.json"
+    write(_report(), path)
+    assert json.loads(path.read_text()) == _report()
+    assert [child.name for child in path.parent.iterdir()] == ["report.json"]

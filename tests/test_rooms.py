@@ -1,0 +1,141 @@
+"""The rooms of the project: imports run only downwards, folders stay small, tests and docs follow.
+
+``docs/architecture.md`` opens with the same rooms, one sentence each.
+"""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: From top to bottom. A module imports from levels below its own, or from its own folder on its own level. An entry
+#: stands for the modules inside it that have no longer entry of their own.
+LEVELS = (
+    ("flow", "tb.run_job"),
+    ("tb.core", "tb.engines", "tb.formal", "tb.issue", "tb.softmax", "tb.rescale", "tb.test_rescale", "tb.test_stream"),
+    ("tb.host", "tb.fp"),
+    ("tb",),
+    ("sw.cli",),
+    ("sw.run",),
+    ("sw.simulator", "sw.report", "sw.accuracy"),
+    ("sw.compiler",),
+    ("sw.workload",),
+    ("sw",),
+    ("rtl.core", "rtl.__main__", "rtl.docs"),
+    ("rtl.engines",),
+    ("rtl.softmax", "rtl.issue"),
+    ("rtl.host",),
+    ("rtl",),
+    ("rtl.fp",),
+    ("model",),
+    ("model.decode", "model.flash_mla", "model.reference"),
+    ("model.tile_scheduler",),
+    ("model.attention",),
+    ("model.cache", "model.numerics", "model.rescale", "model.checks"),
+    ("model.tensors",),
+    ("model.fp",),
+)
+
+#: Files in a folder, ``__init__.py`` apart. More than this, and it is no room but a hall.
+MOST_FILES = 15
+
+FOLDERS = ("model", "rtl", "sw", "tb", "flow")
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    """``rtl/fp/add.py`` → ``rtl.fp.add``; a package's ``__init__.py`` → the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_of(path): path for path in SOURCES}
+
+
+def level_of(module: str) -> int:
+    """Index in LEVELS of the longest entry that the module is or lies in."""
+    found = [(len(entry), level) for level, entries in enumerate(LEVELS) for entry in entries
+             if module == entry or module.startswith(f"{entry}.")]
+    assert found, f"{module} stands in no level"
+    return max(found)[1]
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """Modules of this project that a file imports, with the line: also inside functions, and for types only."""
+    package = module_of(path).split(".")
+    if path.name != "__init__.py":
+        package.pop()
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name.removeprefix("amla.") for alias in node.names if alias.name.startswith("amla.")]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = [*package[: len(package) - node.level + 1], *filter(None, [node.module])]
+            elif (node.module or "").split(".")[0] == "amla":
+                base = node.module.split(".")[1:]
+            else:
+                continue
+            names = [name if (name := ".".join([*base, alias.name])) in FILES else ".".join(base)
+                     for alias in node.names]
+        else:
+            continue
+        found += [(node.lineno, name) for name in dict.fromkeys(names)]
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_downwards(path):
+    importer = module_of(path)
+    for line, imported in imports(path):
+        assert imported in FILES, f"{path}:{line} imports {imported}, which is no module"
+        below = level_of(imported) - level_of(importer)
+        assert below > 0 or (below == 0 and FILES[imported].parent == path.parent), (
+            f"{path}:{line}: {importer} imports {imported}, which stands {'above' if below else 'beside'} it")
+
+
+def test_no_circles():
+    graph = {module_of(path): {name for _, name in imports(path)} - {module_of(path)} for path in SOURCES}
+    state: dict[str, int] = {}
+
+    def visit(module, trail):
+        if state.get(module) == 2:
+            return
+        assert module not in trail, f"circle: {' → '.join([*trail[trail.index(module):], module])}"
+        for other in graph[module]:
+            visit(other, [*trail, module])
+        state[module] = 2
+
+    for module in graph:
+        visit(module, [])
+
+
+def test_folders_are_rooms():
+    for top in (*FOLDERS, "tests"):
+        for folder in {path.parent for path in (ROOT / top).rglob("*.py")}:
+            files = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+            assert len(files) <= MOST_FILES, f"{folder.relative_to(ROOT)} holds {len(files)} files"
+
+
+def test_tests_mirror_folders():
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests")
+        assert (ROOT / folder).is_dir(), f"{path.relative_to(ROOT)} mirrors no folder"
+
+
+def test_every_folder_is_installed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = set(project["tool"]["setuptools"]["packages"])
+    folders = {"amla." + ".".join(path.parent.relative_to(ROOT).parts) for path in SOURCES}
+    assert folders <= listed
+
+
+def test_architecture_lists_the_rooms():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `([a-z_/]+)/` \|", page, re.MULTILINE))
+    folders = {str(path.parent.relative_to(ROOT)) for path in SOURCES}
+    assert listed == folders
