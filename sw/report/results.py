@@ -54,7 +54,7 @@ class Results:
 
 
 def write_folder(folder: Path, report: dict[str, Any], job: Job, arrays: Mapping[str, np.ndarray] | None) -> None:
-    """Fill a results folder; ``arrays`` go to trace.npz, None (the command simulator) removes that of an earlier run."""
+    """Fill a results folder; ``arrays`` go to trace.npz, None (the command simulator) removes an earlier one."""
     folder.mkdir(parents=True, exist_ok=True)
     program = job.program
     commands = [
