@@ -12,6 +12,7 @@ from typing import Any
 
 from amla.flow.units import UNITS, Registered
 from amla.rtl.emit import emit
+from amla.sw.processes import run_child
 
 __all__ = [
     "DEVICE",
@@ -67,8 +68,8 @@ def _run(package: str, function: str, arguments: Sequence[str], log: Path) -> No
     code = f"import sys, {package}; sys.exit({package}.{function}(sys.argv[1:]))"
     with open(log, "w") as output:
         try:
-            status = subprocess.run([sys.executable, "-c", code, *arguments], cwd=log.parent, stdout=output,
-                                    stderr=subprocess.STDOUT, timeout=_TIMEOUT_S, check=False).returncode
+            status = run_child([sys.executable, "-c", code, *arguments], timeout=_TIMEOUT_S, cwd=log.parent,
+                               stdout=output, stderr=subprocess.STDOUT)
         except subprocess.TimeoutExpired:
             status = f"none after {_TIMEOUT_S} s"
     if status:

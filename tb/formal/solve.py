@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amaranth.back import rtlil
+from amla.sw.processes import run_child
 
 from .proof import Proof
 
@@ -85,12 +86,10 @@ def _run(folder: Path, log: str, timeout: int, *command: str) -> tuple[int | Non
     """Exit status (``None`` when out of time) and the last lines of a Python tool run in ``folder``."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     with open(folder / log, "w") as stream:
-        process = subprocess.Popen([sys.executable, "-c", _TOOL, *command], cwd=folder, stdout=stream,
-                                   stderr=subprocess.STDOUT, env={**os.environ, "PATH": path}, start_new_session=True)
-        try:
-            code: int | None = process.wait(timeout)
+        try:  # a group: the solver is a child of the tool
+            code: int | None = run_child([sys.executable, "-c", _TOOL, *command], timeout=timeout, group=True,
+                                         cwd=folder, stdout=stream, stderr=subprocess.STDOUT,
+                                         env={**os.environ, "PATH": path})
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)  # the solver is a child of the tool
-            process.wait()
             code = None
     return code, "\n".join((folder / log).read_text().splitlines()[-12:])
