@@ -66,7 +66,8 @@ async def lost_keys_change_no_bit(dut):
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
     await bench.start()
     unit = CONFIG.beat_elements
-    load = Workload(name="lost", heads=3, q_tokens=2, causal=True, lengths=(24, 17, 16), head_dim=3 * unit,
+    # 8 rows, whole row groups: the zeros of a padding row would make NaN of the infinite keys of FP16.
+    load = Workload(name="lost", heads=4, q_tokens=2, causal=True, lengths=(24, 17, 16), head_dim=3 * unit,
                     head_dim_v=2 * unit, page_size=16, seed=SEED)
     inputs = lose_keys(load, make_inputs(load, format=CONFIG.format), [16] * 3)
     results = set()
