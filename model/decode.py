@@ -44,8 +44,8 @@ def mla_decode(
 
     Returns
     -------
-    out: [b, s_q, h_q, head_dim_v]; 0 in rows that see no key
-    lse: float32[b, h_q, s_q], natural logarithm; +inf in rows that see no key
+    out: [b, s_q, h_q, head_dim_v]; 0 in rows that see no key with a score above -inf
+    lse: float32[b, h_q, s_q], natural logarithm; +inf in those rows
 
     Raises
     ------

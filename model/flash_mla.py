@@ -66,8 +66,8 @@ def flash_mla_with_kvcache(
 
     Returns
     -------
-    out: [b, s_q, h_q, head_dim_v], q's type, of q's kind; 0 in rows that see no key
-    lse: [b, h_q, s_q], float32, of q's kind, natural logarithm; +inf in rows that see no key
+    out: [b, s_q, h_q, head_dim_v], q's type, of q's kind; 0 in rows that see no key with a score above -inf
+    lse: [b, h_q, s_q], float32, of q's kind, natural logarithm; +inf in those rows
 
     Raises
     ------

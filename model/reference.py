@@ -20,8 +20,8 @@ def mla_reference(
 
     Returns
     -------
-    out: float64[b, s_q, h_q, head_dim_v]; 0 in rows that see no key
-    lse: float64[b, h_q, s_q], natural logarithm; +inf in rows that see no key
+    out: float64[b, s_q, h_q, head_dim_v]; 0 in rows that see no key with a score above -inf
+    lse: float64[b, h_q, s_q], natural logarithm; +inf in those rows
     """
     batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens, head_dim_v=head_dim_v)
     requests, tokens, heads, width = batch.q.shape
@@ -36,11 +36,12 @@ def mla_reference(
             if seen:
                 scores = scale * (_to_float64(batch.q[request, token], batch.format) @ keys[:seen].T)
                 maximum = scores.max(axis=1, keepdims=True)
-                with np.errstate(invalid="ignore"):  # inf or NaN in the data gives NaN, as it should
-                    weights = np.exp(scores - maximum)
+                some = maximum[:, 0] != -np.inf
+                with np.errstate(invalid="ignore"):  # +inf or NaN among the scores gives NaN, as it should
+                    weights = np.exp(scores - maximum)[some]
                     total = weights.sum(axis=1, keepdims=True)
-                    out[request, token] = (weights / total) @ keys[:seen, :head_dim_v]
-                    lse[request, :, token] = (maximum + np.log(total))[:, 0]
+                    out[request, token, some] = (weights / total) @ keys[:seen, :head_dim_v]
+                    lse[request, some, token] = (maximum[some] + np.log(total))[:, 0]
     return out, lse
 
 

@@ -56,9 +56,9 @@ def reciprocal_and_lse(state: "RowState", *, mode: str) -> tuple[np.ndarray, np.
 
     Returns
     -------
-    R:   uint32[R], recip(l) (mode `mul`: recip(L)). +inf marks a row without key; no other row has an
-         infinite one, as its largest P alone makes l and L at least 1/2.
-    lse: uint32[R], FP32 words, +inf for a row without key
+    R:   uint32[R], recip(l) (mode `mul`: recip(L)). +inf marks a row without key, or with no score above
+         −inf; no other row has an infinite one, as its largest P alone makes l and L at least 1/2.
+    lse: uint32[R], FP32 words, +inf for such a row
     """
     check_mode(mode, HARDWARE_MODES)
     r, lse = np.empty(len(state), np.uint32), np.empty(len(state), np.uint32)

@@ -71,10 +71,12 @@ class PaperSoftmax:
         """P of one block, uint16[R, C]; see :class:`~amla.model.attention.online.OnlineSoftmax`."""
         check_array("scores", scores, np.uint32, (len(self._m), None))
         check_array("valid", valid, np.int64, (len(self._m),))
-        seen, some = np.arange(scores.shape[1]) < valid[:, None], valid > 0
+        seen = np.arange(scores.shape[1]) < valid[:, None]
         with np.errstate(all="ignore"):  # NaN and inf in the data go their IEEE way
             x = scores.view(np.float32) * self._scale
             m = np.maximum(self._m, np.max(x, axis=1, where=seen, initial=-np.inf))
+            some = (valid > 0) & (m != -np.inf)  # else the block leaves the row alone
+            seen &= some[:, None]
             exponent = m / _LN2
             n = -_round_half_away(exponent)
             s32 = _exp(_LN2 * (n + exponent))
@@ -87,7 +89,7 @@ class PaperSoftmax:
             # The exact sum, rounded once: no order of FP32 additions is better.
             total = p.sum(axis=1, dtype=np.float64).astype(np.float32)
             l = total if first else self._l * _exp(self._m - m) + total
-        moves = some & ~np.bool_(first) & np.isfinite(step)
+        moves = some & np.isfinite(self._m) & np.isfinite(step)
         self.offset = np.where(moves, np.rint(step, where=moves, out=np.zeros_like(step)), 0).astype(np.int32)
         for name, value in (("_m", m), ("_n", n), ("_c", c), ("_s16", s16), ("_l", l)):
             setattr(self, name, np.where(some, value, getattr(self, name)))

@@ -32,6 +32,8 @@ _ONE = np.uint32(0x3F800000)
 _NAN = np.uint32(0x7FC00000)
 _INF = np.uint32(0x7F800000)
 _MINUS_INF = np.uint32(0xFF800000)
+#: The lowest finite number, where a row's maximum starts: never −inf, from which −inf would make NaN.
+_LOWEST = np.uint32(0xFF7FFFFF)
 _ZERO = np.uint32(0)
 
 #: What the compiled functions know a mode by.
@@ -47,7 +49,8 @@ class RowState:
 
     Attributes
     ----------
-    m: row maximum of the scaled scores (base-2 exponents); in mode `pow2` the next larger integer
+    m: row maximum of the scaled scores (base-2 exponents), at least the lowest finite number; in mode `pow2` the
+       next larger integer
     c: rounding that P's frame carries, S32 / S16 (1.0 in modes `mul` and `pow2`)
     l: sum of the rounded values P, in O's frame (stays +0 in mode `mul`)
     L: sum of the unrounded 2^(x - m), for the LSE
@@ -62,7 +65,7 @@ class RowState:
     def empty(cls, rows: int) -> "RowState":
         """State of `rows` rows that have seen no key."""
         return cls(
-            m=np.full(rows, _MINUS_INF, np.uint32), c=np.full(rows, _ONE, np.uint32),
+            m=np.full(rows, _LOWEST, np.uint32), c=np.full(rows, _ONE, np.uint32),
             l=np.zeros(rows, np.uint32), L=np.zeros(rows, np.uint32),
         )
 
@@ -260,7 +263,7 @@ def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, 
             if mode == _MUL:
                 offsets[row, 0] = _ONE
             if first:
-                m[row], c[row], l[row], L[row] = _MINUS_INF, _ONE, _ZERO, _ZERO
+                m[row], c[row], l[row], L[row] = _LOWEST, _ONE, _ZERO, _ZERO
             continue
 
         m_prev, c_prev = m[row], c[row]
@@ -268,8 +271,7 @@ def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, 
         if mode == _POW2:
             m_new = np.uint32(ceil_word(m_new))
             c_prev = _ONE
-        if not first:
-            m_new = np.uint32(maximum_word(m_prev, m_new))
+        m_new = np.uint32(maximum_word(_LOWEST if first else m_prev, m_new))
         s16, c_new = one, _ONE
         if mode == _AMLA:
             s16, c_new = _row_frame(m_new, exponent_bits, fraction_bits, subnormals)

@@ -1,7 +1,7 @@
 """Split-KV: partial results of one row, merged by their LSE; the attention sink. On FP32 words.
 
 Every operation is a golden operator (`docs/numerics.md`), one rounding each. For a row, over its splits i in
-order, leaving out those in which it sees no key (LSE = +inf):
+order, leaving out those in which it sees no key, or none with a score above −inf (LSE = +inf):
 
     M   = maximum of lse_i                       (maximum, left to right)
     w_i = exp2(mul(sub(lse_i, M), log2e))        log2e = 0x3FB8AA3B
@@ -44,6 +44,7 @@ def merge_splits(outs: np.ndarray, lses: np.ndarray) -> tuple[np.ndarray, np.nda
     ----------
     outs: uint32[S, R, D], FP32 words, normalised within each split
     lses: uint32[S, R], FP32 words, natural logarithm; +inf where the row sees no key of the split
+          with a score above −inf
 
     Returns
     -------

@@ -1,6 +1,7 @@
-"""Seeded random workloads for small cores: odd shapes, empty requests, non-finite values, all preloads."""
+"""Seeded random workloads for small cores: odd shapes, empty requests, lost keys, non-finite values, all preloads."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from amla.sw.workload.generate import make_inputs
 from amla.sw.workload.inputs import Inputs
 from amla.sw.workload.workload import Workload
 
-__all__ = ["RandomJob", "random_job"]
+__all__ = ["RandomJob", "lose_keys", "random_job"]
 
 #: Cube cycles that one workload may need, so that hundreds stay a matter of minutes.
 _CYCLES = 6000
@@ -67,8 +68,13 @@ def random_job(rng: random.Random, config: CoreConfig) -> RandomJob:
         softmax_scale=rng.choice((None, None, 0.01, 1.0, 20.0)),
     )
     inputs = make_inputs(workload, format=config.format)
-    finite = rng.random() < 0.85
-    if not finite:
+    finite = True
+    if dim > dim_v and rng.random() < 0.3:
+        finite = config.format == "bf16"  # FP16 has no finite key whose scores overflow
+        inputs = lose_keys(workload, inputs, [
+            rng.choice((config.kv_block, 2 * config.kv_block, rng.randint(0, length), length)) for length in lengths])
+    if rng.random() < 0.15:
+        finite = False
         inputs = _with_specials(rng, workload, inputs)
     low = rng.choice((1, 3, 20, 60))
     return RandomJob(
@@ -78,6 +84,17 @@ def random_job(rng: random.Random, config: CoreConfig) -> RandomJob:
         latency=(low, low + rng.choice((0, 0, 10, 50))),
         stall=rng.choice((0.0, 0.0, 0.1, 0.5)),
     )
+
+
+def lose_keys(workload: Workload, inputs: Inputs, counts: Sequence[int]) -> Inputs:
+    """The inputs, but each request's first keys, as many as ``counts`` says, score -inf in every row."""
+    q, cache = inputs.q.copy(), inputs.kv_cache.copy()
+    q[..., -1] = 4.0
+    for request, (count, length) in enumerate(zip(counts, workload.lengths, strict=True)):
+        page, slot = np.divmod(np.arange(min(count, length)), workload.page_size)
+        with np.errstate(over="ignore"):
+            cache[inputs.block_table[request, page], slot, 0, -1] = -3e38  # finite in BF16, -inf in FP16
+    return replace(inputs, q=q, kv_cache=cache)
 
 
 def _length(rng: random.Random, config: CoreConfig) -> int:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import ml_dtypes
 import numpy as np
 import pytest
-from amla.model import Numerics, flash_mla_with_kvcache, get_mla_metadata, mla_decode
+from amla.model import MODES, Numerics, flash_mla_with_kvcache, get_mla_metadata, mla_decode
 from amla.model.attention.split_kv import merge_splits
 from amla.model.cache.fp8_cache import dequantize_fp8, quantize_fp8
 from amla.model.fp.convert import to_bf16
@@ -285,6 +285,21 @@ def test_a_nan_stays_in_its_request():
     out, lse = flash_mla_with_kvcache(q, cache, table, lengths, 48, *get_mla_metadata(lengths, keys_per_split=64))
     assert np.isnan(out[0].astype(float)).all() and np.isnan(lse[0]).all()
     assert bits((out[1:], lse[1:])) == bits((clean[0][1:], clean[1][1:]))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_keys_of_score_minus_infinity_have_no_weight(mode):
+    """Two splits of them before the others change no bit, with and without sink; with no other key a row sees none."""
+    q, cache, table, lengths, _ = small_case([200, 129, 128])
+    cache[table[:, :8], :, 0, 63], q[..., 63] = -np.inf, 2.0  # a column of K alone
+    for sink in (None, np.array([-np.inf, 0, 1], np.float32)):
+        (out, lse), wanted = (
+            flash_mla_with_kvcache(q, cache, *keys, 48, *get_mla_metadata(keys[1], keys_per_split=64), causal=True,
+                                   mode=mode, attn_sink=sink, numerics=Numerics(kv_block=32))
+            for keys in ((table, lengths), (np.ascontiguousarray(table[:, 8:]), lengths - 128)))
+        assert bits((out, lse)) == bits(wanted)
+        assert np.isposinf(lse[:, 0]).tolist() == [[False, False], [True, False], [True, True]]
+        assert not out[2].astype(bool).any() and np.isfinite(out.astype(float)).all()
 
 
 def test_sparse_over_all_keys_is_dense():
