@@ -1,7 +1,5 @@
-"""The utilisation report: JSON for programs, tables for people."""
+"""The utilisation report as tables for people; for programs it is report.json."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -9,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["render", "write"]
+__all__ = ["render"]
 
 #: Columns of the engine table: key in the report, heading, colour and block of the bar. The blocks differ too, for
 #: terminals and files without colour.
@@ -165,11 +163,3 @@ def render(report: dict[str, Any], console: Console | None = None) -> None:
             padding=(1, 2),
         )
     )
-
-
-def write(report: dict[str, Any], path: Path, *, indent: int | None = 2) -> None:
-    """Write ``report`` as JSON to ``path`` in one step: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(report, indent=indent) + "\n")
-    partial.replace(path)
