@@ -23,7 +23,7 @@ class _Repr(reprlib.Repr):
 
     def __init__(self) -> None:
         super().__init__()
-        self.maxlevel = 3
+        self.maxlevel = 2
         self.maxstring = self.maxother = 200
 
     def repr_int(self, x: int, level: int) -> str:
