@@ -94,7 +94,8 @@ def _open(stream: TextIO | None) -> TextIO:
 def _end(message: str, status: int) -> NoReturn:
     with suppress(OSError):
         if message:
-            print(f"amla: {' '.join(message.split())}", file=sys.stderr)
+            line = " ".join(message.split())
+            print("amla:", "".join(c if c.isprintable() else repr(c)[1:-1] for c in line), file=sys.stderr)
     try:
         sys.stdout.flush()
     except OSError:  # what is left of it would fail once more when Python ends

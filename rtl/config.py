@@ -82,14 +82,14 @@ class CoreConfig:
         if self.state_rows == 0:
             object.__setattr__(self, "state_rows", 4 * self.max_rows)
         for key in ("m", "n", "k", "lanes", "axi_data_bytes"):
-            self._check(key, _is_power_of_two(getattr(self, key)), "a power of two")
+            value = getattr(self, key)
+            self._check(key, value <= 128 and _is_power_of_two(value), "a power of two up to 128")
         self._check("mode", self.mode in MODES, f"one of {', '.join(MODES)}")
         self._check("format", self.format in OPERANDS, f"one of {', '.join(OPERANDS)}")
         self._check("k", self.k >= self.n, f"at least n = {self.n}")
         self._check("lanes", self.lanes <= self.n, f"at most n = {self.n}")
         self._check("axi_data_bytes", self.beat_elements >= self.k, f"at least 2·k = {2 * self.k} bytes")
         self._check("axi_data_bytes", self.axi_data_bytes >= 4 * self.m, f"at least 4·m = {4 * self.m} bytes")
-        self._check("axi_data_bytes", self.axi_data_bytes <= 128, "at most 128")
         self._check("axi_address_bits", 16 <= self.axi_address_bits <= 48, "from 16 to 48")
         self._check("axi_outstanding", 1 <= self.axi_outstanding <= 64, "from 1 to 64")
         self._check("acc_frac_bits", 24 <= self.acc_frac_bits <= 40, "from 24 to 40")
@@ -101,10 +101,13 @@ class CoreConfig:
         for key in ("max_rows", "state_rows"):
             value = getattr(self, key)
             self._check(key, value > 0 and value % self.m == 0, f"a positive multiple of m = {self.m}")
+            self._check(key, value <= self.m << 16, "at most 65536 row groups")
         for key, word in self._word_bytes().items():
             value = getattr(self, f"{key}_bytes")
             self._check(f"{key}_bytes", value >= 2 * word and value % word == 0,
                         f"a multiple of its word of {word} bytes, at least two words")
+            bits = 24 if key == "l1" else 16  # of the commands' addresses
+            self._check(f"{key}_bytes", value <= word << bits, f"at most {1 << bits} words of {word} bytes")
         self._check("l1_bytes", self.l1_words % self.l1_banks == 0, f"a multiple of {self.l1_banks} banks")
 
     def _check(self, key: str, ok: bool, rule: str) -> None:

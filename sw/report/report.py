@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -150,7 +151,7 @@ def render(report: dict[str, Any], console: Console | None = None) -> None:
         parts += [Text(), _engine_table(report, width)]
     parts += [Text(), _checks_table(report)]
     title = (
-        f"[bold]{report['workload']}[/] on [bold]{report['config']}[/]  "
+        f"[bold]{escape(report['workload'])}[/] on [bold]{escape(report['config'])}[/]  "
         f"device {report['device']}, mode {report['mode']}, preload {report['preload']}"
     )
     console.print(

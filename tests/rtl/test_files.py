@@ -1,11 +1,8 @@
 """Files are written whole or not at all, and only what is a regular file is replaced."""
 
 import os
-import resource
-import signal
 import stat
 import threading
-from contextlib import contextmanager
 
 import pytest
 from amla.rtl.errors import AmlaError, shown
@@ -14,27 +11,15 @@ from amla.rtl.files import check_folder, is_file_name, make_folder, write
 pytestmark = pytest.mark.smoke
 
 
-@contextmanager
-def _no_room(size):
-    """No file may become longer than ``size`` bytes: what a full disk does to a long one, without a disk."""
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_text_is_utf8_and_nothing_else_is_left(tmp_path):
     write({tmp_path / "a": "█ →\n", tmp_path / "b": b"\xff"})
     assert (tmp_path / "a").read_bytes() == "█ →\n".encode() and (tmp_path / "b").read_bytes() == b"\xff"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-def test_all_or_none(tmp_path):
+def test_all_or_none(tmp_path, no_room):
     (tmp_path / "a").write_bytes(b"old")
-    with pytest.raises(AmlaError, match=r"cannot write .*/b: File too large"), _no_room(1000):
+    with pytest.raises(AmlaError, match=r"cannot write .*/b: File too large"), no_room(1000):
         write({tmp_path / "a": b"new", tmp_path / "b": b"x" * 1001})
     assert [path.name for path in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_bytes() == b"old"
 
