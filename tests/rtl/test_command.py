@@ -76,10 +76,12 @@ def test_one_package(installed_without, arguments, missing, extras):
     _check(_run(installed_without(missing), *arguments), 2, f'this needs {missing}: pip install "amla[{extras}]"')
 
 
-def _one_line(code: str, **options) -> subprocess.CompletedProcess:
-    """Run ``code`` as a command does."""
+def _one_line(code: str, environment=(), **options) -> subprocess.CompletedProcess:
+    """Run ``code`` as a command does, with a buffered standard output."""
     code = f"from amla.rtl.command import one_line\nwith one_line():\n    {code}"
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run([sys.executable, "-c", code], encoding="utf-8", check=False,
+                          env={**inherited, **dict(environment)},
                           **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options})
 
 
@@ -118,5 +120,5 @@ def test_a_closed_standard_output():
 
 
 def test_a_standard_output_that_cannot_show_a_character():
-    process = _one_line("print('█ →')", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    process = _one_line("print('█ →')", {"PYTHONIOENCODING": "ascii"})
     assert (process.returncode, process.stdout, process.stderr) == (0, "? ?\n", "")
