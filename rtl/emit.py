@@ -15,6 +15,7 @@ from amaranth import ClockSignal, Instance, Module, ResetSignal, Value
 from amaranth.back import verilog
 from amaranth.lib import memory, wiring
 
+from .files import make_folder, write
 from .ram import ram, ram_instance
 
 __all__ = ["Emission", "Leaf", "emit"]
@@ -97,7 +98,7 @@ def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
     """
     emission = Emission()
     top = verilog.convert(component, name=name, platform=emission, emit_src=False)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     control = ["`verilator_config", *(f"lint_off -rule {rule}" for rule in _FORMAL_WARNINGS),
                *(f'public_flat_rw -module "{name}" -var "{port}"'
                  for port in ("clk", "rst", *(port for port, *_ in _ports(component))))]
@@ -120,5 +121,5 @@ def _ports(component: wiring.Component):
 
 def _write(path: Path, text: str) -> None:
     """Write ``text`` unless the file already holds it, so that an unchanged design is not rebuilt."""
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+    if not path.exists() or path.read_bytes() != text.encode():
+        write({path: text})

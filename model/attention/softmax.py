@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
-from numba import njit
 
 from ..checks import check_array
 from ..fp.add import add_word, sub_word
@@ -20,6 +19,7 @@ from ..fp.convert import ceil_word, narrow_word, rint_word, to_int_word, widen_w
 from ..fp.exp2 import exp2_word
 from ..fp.fixed import from_fixed_word, to_fixed_word
 from ..fp.formats import BF16, Format
+from ..fp.jit import njit
 from ..fp.maximum import maximum_word
 from ..fp.mul import mul_narrow_word, mul_word
 from ..fp.recip import recip_word
@@ -171,7 +171,7 @@ def softmax_tile(
     return p, offsets
 
 
-@njit(cache=True)
+@njit()
 def _row_maximum(scores, valid, result):
     for row in range(scores.shape[0]):
         best = _MINUS_INF
@@ -180,12 +180,12 @@ def _row_maximum(scores, valid, result):
         result[row] = best
 
 
-@njit(cache=True)
+@njit()
 def _is_finite(word):
     return (word & np.uint32(0x7F800000)) != np.uint32(0x7F800000)
 
 
-@njit(cache=True)
+@njit()
 def _ratio_excess(q):
     """(q - 1) * 2**24 of an FP32 word near 1.0: exact, clamped to [-2**17, 2**17)."""
     word = np.int64(q)
@@ -201,7 +201,7 @@ def _ratio_excess(q):
     return min(max(excess, -(1 << 17)), (1 << 17) - 1)
 
 
-@njit(cache=True)
+@njit()
 def _row_offset(delta, excess, segment, comp_bits):
     """Offset of one fraction segment: delta*2**23 + excess*weight/2, rounded to nearest, ties to even."""
     shift = comp_bits + 2
@@ -214,7 +214,7 @@ def _row_offset(delta, excess, segment, comp_bits):
     return np.int32(delta * (1 << 23) + quotient)
 
 
-@njit(cache=True)
+@njit()
 def _row_frame(m, exponent_bits, fraction_bits, subnormals):
     """Frame of P for row maximum m: S16, the 16-bit 2**(m - rint(m)), and the rounding c that S16 costs."""
     s32 = np.uint32(exp2_word(np.uint32(sub_word(m, np.uint32(rint_word(m))))))
@@ -223,7 +223,7 @@ def _row_frame(m, exponent_bits, fraction_bits, subnormals):
     return s16, np.uint32(mul_word(s32, np.uint32(recip_word(wide))))
 
 
-@njit(cache=True)
+@njit()
 def _fill_offsets(m_prev, c_prev, m, c, offsets, comp_bits):
     if not (_is_finite(m) and _is_finite(m_prev)):
         return  # they are zero already
@@ -234,7 +234,7 @@ def _fill_offsets(m_prev, c_prev, m, c, offsets, comp_bits):
         offsets[segment] = _row_offset(delta, excess, segment, comp_bits)
 
 
-@njit(cache=True)
+@njit()
 def _elements(scores, m, s16, scale, p_row, exponent_bits, fraction_bits, subnormals):
     """P of one row's valid scores; the fixed-point sums of P and of the unrounded p, as FP32 words."""
     sum_rounded, sum_exact = np.uint64(0), np.uint64(0)
@@ -254,7 +254,7 @@ def _elements(scores, m, s16, scale, p_row, exponent_bits, fraction_bits, subnor
     return np.uint32(from_fixed_word(sum_rounded)), np.uint32(from_fixed_word(sum_exact))
 
 
-@njit(cache=True)
+@njit()
 def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, first, mode, comp_bits, one,
                   exponent_bits, fraction_bits, subnormals):
     for row in range(scores.shape[0]):

@@ -19,11 +19,11 @@ The sink is one more key with logit `sink` and V = 0, which the LSE does not cou
 """
 
 import numpy as np
-from numba import njit
 
 from ..checks import check_array
 from ..fp.add import add_word, sub_word
 from ..fp.exp2 import exp2_word
+from ..fp.jit import njit
 from ..fp.log2 import log2_word
 from ..fp.maximum import maximum_word
 from ..fp.mul import mul_word
@@ -88,7 +88,7 @@ def apply_sink(out: np.ndarray, lse: np.ndarray, sink: np.ndarray) -> np.ndarray
     return scaled
 
 
-@njit(cache=True)
+@njit()
 def _merge(outs, lses, out, lse):
     splits, rows, columns = outs.shape
     for row in range(rows):
@@ -125,7 +125,7 @@ def _merge(outs, lses, out, lse):
         lse[row] = add_word(top, logarithm)
 
 
-@njit(cache=True)
+@njit()
 def _apply_sink(out, lse, sink, scaled):
     for row in range(out.shape[0]):
         if lse[row] == _INF:

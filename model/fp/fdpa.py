@@ -15,10 +15,10 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 
 from .formats import BF16, FP16, POS_INF, QUIET_NAN, Format, round_pack, unpack
+from .jit import njit
 
 __all__ = ["ACC_FRAC_BITS", "fdpa_fp16_word", "fdpa_word", "matmul"]
 
@@ -43,14 +43,14 @@ _ROUNDS_TO_NORMAL = float.fromhex("0x1p-126") - float.fromhex("0x1p-151")
 _PARALLEL_MACS = 1 << 16
 
 
-@numba.njit(cache=True)
+@njit()
 def _aligned(significand, scale, frac_bits, distance):
     """floor(significand · 2^(frac_bits − scale − distance)) for a distance ≥ 0."""
     shift = scale + distance - frac_bits
     return significand >> min(shift, 63) if shift >= 0 else significand << -shift
 
 
-@numba.njit(cache=True)
+@njit()
 def _fdpa(a, b, c, acc_frac_bits, exponent_bits, fraction_bits, subnormals):
     """:func:`fdpa_word` for any format of a and b."""
     special = (1 << exponent_bits) - 1
@@ -98,7 +98,7 @@ def _fdpa(a, b, c, acc_frac_bits, exponent_bits, fraction_bits, subnormals):
     return np.uint32(round_pack(negative, abs(total), top - acc_frac_bits, 8, 23))
 
 
-@numba.njit(cache=True)
+@njit()
 def fdpa_word(a, b, c, acc_frac_bits):
     """c + Σ a[i]·b[i] of BF16 words a, b (``uint16`` arrays of one length) and an FP32 word c; one rounding.
 
@@ -109,13 +109,13 @@ def fdpa_word(a, b, c, acc_frac_bits):
     return _fdpa(a, b, c, acc_frac_bits, *_BF16)
 
 
-@numba.njit(cache=True)
+@njit()
 def fdpa_fp16_word(a, b, c, acc_frac_bits):
     """:func:`fdpa_word` of FP16 words a, b, subnormal ones among them."""
     return _fdpa(a, b, c, acc_frac_bits, *_FP16)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _split(words, exponents, significands, exponent_bits, fraction_bits, subnormals):
     """Split ``words[rows, length]`` of a format into unbiased exponents and signed significands (both ``int16``).
 
@@ -145,7 +145,7 @@ def _split(words, exponents, significands, exponent_bits, fraction_bits, subnorm
     return special
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _finite_rows(exponents_a, significands_a, exponents_b, significands_b, scale_bits, k, frac_bits, rows, out):
     """Chain of fdpa steps into ``out[row, :]`` (FP32 words, on entry c) for finite operands.
 
@@ -203,7 +203,7 @@ def _finite_rows(exponents_a, significands_a, exponents_b, significands_b, scale
                         c[j] = words[j]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _special_rows(a, b, k, frac_bits, exponent_bits, fraction_bits, subnormals, rows, columns, out):
     """Chain of :func:`fdpa_word` steps into ``out[rows, columns]``; ``a`` is [M, K], ``b`` is [N, K]."""
     for row in rows:
@@ -215,7 +215,7 @@ def _special_rows(a, b, k, frac_bits, exponent_bits, fraction_bits, subnormals, 
             out[row, column] = c
 
 
-@numba.njit(cache=True)
+@njit()
 def _canonical(c, out):
     """Copy FP32 words to ``out``, NaN as the quiet NaN and subnormals as zero."""
     for row in range(c.shape[0]):

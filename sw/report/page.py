@@ -54,11 +54,11 @@ def render_page(results: Results) -> str:
         "timeline": _timeline(report) if report["cycles"] is not None else _SIMULATOR,
         "stalls": _stalls(report, gaps(results)) if report["cycles"] is not None else "",
         "footer": _footer(report),
-        "style": (_PARTS / "page.css").read_text(),
-        "script": "\n".join((_PARTS / name).read_text() for name in _SCRIPTS),
+        "style": (_PARTS / "page.css").read_text(encoding="utf-8"),
+        "script": "\n".join((_PARTS / name).read_text(encoding="utf-8") for name in _SCRIPTS),
         "data": _embedded(_data(results)),
     }
-    template = (_PARTS / "page.html").read_text()
+    template = (_PARTS / "page.html").read_text(encoding="utf-8")
     # One pass over the template: what is put in is not looked at again, whatever braces it holds.
     pieces = [piece.partition("}}") for piece in template.split("{{")]
     return pieces[0][0] + "".join(parts[key] + rest for key, _, rest in pieces[1:])

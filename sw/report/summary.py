@@ -4,11 +4,17 @@
 ``docs/full_size.md`` with it.
 """
 
+if __name__ == "__main__":
+    from amla.rtl.command import run
+
+    run("amla.sw.report.summary", "sw")
+
 import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from amla.rtl.files import write
 
 from ..errors import AmlaError
 from .results import Results, read_folder
@@ -89,7 +95,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: 
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m amla.sw.report.summary",
                                      description="Table of several runs, in Markdown.")
     parser.add_argument("output", type=Path, help="the Markdown file to write")
@@ -98,15 +104,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--command", default="python -m amla.sw.report.summary",
                         help="what the file says it is written by")
     arguments = parser.parse_args(argv)
-    try:
-        text = summary([read_folder(folder) for folder in arguments.folders], title=arguments.title,
-                       command=arguments.command)
-    except AmlaError as error:
-        print(f"summary: {error}", file=sys.stderr)
-        return 2
-    arguments.output.write_text(text)
-    return 0
+    write({arguments.output: summary([read_folder(folder) for folder in arguments.folders], title=arguments.title,
+                                     command=arguments.command)})
 
-
-if __name__ == "__main__":
-    sys.exit(main())

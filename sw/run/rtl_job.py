@@ -168,7 +168,7 @@ def write_job(folder: Path, jobs: Mapping[str, Job], *, seed: int = 0, axi: AxiO
         "watchdog": watchdog,
         "runs": runs,
     }
-    (folder / JOB_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    (folder / JOB_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_results(folder: Path) -> RtlResults:
@@ -179,8 +179,8 @@ def read_results(folder: Path) -> RtlResults:
     AmlaError: there are none, or not those of all its runs.
     """
     try:
-        asked = [run["name"] for run in json.loads((folder / JOB_FILE).read_text())["runs"]]
-        content = json.loads((folder / RESULT_FILE).read_text())
+        asked = [run["name"] for run in json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))["runs"]]
+        content = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     except OSError:
         raise AmlaError(f"the simulation left no results in {folder}") from None
     found = [run["name"] for run in content["runs"]]

@@ -22,12 +22,12 @@ __all__ = ["run_job"]
 async def run_job(dut):
     """All runs of the folder named by AMLA_JOB, one after the other."""
     folder = Path(os.environ["AMLA_JOB"])
-    job = json.loads((folder / JOB_FILE).read_text())
+    job = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
     rng = random.Random(job["seed"])
     label = ""
 
     def progress(text: str) -> None:
-        with open(folder / PROGRESS_FILE, "a") as file:
+        with open(folder / PROGRESS_FILE, "a", encoding="utf-8") as file:
             file.write(f"{label}: {text}\n")
 
     axi = {"latency": tuple(job["axi"]["latency"]), "stall": job["axi"]["stall"], "rng": rng}
@@ -57,7 +57,7 @@ async def run_job(dut):
         "cycles_per_second": cycles / seconds,
         "runs": runs,
     }
-    (folder / RESULT_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    (folder / RESULT_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _summary(result: CoreRun) -> str:

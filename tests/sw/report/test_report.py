@@ -1,10 +1,9 @@
 """The report: what a person sees and what is written."""
 
 import io
-import json
 
 from amla.rtl.isa import Engine
-from amla.sw.report.report import render, write
+from amla.sw.report.report import render
 from rich.console import Console
 
 
@@ -76,10 +75,3 @@ def test_without_cycles():
     report = _report() | {"cycles": None, "engines": {}, "utilisation": None, "device": "simulator"}
     report["simulation"]["cycles_per_second"] = None
     assert "counts no cycles" in _text(report)
-
-
-def test_written_whole(tmp_path):
-    path = tmp_path / "a" / "report.json"
-    write(_report(), path)
-    assert json.loads(path.read_text()) == _report()
-    assert [child.name for child in path.parent.iterdir()] == ["report.json"]
