@@ -91,7 +91,7 @@ def _program(rng, count):
     for _ in range(count):
         opcode = rng.choice([*DISPATCHED, Opcode.FENCE]) if rng.random() < 0.9 else Opcode.FENCE
         commands.append(opcode | rng.getrandbits(248) << 8)
-    return [*commands, int(Opcode.HALT)]
+    return [*commands, Opcode.HALT | rng.getrandbits(32) << 16]
 
 
 def _check(bench, commands):
@@ -102,7 +102,7 @@ def _check(bench, commands):
         mine = [(index, command) for e, index, command in bench.pushed if e == engine]
         assert mine == [(i, command) for i, command in enumerate(commands) if expected[i] == engine], engine.name
     fences = [(command >> 16 & 0xFFFF, command >> 32 & 0xFFFF) for command in commands
-              if command & 0xFF == Opcode.FENCE]
+              if command & 0xFF in (Opcode.FENCE, Opcode.HALT)]
     assert bench.fences == fences
 
 
