@@ -1,7 +1,7 @@
 """Random programs around one command that may break several rules at once."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import COMMAND_BITS, FLAGS, SEMAPHORE_MAX, Opcode, Semaphore
@@ -23,36 +23,33 @@ def random_program(rng: random.Random, config: CoreConfig) -> list[Command | int
 
     Words that are no command are given as integers.
     """
-    before = rng.choice(([], [_good(rng, config)], [Command.build(Opcode.FENCE), _good(rng, config)]))
-    command = _wild(rng, config)
-    if rng.random() < 0.1:  # tokens to overflow, or enough of them
-        count = rng.choice((1, SEMAPHORE_MAX))
-        before += [Command.build(Opcode.FENCE, signal=_masks(rng))] * count
-    behind = [] if rng.random() < 0.5 else [_good(rng, config)]
-    return [*before, command, *behind, Command.build(Opcode.HALT)]
+    before = rng.choice(([], [_good(rng)], [Command.build(Opcode.FENCE), _good(rng)]))
+    masks: dict[str, Sequence[Semaphore]] = {"wait": (), "signal": ()}
+    if rng.random() < 0.25:
+        tokens = [Semaphore.KV_READY, *rng.choice(([], [Semaphore.S_FREE]))]
+        before += [Command.build(Opcode.FENCE, signal=tokens)] * rng.choice((0, 1, SEMAPHORE_MAX))
+        masks = {name: rng.choice(((), tokens)) for name in masks}
+    behind = [] if rng.random() < 0.5 else [_good(rng)]
+    return [*before, _wild(rng, config, masks), *behind, Command.build(Opcode.HALT)]
 
 
-def _masks(rng: random.Random) -> Sequence[Semaphore]:
-    return rng.choice(([Semaphore.KV_READY], [Semaphore.KV_READY, Semaphore.S_FREE]))
-
-
-def _good(rng: random.Random, config: CoreConfig) -> Command:
+def _good(rng: random.Random) -> Command:
     """A command that finishes."""
     return Command.build(rng.choice((Opcode.FEED_A, Opcode.FEED_B)), outer=rng.randint(1, 9), inner=rng.randint(1, 9),
                          outer_stride=1)
 
 
-def _wild(rng: random.Random, config: CoreConfig) -> Command | int:
+def _wild(rng: random.Random, config: CoreConfig, masks: Mapping[str, Sequence[Semaphore]]) -> Command | int:
     """A command whose fields are drawn from both sides of every rule; now and then just bits."""
     draw = rng.random()
     if draw < 0.03:
         return rng.getrandbits(COMMAND_BITS)
-    opcode = rng.choice(list(Opcode))
+    opcode = rng.choice([*Opcode, *[Opcode.LOAD, Opcode.STORE] * 3])  # these break the most rules
     bounds = buffer_words(config)
     if draw < 0.1:
         return int(opcode) | rng.getrandbits(COMMAND_BITS - 8) << 8
-    # Of each kind of rule either all fields keep it, or each breaks it with some probability.
-    wild = {kind: rng.random() < 0.3 for kind in ("count", "word", "grid", "address", "token")}
+    # Of each kind of rule either all fields keep it, or each may break it.
+    wild = {kind: rng.random() < 0.35 for kind in ("count", "word", "grid", "address")}
     beat, elements = config.axi_data_bytes, config.beat_elements
     base, window = (OUTPUT, WRITE_WINDOW) if opcode == Opcode.STORE else (DATA, READ_WINDOW)
 
@@ -77,10 +74,8 @@ def _wild(rng: random.Random, config: CoreConfig) -> Command | int:
             return pick("address", (0, beat, 4 * beat), (0x8000, 0xFFFFFF00)) + pick("grid", (0,), (1, beat // 2))
         if name == "cols":
             return pick("count", (elements, 2 * elements), (0, 0, 65536 - elements)) + pick("grid", (0,), (1, 2))
-        if name == "rows":
-            return pick("count", (1, 4, 9), (0, 0, 65535))
-        if name == "rows_padded":
-            return pick("count", (1, 4, 9), (0, 0, 65535))
+        if name in ("rows", "rows_padded"):
+            return pick("count", (1, 4, 9), (0, 0, 500, 65535))
         if name == "row0":
             return rng.choice((0, 0, 1, 3, 255))
         if name.endswith(("stride", "pitch")):
@@ -90,6 +85,5 @@ def _wild(rng: random.Random, config: CoreConfig) -> Command | int:
         return rng.choice((0, 1, 5))  # heads, head0
 
     names = Command.decode(int(opcode)).fields
-    tokens = {name: _masks(rng) if wild["token"] and rng.random() < 0.3 else () for name in ("wait", "signal")}
-    return Command.build(opcode, **tokens, **{name: field(name) for name in names},
+    return Command.build(opcode, **masks, **{name: field(name) for name in names},
                          **{flag: rng.random() < 0.5 for flag in FLAGS[opcode]})

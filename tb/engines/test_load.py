@@ -86,11 +86,12 @@ class Bench(MemoryBench):
 
     patience = 50_000
 
-    def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0, l1_stall=0.0):
+    def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0, l1_stall=0.0, top=False):
         self.dut, self.rng = dut, rng
         self.config = CONFIG
         self.size = self.config.axi_data_bytes
-        self.base = rng.randrange(1, (1 << self.config.axi_address_bits) // GM_BYTES - 1) * GM_BYTES
+        places = (1 << self.config.axi_address_bits) // GM_BYTES  # the last one ends the address space
+        self.base = (places - 1 if top else rng.randrange(1, places)) * GM_BYTES
         self.limit = self.base + GM_BYTES
         self.memory = GlobalMemory()
         content = np.random.default_rng(rng.getrandbits(32)).integers(0, 256, GM_BYTES, np.uint8)
@@ -369,7 +370,7 @@ async def commands_at_fault(dut):
     start_clock(dut)
     number, total = 0, 1
     while number < total:
-        test = Bench(dut, rng, latency=(1, 40), stall=0.2, l1_stall=0.2)
+        test = Bench(dut, rng, latency=(1, 40), stall=0.2, l1_stall=0.2, top=number % 2)
         await test.reset()
         cases = _bad(test)
         total = len(cases)
@@ -387,8 +388,8 @@ async def commands_at_fault(dut):
 
 @cocotb.test()
 async def legal_edges(dut):
-    """Commands one step short of a fault run."""
-    test = await bench(dut)
+    """Commands one step short of a fault run, up to the end of the address space."""
+    test = await bench(dut, top=True)
     config, size = test.config, test.size
     depth = config.l1_words // config.l1_banks
     last = Command(address=test.limit - 4 * size, pitch=size, rows=4, rows_padded=4,
