@@ -25,9 +25,9 @@ def random_program(rng: random.Random, config: CoreConfig) -> list[Command | int
     """
     before = rng.choice(([], [_good(rng)], [Command.build(Opcode.FENCE), _good(rng)]))
     masks: dict[str, Sequence[Semaphore]] = {"wait": (), "signal": ()}
-    if rng.random() < 0.25:
+    if rng.random() < 0.35:
         tokens = [Semaphore.KV_READY, *rng.choice(([], [Semaphore.S_FREE]))]
-        before += [Command.build(Opcode.FENCE, signal=tokens)] * rng.choice((0, 1, SEMAPHORE_MAX))
+        before += [Command.build(Opcode.FENCE, signal=tokens)] * rng.choice((0, 1, SEMAPHORE_MAX, SEMAPHORE_MAX))
         masks = {name: rng.choice(((), tokens)) for name in masks}
     behind = [] if rng.random() < 0.5 else [_good(rng)]
     return [*before, _wild(rng, config, masks), *behind, Command.build(Opcode.HALT)]

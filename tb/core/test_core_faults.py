@@ -29,6 +29,7 @@ from amla.tb.core.faults import (
 )
 from amla.tb.core.random_jobs import random_job
 from amla.tb.signals import Pin
+from amla.tb.stream import BENCH_CYCLES
 from cocotb.triggers import RisingEdge
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
@@ -89,7 +90,7 @@ async def every_fault_stops_and_recovers(dut):
     """Code, engine, index; nothing written that should not be; START is refused; then a clean program."""
     rng = random.Random(f"{SEED}/faults")
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
-    await bench.start()
+    await bench.start(cycles=10 * BENCH_CYCLES)
     goods = [good_job(number) for number in range(6)]
     count, failures = 0, []
     for case in fault_cases(CONFIG):

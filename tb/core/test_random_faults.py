@@ -30,7 +30,7 @@ async def core_and_simulator_name_the_same_fault(dut):
     """Code, engine and index, or neither finds a fault."""
     rng = random.Random(f"{SEED}/random faults")
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
-    await bench.start()
+    await bench.start(cycles=10_000 * COUNT)
     met: Counter[Fault] = Counter()
     failures = []
     for number in range(COUNT):

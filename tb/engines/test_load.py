@@ -84,8 +84,6 @@ def pack(address: int, row: int, value: int) -> int:
 class Bench(MemoryBench):
     """The engine, its memory, and a watcher of everything it does."""
 
-    patience = 50_000
-
     def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0, l1_stall=0.0, top=False):
         self.dut, self.rng = dut, rng
         self.config = CONFIG
@@ -301,7 +299,7 @@ async def stall_counts_waiting(dut):
     test.pins["l1_ready"].set(0)
     task = cocotb.start_soon(test.run([Command(address=0, pitch=0, rows=0, rows_padded=1,
                                                cols=test.config.beat_elements)]))
-    await test.until(lambda: test.stalls == before + 50, 100)
+    await test.until(lambda: test.stalls == before + 50, "50 cycles of stall", cycles=100)
     assert test.done == 2
     test.pins["l1_ready"].set(1)
     await task
@@ -353,9 +351,9 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
 async def _ends_in_fault(test: Bench, fault: Fault, commands: list[Command]) -> None:
     """Send ``commands``, of which one is at fault; await it, then check that all is over."""
     sender = cocotb.start_soon(test.start.send_all([command.encode() for command in commands]))
-    await test.until(lambda: test.fault is not None)
+    await test.until(lambda: test.fault is not None, f"the fault {fault.name}")
     assert test.fault == fault, f"fault {Fault(test.fault).name}, expected {fault.name}"
-    await test.until(test.pins["quiet"].get)
+    await test.until(test.pins["quiet"].get, "quiet")
     for _ in range(100):
         await RisingEdge(test.dut.clk)
         assert not test.start.ready.get()
@@ -460,7 +458,7 @@ async def halt_stops_for_good(dut):
         test.halt()
         await RisingEdge(dut.clk)
         written_before_halt += test.written
-        await test.until(test.pins["quiet"].get)
+        await test.until(test.pins["quiet"].get, "quiet")
         for _ in range(60):
             await RisingEdge(dut.clk)
         assert test.axi.quiet and test.fault is None

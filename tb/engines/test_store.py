@@ -88,8 +88,6 @@ class Model:
 class Bench(MemoryBench):
     """The engine, its buffers, its memory, and a watcher of everything it does."""
 
-    patience = 20_000
-
     def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0, top=False):
         self.dut, self.rng, self.config = dut, rng, CONFIG
         self.size = CONFIG.axi_data_bytes
@@ -309,7 +307,7 @@ async def data_do_not_wait_for_the_address(dut):
     command = Command(address=test.base, pitch=0, rows=1, cols=2 * test.config.beat_elements)
     test.expect(command)
     await test.start.send(command.encode())
-    await test.until(lambda: test.beats.compared == 2, 30)
+    await test.until(lambda: test.beats.compared == 2, "two beats", cycles=30)
     assert test.bursts.compared == 0 and test.pins["m_axi_awvalid"].get()
     test.stop()
     await reset(dut)  # the burst is never answered
@@ -376,9 +374,9 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
 async def _ends_in_fault(test: Bench, fault: Fault, commands: list[Command]) -> None:
     """Send ``commands``, of which one is at fault; await it, then check that all is over."""
     sender = cocotb.start_soon(test.start.send_all([command.encode() for command in commands]))
-    await test.until(lambda: test.fault is not None)
+    await test.until(lambda: test.fault is not None, f"the fault {fault.name}")
     assert test.fault == fault, f"fault {Fault(test.fault).name}, expected {fault.name}"
-    await test.until(test.pins["quiet"].get)
+    await test.until(test.pins["quiet"].get, "quiet")
     for _ in range(60):
         await RisingEdge(test.dut.clk)
         assert not test.start.ready.get()
@@ -470,7 +468,7 @@ async def halt_stops_for_good(dut):
             await RisingEdge(dut.clk)
         test.pins["halt"].set(1)
         await RisingEdge(dut.clk)
-        await test.until(test.pins["quiet"].get)
+        await test.until(test.pins["quiet"].get, "quiet")
         for _ in range(60):
             await RisingEdge(dut.clk)
         assert test.axi.quiet and test.fault is None

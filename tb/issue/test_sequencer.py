@@ -6,7 +6,7 @@ import random
 import cocotb
 from amla.rtl.isa import COMMAND_BYTES, INDEX_BITS, Engine, Fault, Opcode
 from amla.tb.signals import Pin
-from amla.tb.stream import StreamDriver, StreamMonitor, reset, start_clock
+from amla.tb.stream import StreamDriver, StreamMonitor, reset, start_clock, until
 from cocotb.triggers import FallingEdge, RisingEdge
 
 BEAT = int(os.environ.get("BENCH_BEAT_BYTES", "16"))
@@ -123,8 +123,7 @@ async def delivers_programs(dut):
         bench.fences.clear()
         base = rng.choice((BASE, SPACE - _beats(len(commands)) * BEAT)) if count else SPACE - _beats(1) * BEAT
         assert await bench.run(commands, base=base) == "halted"
-        while not bench.pin["quiet"].get():
-            await RisingEdge(dut.clk)
+        await until(dut, bench.pin["quiet"].get, "quiet")
         _check(bench, commands)
         for address, beats in bench.bursts:
             assert address // 4096 == (address + beats * BEAT - 1) // 4096, "burst crosses 4 KiB"
