@@ -17,8 +17,8 @@ from cocotb.triggers import Event, RisingEdge, SimTimeoutError, Timer, with_time
 
 from .signals import Pin, has_pin
 
-__all__ = ["BENCH_CYCLES", "CLOCK_NS", "PATIENCE", "Scoreboard", "StreamDriver", "StreamMonitor", "reset", "start_clock",
-           "until"]
+__all__ = ["BENCH_CYCLES", "CLOCK_NS", "PATIENCE", "Scoreboard", "StreamDriver", "StreamMonitor", "reset",
+           "start_clock", "until"]
 
 #: Clock period of every bench.
 CLOCK_NS = 2
