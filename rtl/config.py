@@ -6,11 +6,18 @@ from pathlib import Path
 import yaml
 
 from .fp.word import OPERANDS, Format
+from .isa import LAYOUTS, Opcode
 
 __all__ = ["MODES", "ConfigError", "CoreConfig"]
 
 #: Rescale modes that the RTL implements, in the encoding of the register NUMERICS.MODE.
 MODES = ("amla", "mul", "pow2")
+
+
+#: Words that a command can name: of L1, of any other buffer; and rows that one LOAD can bring.
+_L1_WORDS = 1 << LAYOUTS[Opcode.LOAD]["l1"].width
+_WORDS = 1 << LAYOUTS[Opcode.MMAD]["l0a"].width
+_MAX_ROWS = (1 << LAYOUTS[Opcode.LOAD]["rows"].width) - 1
 
 
 class ConfigError(ValueError):
@@ -78,7 +85,7 @@ class CoreConfig:
             if type(value) is not field.type:
                 raise ConfigError(f"{field.name} must be of type {field.type.__name__}, not {value!r}")  # type: ignore[union-attr]
         if self.state_rows == 0:
-            object.__setattr__(self, "state_rows", 4 * self.max_rows)
+            object.__setattr__(self, "state_rows", min(4 * self.max_rows, _WORDS * self.m))
         for key in ("m", "n", "k", "lanes", "axi_data_bytes"):
             self._check(key, _is_power_of_two(getattr(self, key)), "a power of two")
         self._check("mode", self.mode in MODES, f"one of {', '.join(MODES)}")
@@ -99,10 +106,13 @@ class CoreConfig:
         for key in ("max_rows", "state_rows"):
             value = getattr(self, key)
             self._check(key, value > 0 and value % self.m == 0, f"a positive multiple of m = {self.m}")
+        self._check("max_rows", self.max_rows <= _MAX_ROWS, f"at most {_MAX_ROWS}")
+        self._check("state_rows", self.state_words <= _WORDS, f"at most {_WORDS}·m = {_WORDS * self.m}")
         for key, word in self._word_bytes().items():
-            value = getattr(self, f"{key}_bytes")
-            self._check(f"{key}_bytes", value >= 2 * word and value % word == 0,
-                        f"a multiple of its word of {word} bytes, at least two words")
+            words, rest = divmod(getattr(self, f"{key}_bytes"), word)
+            most = _L1_WORDS if key == "l1" else _WORDS
+            self._check(f"{key}_bytes", 2 <= words <= most and not rest,
+                        f"a multiple of its word of {word} bytes, from 2 to {most} words")
         self._check("l1_bytes", self.l1_words % self.l1_banks == 0, f"a multiple of {self.l1_banks} banks")
 
     def _check(self, key: str, ok: bool, rule: str) -> None:
