@@ -82,22 +82,24 @@ def test_builds(corner, tmp_path):
     assert found.returncode == 0, found.stderr[:2000]
 
 
-#: Corners on which programs run, and what else runs there. Two words of a buffer are too few for a workload.
+#: Corners on which programs run: random workloads, and where they do not fit, programs at fault or the registers.
 _WORKLOADS = "amla.tb.core.test_core", "random_workloads"
+_FAULTS = "amla.tb.core.test_random_faults", "core_and_simulator_name_the_same_fault"
 RUN = {corner: _WORKLOADS for corner in (
-    "one", "row by row", "mul", "pow2", "queue_depth 2", "axi_outstanding 1", "axi_address_bits 16", "state_rows 4",
-    "n 1", "k 1", "axi_data_bytes 128", "comp_bits 3", "acc_frac_bits 40", "queue_depth 256", "axi_address_bits 48")}
-RUN["two words"] = "amla.tb.core.test_core", "identity_and_parameters"
+    "one", "row by row", "mul", "pow2", "queue_depth 2", "axi_outstanding 1", "n 1", "k 1", "axi_data_bytes 128",
+    "comp_bits 3", "acc_frac_bits 40", "queue_depth 256", "axi_address_bits 48")}
+RUN |= {"two words": _FAULTS, "state_rows 4": _FAULTS,
+        "axi_address_bits 16": ("amla.tb.core.test_core", "identity_and_parameters")}
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("corner", RUN)
 def test_runs(corner, tmp_path):
-    """Random workloads are bit-exact."""
+    """Random workloads are bit-exact, faults those of the command simulator."""
     module, testcase = RUN[corner]
     config = replace(TINY, **CORNERS[corner], name=corner.replace(" ", "-"))
     path = tmp_path / "core.yaml"
     path.write_text(yaml.safe_dump(vars(config)))
     run(build_core(config), name=TOP, module=module, testcase=testcase, seed=int(os.environ["AMLA_SEED"]),
         results=BUILD_ROOT / "results" / f"corner-{config.name}",
-        env={"AMLA_CONFIG": str(path), "AMLA_CASES": "0:6"})
+        env={"AMLA_CONFIG": str(path), "AMLA_CASES": "0:6", "AMLA_PROGRAMS": "200"})
