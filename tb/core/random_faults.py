@@ -23,20 +23,21 @@ def random_program(rng: random.Random, config: CoreConfig) -> list[Command | int
 
     Words that are no command are given as integers.
     """
-    before = rng.choice(([], [_good(rng)], [Command.build(Opcode.FENCE), _good(rng)]))
+    before = rng.choice(([], [_good(rng, config)], [Command.build(Opcode.FENCE), _good(rng, config)]))
     masks: dict[str, Sequence[Semaphore]] = {"wait": (), "signal": ()}
     if rng.random() < 0.35:
         tokens = [Semaphore.KV_READY, *rng.choice(([], [Semaphore.S_FREE]))]
         before += [Command.build(Opcode.FENCE, signal=tokens)] * rng.choice((0, 1, SEMAPHORE_MAX, SEMAPHORE_MAX))
         masks = {name: rng.choice(((), tokens)) for name in masks}
-    behind = [] if rng.random() < 0.5 else [_good(rng)]
+    behind = [] if rng.random() < 0.5 else [_good(rng, config)]
     return [*before, _wild(rng, config, masks), *behind, Command.build(Opcode.HALT)]
 
 
-def _good(rng: random.Random) -> Command:
-    """A command that finishes."""
-    return Command.build(rng.choice((Opcode.FEED_A, Opcode.FEED_B)), outer=rng.randint(1, 9), inner=rng.randint(1, 9),
-                         outer_stride=1)
+def _good(rng: random.Random, config: CoreConfig) -> Command:
+    """A command that finishes, on a core of any size."""
+    outer = rng.randint(1, min(9, config.l0a_words, config.l0b_words, config.l1_words))
+    inner = rng.randint(1, min(9, min(config.l0a_words, config.l0b_words) // outer))
+    return Command.build(rng.choice((Opcode.FEED_A, Opcode.FEED_B)), outer=outer, inner=inner, outer_stride=1)
 
 
 def _wild(rng: random.Random, config: CoreConfig, masks: Mapping[str, Sequence[Semaphore]]) -> Command | int:
