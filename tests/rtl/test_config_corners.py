@@ -19,7 +19,7 @@ TINY = CoreConfig.load("tiny")
 #: Parameter -> (least value, the next below, what must go with it), (greatest value, the next above, likewise).
 LIMITS: dict[str, tuple[tuple[int, int, dict], tuple[int, int, dict]]] = {
     "m": ((1, 0, {}), (32, 64, {"axi_data_bytes": 128, "out_bytes": 8192})),
-    "n": ((1, 0, {"lanes": 1}), (64, 128, {"k": 64, "axi_data_bytes": 128, "l0b_bytes": 16384, "kv_block": 64})),
+    "n": ((1, 0, {"lanes": 1}), (32, 64, {"k": 64, "axi_data_bytes": 128, "kv_block": 64, "l0b_bytes": 8192})),
     "k": ((1, 0, {"n": 1, "lanes": 1}), (64, 128, {"axi_data_bytes": 128, "kv_block": 64})),
     "lanes": ((1, 0, {}), (4, 8, {})),
     "kv_block": ((4, 0, {}), (4096, 4100, {})),
@@ -51,6 +51,8 @@ COMBINED = {
                 "state_rows": 1, "l1_bytes": 4, "l0a_bytes": 4, "l0b_bytes": 4, "l0c_bytes": 8, "s_bytes": 8,
                 "o_bytes": 8, "out_bytes": 8, "queue_depth": 2, "axi_outstanding": 1, "axi_address_bits": 16},
     "row by row": {"m": 1, "lanes": 1, "queue_depth": 2, "state_rows": 8, "max_rows": 8, "axi_outstanding": 1},
+    "widest": {"m": 32, "n": 32, "k": 64, "lanes": 32, "axi_data_bytes": 128, "kv_block": 64, "l0a_bytes": 8192,
+               "l0b_bytes": 8192, "l0c_bytes": 8192, "out_bytes": 8192},
     "mul": {"m": 1, "mode": "mul", "comp_bits": 3}, "pow2": {"lanes": 4, "mode": "pow2", "comp_bits": 0},
 }
 
