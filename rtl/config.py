@@ -6,12 +6,22 @@ from pathlib import Path
 from .errors import AmlaError, shown
 from .files import FILE_NAME, is_file_name
 from .fp.word import OPERANDS, Format
+from .isa import LAYOUTS, Opcode
 from .yaml_file import load_yaml
 
 __all__ = ["MODES", "ConfigError", "CoreConfig"]
 
 #: Rescale modes that the RTL implements, in the encoding of the register NUMERICS.MODE.
 MODES = ("amla", "mul", "pow2")
+
+
+#: Words that a command can name: of L1, of any other buffer; and rows that one LOAD can bring.
+_L1_WORDS = 1 << LAYOUTS[Opcode.LOAD]["l1"].width
+_WORDS = 1 << LAYOUTS[Opcode.MMAD]["l0a"].width
+_MAX_ROWS = (1 << LAYOUTS[Opcode.LOAD]["rows"].width) - 1
+
+#: Amaranth has no values of 2^16 bits, so a word of a buffer, which is a power of two, has half of that.
+_WORD_BYTES = 4096
 
 
 class ConfigError(AmlaError, ValueError):
@@ -80,7 +90,7 @@ class CoreConfig:
                 raise ConfigError(f"{field.name} must be of type {field.type.__name__}, not {shown(value)}")  # type: ignore[union-attr]
         self._check("name", is_file_name(self.name), FILE_NAME)
         if self.state_rows == 0:
-            object.__setattr__(self, "state_rows", 4 * self.max_rows)
+            object.__setattr__(self, "state_rows", min(4 * self.max_rows, _WORDS * self.m))
         for key in ("m", "n", "k", "lanes", "axi_data_bytes"):
             value = getattr(self, key)
             self._check(key, value <= 128 and _is_power_of_two(value), "a power of two up to 128")
@@ -90,6 +100,8 @@ class CoreConfig:
         self._check("lanes", self.lanes <= self.n, f"at most n = {self.n}")
         self._check("axi_data_bytes", self.beat_elements >= self.k, f"at least 2·k = {2 * self.k} bytes")
         self._check("axi_data_bytes", self.axi_data_bytes >= 4 * self.m, f"at least 4·m = {4 * self.m} bytes")
+        widest = min(_WORD_BYTES // (2 * self.k), _WORD_BYTES // (4 * self.m))  # words of L1 and L0B, of L0C
+        self._check("n", self.n <= widest, f"at most {widest}, for buffer words of {_WORD_BYTES} bytes")
         self._check("axi_address_bits", 16 <= self.axi_address_bits <= 48, "from 16 to 48")
         self._check("axi_outstanding", 1 <= self.axi_outstanding <= 64, "from 1 to 64")
         self._check("acc_frac_bits", 24 <= self.acc_frac_bits <= 40, "from 24 to 40")
@@ -101,13 +113,13 @@ class CoreConfig:
         for key in ("max_rows", "state_rows"):
             value = getattr(self, key)
             self._check(key, value > 0 and value % self.m == 0, f"a positive multiple of m = {self.m}")
-            self._check(key, value <= self.m << 16, "at most 65536 row groups")
+        self._check("max_rows", self.max_rows <= _MAX_ROWS, f"at most {_MAX_ROWS}")
+        self._check("state_rows", self.state_words <= _WORDS, f"at most {_WORDS}·m = {_WORDS * self.m}")
         for key, word in self._word_bytes().items():
-            value = getattr(self, f"{key}_bytes")
-            self._check(f"{key}_bytes", value >= 2 * word and value % word == 0,
-                        f"a multiple of its word of {word} bytes, at least two words")
-            bits = 24 if key == "l1" else 16  # of the commands' addresses
-            self._check(f"{key}_bytes", value <= word << bits, f"at most {1 << bits} words of {word} bytes")
+            words, rest = divmod(getattr(self, f"{key}_bytes"), word)
+            most = _L1_WORDS if key == "l1" else _WORDS
+            self._check(f"{key}_bytes", 2 <= words <= most and not rest,
+                        f"a multiple of its word of {word} bytes, from 2 to {most} words")
         self._check("l1_bytes", self.l1_words % self.l1_banks == 0, f"a multiple of {self.l1_banks} banks")
 
     def _check(self, key: str, ok: bool, rule: str) -> None:

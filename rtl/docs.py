@@ -20,7 +20,7 @@ __all__ = ["c_header", "isa_page", "register_page"]
 
 _SUMMARIES = {
     Opcode.FENCE: "wait for every command before it, then for `wait`, then signal",
-    Opcode.HALT: "wait for every command before it, then end the program",
+    Opcode.HALT: "wait for every command before it, then for `wait`, then signal and end the program",
     Opcode.LOAD: "rows × cols elements of memory → L1, in fractal order",
     Opcode.FEED_A: "L1 → L0A, fractals by two strides",
     Opcode.FEED_B: "L1 → L0B, fractals by two strides, optionally transposed",

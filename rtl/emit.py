@@ -43,7 +43,7 @@ class Emission:
     def add(self, name: str, component: wiring.Component) -> str:
         """Emit ``component`` as module ``name`` unless it is already there; return its Verilog."""
         if name not in self.leaves:
-            self.leaves[name] = verilog.convert(component, name=name, platform=self, emit_src=False)
+            self.leaves[name] = _convert(component, name, self)
             self.inputs[name] = [port for port, member, _ in _ports(component) if member.flow is wiring.In]
         return self.leaves[name]
 
@@ -97,7 +97,7 @@ def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
     the compiler sees once. Waves show no leaf's inside: they would hold it once per instance.
     """
     emission = Emission()
-    top = verilog.convert(component, name=name, platform=emission, emit_src=False)
+    top = _convert(component, name, emission)
     make_folder(out)
     control = ["`verilator_config", *(f"lint_off -rule {rule}" for rule in _FORMAL_WARNINGS),
                *(f'public_flat_rw -module "{name}" -var "{port}"'
@@ -111,6 +111,15 @@ def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
     _write(out / f"{name}.vlt", "\n".join(control) + "\n")
     _write(out / f"{name}.v", "\n".join([leaves, *emission.rams.values(), top]))
     return list(emission.leaves)
+
+
+#: A wire of no bits, such as the address of a memory of one word. Nothing is connected to it, and Verilog lacks it:
+#: Yosys writes a declaration, which would make it two bits.
+_EMPTY_WIRE = re.compile(r"^ *wire \[-1:0\] .*\n", re.MULTILINE)
+
+
+def _convert(component: wiring.Component, name: str, emission: Emission) -> str:
+    return _EMPTY_WIRE.sub("", verilog.convert(component, name=name, platform=emission, emit_src=False))
 
 
 def _ports(component: wiring.Component):

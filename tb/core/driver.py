@@ -14,7 +14,7 @@ from ..host.axi import AxiMemory
 from ..host.axi_lite import AxiLiteDriver
 from ..host.gm import GlobalMemory, Region
 from ..signals import Pin
-from ..stream import CLOCK_NS, reset, start_clock
+from ..stream import BENCH_CYCLES, CLOCK_NS, reset, start_clock
 from .trace import Trace
 
 __all__ = ["GUARD_BYTES", "CoreBench", "CoreRun", "Error"]
@@ -100,9 +100,9 @@ class CoreBench:
         self.axi = AxiMemory(dut, self.memory, **axi)
         self.trace = Trace(dut)
 
-    async def start(self) -> None:
-        """Start the clock, reset the core, and enable its interrupt."""
-        start_clock(self.dut)
+    async def start(self, *, cycles: int = BENCH_CYCLES) -> None:
+        """Start the clock with the bench's limit, reset the core, and enable its interrupt."""
+        start_clock(self.dut, cycles=cycles)
         await reset(self.dut)
         await self.registers.write("IRQ_ENABLE", 1)
 

@@ -32,7 +32,7 @@ async def run_job(dut):
 
     axi = {"latency": tuple(job["axi"]["latency"]), "stall": job["axi"]["stall"], "rng": rng}
     bench = CoreBench(dut, CoreConfig.from_dict(job["config"]), progress=progress, **axi)
-    await bench.start()
+    await bench.start(cycles=1 << 32)  # however long the job is: the core's watchdog ends what is stuck
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
     began, cycles, runs = time.perf_counter(), 0, []
     for run in job["runs"]:

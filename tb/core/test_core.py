@@ -31,7 +31,7 @@ CASES = [int(os.environ["AMLA_CASE"])] if "AMLA_CASE" in os.environ else list(ra
 async def random_workloads(dut):
     """RTL = command simulator = golden model on every bit; counters sum; guard bytes and AXI rules hold."""
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
-    await bench.start()
+    await bench.start(cycles=100_000 * len(CASES))
     cycles = 0
     for number in CASES:
         rng = random.Random(f"{SEED}/{number}")

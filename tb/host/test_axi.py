@@ -39,7 +39,7 @@ def make(dut, bursts: int, **options):
     return AxiMemory(dut, memory, **options), source, target
 
 
-@cocotb.test(skip="COPIER" not in os.environ, timeout_time=200, timeout_unit="us")
+@cocotb.test(skip="COPIER" not in os.environ)
 async def copies_exactly(dut):
     """Source and target agree for all kinds of latency and stalls, guard bytes survive."""
     rng = random.Random(cocotb.RANDOM_SEED)
@@ -55,7 +55,7 @@ async def copies_exactly(dut):
         axi.stop()
 
 
-@cocotb.test(skip="COPIER" not in os.environ, timeout_time=200, timeout_unit="us")
+@cocotb.test(skip="COPIER" not in os.environ)
 async def answers_at_its_latency(dut):
     """The first beat is sampled exactly ``latency`` cycles after its address, the rest back to back."""
     start_clock(dut)
@@ -76,7 +76,7 @@ async def answers_at_its_latency(dut):
     await task
 
 
-@cocotb.test(skip="COPIER" not in os.environ, timeout_time=200, timeout_unit="us")
+@cocotb.test(skip="COPIER" not in os.environ)
 async def answers_errors_where_planned(dut):
     """A planned error hits its burst and beat only; an erroneous write stores nothing."""
     start_clock(dut)
@@ -96,7 +96,7 @@ async def answers_errors_where_planned(dut):
     assert int(dut.read_errors.value) == 2 * BURST_BEATS and int(dut.write_errors.value) == 2
 
 
-@cocotb.test(skip="COPIER" not in os.environ, timeout_time=200, timeout_unit="us")
+@cocotb.test(skip="COPIER" not in os.environ)
 async def model_is_fast(dut):
     """Host time per cycle at one R and one W beat per cycle, and when nothing moves."""
     start_clock(dut)
@@ -173,7 +173,7 @@ class Recorder(AxiMemory):
         self.breaches.append(message)
 
 
-@cocotb.test(skip="COPIER" in os.environ, timeout_time=20, timeout_unit="us")
+@cocotb.test(skip="COPIER" in os.environ)
 @cocotb.parametrize(breach=list(BREACHES))
 async def names_the_broken_rule(dut, breach):
     """Every rule of the protocol that the model checks is reported when it is broken, and no other."""
@@ -205,7 +205,7 @@ async def names_the_broken_rule(dut, breach):
     assert len(axi.breaches) == 1 and text in axi.breaches[0], f"expected {text!r}, got {axi.breaches}"
 
 
-@cocotb.test(skip="COPIER" in os.environ, timeout_time=20, timeout_unit="us")
+@cocotb.test(skip="COPIER" in os.environ)
 async def accepts_good_bursts(dut):
     """Data before address, single beats, a burst up to a 4 KiB boundary, strobes: no breach, right bytes."""
     start_clock(dut)
@@ -231,7 +231,7 @@ async def accepts_good_bursts(dut):
     assert axi.traffic.read_bytes == 4 << manager.size and axi.traffic.written_bytes == 1 << manager.size
 
 
-@cocotb.test(skip="COPIER" in os.environ, timeout_time=20, timeout_unit="us")
+@cocotb.test(skip="COPIER" in os.environ)
 async def interleaves_identifiers(dut):
     """R beats of two IDs mix, each ID keeps its order and its data."""
     start_clock(dut)

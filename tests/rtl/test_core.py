@@ -46,3 +46,8 @@ def test_lost_keys(core):
 @pytest.mark.regress
 def test_faults(core):
     simulate(core, "faults", module="amla.tb.core.test_core_faults")
+
+
+@pytest.mark.regress
+def test_random_faults(core):
+    simulate(core, "random-faults", module="amla.tb.core.test_random_faults")
