@@ -4,6 +4,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import yaml
+from amla.model.checks import as_index
 
 from .fp.word import OPERANDS, Format
 
@@ -75,6 +76,9 @@ class CoreConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.type is int and (integer := as_index(value)) is not None:
+                value = integer
+                object.__setattr__(self, field.name, value)
             if type(value) is not field.type:
                 raise ConfigError(f"{field.name} must be of type {field.type.__name__}, not {value!r}")  # type: ignore[union-attr]
         if self.state_rows == 0:

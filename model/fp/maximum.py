@@ -4,6 +4,7 @@ import numba
 import numpy as np
 
 from .formats import QUIET_NAN
+from .operator import operator
 
 __all__ = ["maximum", "maximum_word"]
 
@@ -29,7 +30,7 @@ def maximum_word(a, b):
     return np.uint32(x if _key(x) >= _key(y) else y)
 
 
-@numba.guvectorize(["(uint32, uint32, uint32[:])"], "(),()->()", cache=True)
+@operator("(uint32, uint32, uint32[:])", "(),()->()")
 def maximum(a, b, out):
     """max(a, b) of each pair of FP32 words."""
     out[0] = maximum_word(a, b)

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 
 from .formats import QUIET_NAN
+from .operator import operator
 from .tables import RECIP
 
 __all__ = ["recip", "recip_word"]
@@ -43,7 +44,7 @@ def recip_word(x):
     return np.uint32(sign | (((252 - field) << 23) + rounded))  # the hidden bit adds 1 to it, 2²⁴ adds 2
 
 
-@numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)
+@operator("(uint32, uint32[:])")
 def recip(x, out):
     """1/x of each FP32 word."""
     out[0] = recip_word(x)
