@@ -7,9 +7,10 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from amla.model.attention.online import online_softmax
 from amla.model.attention.softmax import RowState
 from amla.model.cache.kv_cache import KVCache
-from amla.model.numerics import Numerics
+from amla.model.numerics import MODES, Numerics
 
 BF16 = ml_dtypes.bfloat16
 ROOT = Path(__file__).parents[2] / "model"
@@ -167,6 +168,26 @@ def test_a_wrong_array_is_named(module, name):
             message = str(caught.value)
             named = "tile_scheduler_metadata" if argument == "metadata" else argument
             assert named in message.split(" must ")[0] and "\n" not in message, (argument, value, message)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_online_softmax_names_a_wrong_array(mode):
+    online = online_softmax(mode, 3, scale_word=0x3F800000, comp_bits=2)
+    right = {"scores": words(3, 4), "valid": counts(3)}
+    for argument, array in right.items():
+        for value in wrong(array):
+            with pytest.raises((TypeError, ValueError), match=f"^{argument} must be an array "):
+                online.probabilities(**{**right, argument: value}, first=True)
+    online.probabilities(**right, first=True)
+    for first in (True, False):
+        for value in wrong(words(3, 8)):
+            with pytest.raises((TypeError, ValueError), match=r"^PV must be an array "):
+                online.accumulate(words(3, 8), value, first=first)
+            with pytest.raises((TypeError, ValueError), match=r"^O must be an array "):
+                online.accumulate(value, words(3, 8), first=first)
+    for value in wrong(words(3, 8)):
+        with pytest.raises((TypeError, ValueError), match=r"^O must be an array "):
+            online.finish(value)
 
 
 @pytest.mark.parametrize(("module", "name"),
