@@ -462,6 +462,17 @@ def test_a_plan_of_topk_length_is_enough(rows):
     assert result == bits(flash_mla_with_kvcache(q, cache, None, None, 48, *plan, **options))
 
 
+def test_a_table_in_keys_is_refused_where_there_were_some():
+    """FlashMLA counted in keys before it had sparse attention, where a plan for topk may go far past topk_length."""
+    *arguments, _ = small_case([100, 64])
+    with pytest.raises(ValueError, match=r"^tile_scheduler_metadata must count in blocks of 64 keys, not in keys "):
+        flash_mla_with_kvcache(*arguments, 48, np.array([[0, 0, 1, 64, 0, 0, 0, 0]], np.int32))
+    q, cache, indices = sparse_arguments()
+    options = {"indices": np.repeat(indices, 103, 2)[:, :, :4096], "topk_length": np.array([100, 64], np.int32)}
+    got = flash_mla_with_kvcache(q, cache, None, None, 48, np.array([[0, 0, 1, 64, 0, 0, 0, 0]], np.int32), **options)
+    assert bits(got) == bits(flash_mla_with_kvcache(q, cache, None, None, 48, None, **options))
+
+
 SCALARS = [np.float32(0.25), np.float64(0.25), np.array(0.25), np.array([0.25], np.float16), np.array([[0.25]], BF16),
            Fraction(1, 4)]
 
