@@ -4,8 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from .attention.softmax import softmax_scale_word
 from .cache.paged import PagedBatch
+from .checks import as_flag
 from .fp.formats import Format, dtype_of
+from .tensors import as_real
 
 __all__ = ["error_metrics", "mla_reference"]
 
@@ -25,7 +28,9 @@ def mla_reference(
     """
     batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens, head_dim_v=head_dim_v)
     requests, tokens, heads, width = batch.q.shape
-    scale = width**-0.5 if softmax_scale is None else softmax_scale
+    head_dim_v, causal = batch.head_dim_v, as_flag("causal", causal)
+    scale = width**-0.5 if softmax_scale is None else as_real("softmax_scale", softmax_scale)
+    softmax_scale_word(scale)  # refuses what mla_decode refuses
     out = np.zeros((requests, tokens, heads, head_dim_v))
     lse = np.full((requests, heads, tokens), np.inf)
     for request in range(requests):

@@ -6,7 +6,8 @@ addition turns zeros into infinities or NaN and wraps small words into huge ones
 
 import numpy as np
 
-from .fp.jit import guvectorize, njit
+from .fp.jit import njit
+from .fp.operator import operator
 
 __all__ = ["rescale", "rescale_word"]
 
@@ -30,7 +31,7 @@ def rescale_word(x, offsets):
     return np.uint32(sign | total)
 
 
-@guvectorize(["(uint32[:], int32[:], uint32[:])"], "(n),(s)->(n)")
+@operator("(uint32[:], int32[:], uint32[:])", "(n),(s)->(n)")
 def rescale(x, offsets, out):
     """Each row of words ``x[..., n]`` rescaled by its row of ``offsets[..., 2^k]``."""
     for i in range(len(x)):

@@ -3,6 +3,8 @@
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
+from amla.model.checks import as_index
+
 from .errors import AmlaError, shown
 from .files import FILE_NAME, is_file_name
 from .fp.word import OPERANDS, Format
@@ -86,6 +88,9 @@ class CoreConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.type is int and (integer := as_index(value)) is not None:
+                value = integer
+                object.__setattr__(self, field.name, value)
             if type(value) is not field.type:
                 raise ConfigError(f"{field.name} must be of type {field.type.__name__}, not {shown(value)}")  # type: ignore[union-attr]
         self._check("name", is_file_name(self.name), FILE_NAME)

@@ -40,6 +40,7 @@ def bare_rescale(O: np.ndarray, offset: np.ndarray) -> np.ndarray:
 
 def clean(O: np.ndarray) -> np.ndarray:
     """Words with NaN and every magnitude above 10^10 replaced by +0."""
+    check_array("O", O, np.uint32, (None, None))
     values = O.view(np.float32)
     with np.errstate(invalid="ignore"):
         return np.where(np.abs(values) <= _LARGEST, O, np.uint32(0))
@@ -97,10 +98,13 @@ class PaperSoftmax:
 
     def accumulate(self, O: np.ndarray, PV: np.ndarray, *, first: bool) -> None:
         """O = bare_rescale(O, N) + P·V, in place; the first block: O = P·V."""
+        check_array("O", O, np.uint32, (len(self._m), None))
+        check_array("PV", PV, np.uint32, O.shape)
         O[:] = PV if first else add(bare_rescale(O, self.offset), PV)
 
     def finish(self, O: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """clean(O) / (l·S16), and m + ln l."""
+        check_array("O", O, np.uint32, (len(self._l), None))
         empty = self._l == 0
         with np.errstate(all="ignore"):
             out = clean(O).view(np.float32) / (self._l * self._s16)[:, None]

@@ -9,7 +9,6 @@ Rows are independent. A row's valid columns are a prefix of the block.
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from ..fp.mul import mul_narrow_word, mul_word
 from ..fp.recip import recip_word
 from ..numerics import HARDWARE_MODES, check_mode
 from ..rescale import rescale_word
+from ..tensors import as_real
 
 __all__ = ["RowState", "row_maximum", "softmax_scale_word", "softmax_tile", "valid_columns"]
 
@@ -70,7 +70,8 @@ class RowState:
         )
 
     def __post_init__(self) -> None:
-        for name in ("m", "c", "l", "L"):
+        check_array("m", self.m, np.uint32, (None,))
+        for name in ("c", "l", "L"):
             check_array(name, getattr(self, name), np.uint32, (len(self.m),))
 
     def __len__(self) -> int:
@@ -87,9 +88,7 @@ def softmax_scale_word(softmax_scale: float, *, mode: str = "amla") -> int:
     TypeError:  the scale is not a real number.
     ValueError: the scale is not positive, or the product is not a normal, finite FP32 number.
     """
-    if not isinstance(softmax_scale, Real):
-        raise TypeError(f"softmax_scale must be a real number, not {softmax_scale!r}")
-    product = float(softmax_scale) * (1.0 if mode == "paper" else math.log2(math.e))
+    product = as_real("softmax_scale", softmax_scale) * (1.0 if mode == "paper" else math.log2(math.e))
     with np.errstate(over="ignore", under="ignore"):
         scale = np.float32(product)
     if not (np.isfinite(scale) and scale >= np.finfo(np.float32).tiny):
@@ -121,10 +120,9 @@ def row_maximum(scores: np.ndarray, valid: np.ndarray) -> np.ndarray:
     scores: uint32[R, C], FP32 words
     valid:  int64[R], valid columns of each row (those past C do not exist)
     """
-    rows = len(scores)
-    check_array("scores", scores, np.uint32, (rows, None))
-    check_array("valid", valid, np.int64, (rows,))
-    result = np.empty(rows, np.uint32)
+    check_array("scores", scores, np.uint32, (None, None))
+    check_array("valid", valid, np.int64, (len(scores),))
+    result = np.empty(len(scores), np.uint32)
     _row_maximum(scores, valid, result)
     return result
 

@@ -51,6 +51,8 @@ def dequantize_fp8(tokens: np.ndarray) -> np.ndarray:
     TypeError, ValueError: not uint8, or not 656 bytes per token.
     """
     _check("tokens", tokens, np.uint8, BYTES)
+    if tokens.ndim != 2:
+        raise ValueError(f"tokens must have two dimensions, not shape {tokens.shape!r}")
     tokens = np.ascontiguousarray(tokens)
     scales = np.ascontiguousarray(tokens[:, _NOPE:_ROPE_AT]).view("<u4").astype(np.uint32, copy=False)
     words = np.empty((len(tokens), WIDTH), np.uint16)

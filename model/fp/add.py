@@ -7,7 +7,8 @@ flushed with its sign (such a sum is exact, so nothing is ever rounded on the wa
 import numpy as np
 
 from .formats import QUIET_NAN, round_pack, unpack
-from .jit import guvectorize, njit
+from .jit import njit
+from .operator import operator
 
 __all__ = ["add", "add_word", "sub", "sub_word"]
 
@@ -46,13 +47,13 @@ def sub_word(a, b):
     return add_word(a, np.uint32(b ^ np.uint32(0x80000000)))
 
 
-@guvectorize(["(uint32, uint32, uint32[:])"], "(),()->()")
+@operator("(uint32, uint32, uint32[:])", "(),()->()")
 def add(a, b, out):
     """a + b of each pair of FP32 words."""
     out[0] = add_word(a, b)
 
 
-@guvectorize(["(uint32, uint32, uint32[:])"], "(),()->()")
+@operator("(uint32, uint32, uint32[:])", "(),()->()")
 def sub(a, b, out):
     """a − b of each pair of FP32 words."""
     out[0] = sub_word(a, b)

@@ -3,7 +3,8 @@
 import numpy as np
 
 from .formats import BF16, FP16, QUIET_NAN, Format, round_pack, unpack
-from .jit import guvectorize, njit
+from .jit import njit
+from .operator import operator
 
 __all__ = [
     "ceil", "ceil_word", "from_bf16", "from_fp16", "narrow", "narrow_word", "rint", "rint_word", "to_bf16", "to_fp16",
@@ -93,25 +94,25 @@ def to_int_word(a):
     return np.int32(-(significand >> (150 - field)))
 
 
-@guvectorize(["(uint32, uint16[:])"], "()->()")
+@operator("(uint32, uint16[:])")
 def to_bf16(a, out):
     """The BF16 word nearest to each FP32 word."""
     out[0] = narrow_word(a, *_BF16)
 
 
-@guvectorize(["(uint32, uint16[:])"], "()->()")
+@operator("(uint32, uint16[:])")
 def to_fp16(a, out):
     """The FP16 word nearest to each FP32 word; below 2^-14 a subnormal."""
     out[0] = narrow_word(a, *_FP16)
 
 
-@guvectorize(["(uint16, uint32[:])"], "()->()")
+@operator("(uint16, uint32[:])")
 def from_bf16(a, out):
     """The FP32 word of each BF16 word."""
     out[0] = widen_word(a, *_BF16)
 
 
-@guvectorize(["(uint16, uint32[:])"], "()->()")
+@operator("(uint16, uint32[:])")
 def from_fp16(a, out):
     """The FP32 word of each FP16 word."""
     out[0] = widen_word(a, *_FP16)
@@ -127,19 +128,19 @@ def widen(words: np.ndarray, format: Format) -> np.ndarray:
     return {BF16: from_bf16, FP16: from_fp16}[format](words)
 
 
-@guvectorize(["(uint32, uint32[:])"], "()->()")
+@operator("(uint32, uint32[:])")
 def rint(a, out):
     """The integer nearest to each FP32 word, as an FP32 word."""
     out[0] = rint_word(a)
 
 
-@guvectorize(["(uint32, uint32[:])"], "()->()")
+@operator("(uint32, uint32[:])")
 def ceil(a, out):
     """The smallest integer not below each FP32 word, as an FP32 word."""
     out[0] = ceil_word(a)
 
 
-@guvectorize(["(uint32, int32[:])"], "()->()")
+@operator("(uint32, int32[:])")
 def to_int(a, out):
     """Each integer-valued FP32 word as an integer, clamped to [−255, 0]."""
     out[0] = to_int_word(a)

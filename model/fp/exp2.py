@@ -16,7 +16,8 @@ Specials: NaN → NaN; E ≥ 134 (|x| ≥ 128): +inf or +0 by sign; n < −126 �
 import numpy as np
 
 from .formats import ONE, POS_INF, QUIET_NAN
-from .jit import guvectorize, njit
+from .jit import njit
+from .operator import operator
 from .tables import EXP2
 
 __all__ = ["exp2", "exp2_word"]
@@ -51,7 +52,7 @@ def exp2_word(x):
     return np.uint32(((n + 126) << 23) + rounded)  # the hidden bit adds the missing 1 to the exponent field
 
 
-@guvectorize(["(uint32, uint32[:])"], "()->()")
+@operator("(uint32, uint32[:])")
 def exp2(x, out):
     """2^x of each FP32 word."""
     out[0] = exp2_word(x)

@@ -17,12 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ..checks import as_integer, check_array
 from .formats import BF16, FP16, POS_INF, QUIET_NAN, Format, round_pack, unpack
 from .jit import njit
 
-__all__ = ["ACC_FRAC_BITS", "fdpa_fp16_word", "fdpa_word", "matmul"]
-
-_BF16, _FP16 = BF16.fields, FP16.fields
+__all__ = ["ACC_FRAC_BITS", "fdpa_fields", "fdpa_fp16_word", "fdpa_word", "matmul"]
 
 #: Alignment bits F that :func:`matmul` takes: every core's, and enough below for studies of accuracy.
 ACC_FRAC_BITS = range(8, 41)
@@ -51,8 +50,8 @@ def _aligned(significand, scale, frac_bits, distance):
 
 
 @njit()
-def _fdpa(a, b, c, acc_frac_bits, exponent_bits, fraction_bits, subnormals):
-    """:func:`fdpa_word` for any format of a and b."""
+def fdpa_fields(a, b, c, acc_frac_bits, exponent_bits, fraction_bits, subnormals):
+    """:func:`fdpa_word` for any format of a and b, for other compiled functions: nothing is checked."""
     special = (1 << exponent_bits) - 1
     hidden, two_biases = 1 << fraction_bits, special - 1
     sign_c, field_c, significand_c = unpack(c, 8, 23)
@@ -98,21 +97,29 @@ def _fdpa(a, b, c, acc_frac_bits, exponent_bits, fraction_bits, subnormals):
     return np.uint32(round_pack(negative, abs(total), top - acc_frac_bits, 8, 23))
 
 
-@njit()
-def fdpa_word(a, b, c, acc_frac_bits):
+def fdpa_word(a: np.ndarray, b: np.ndarray, c: int | np.integer, acc_frac_bits: int) -> np.uint32:
     """c + Σ a[i]·b[i] of BF16 words a, b (``uint16`` arrays of one length) and an FP32 word c; one rounding.
 
     ``acc_frac_bits`` is the F of the definition, with F + log2(len(a) + 1) at most 59. The result differs from the
     exact sum by at most (len(a) + 1)·2^(e_max − F) + ½ ulp of the result; a flushed one, by 2^-126 in place of
     ½ ulp. ``docs/numerics.md`` has the whole statement.
+
+    Raises
+    ------
+    TypeError, ValueError: an array has another dtype or shape, or c is no word.
     """
-    return _fdpa(a, b, c, acc_frac_bits, *_BF16)
+    return _fdpa(a, b, c, acc_frac_bits, BF16)
 
 
-@njit()
-def fdpa_fp16_word(a, b, c, acc_frac_bits):
+def fdpa_fp16_word(a: np.ndarray, b: np.ndarray, c: int | np.integer, acc_frac_bits: int) -> np.uint32:
     """:func:`fdpa_word` of FP16 words a, b, subnormal ones among them."""
-    return _fdpa(a, b, c, acc_frac_bits, *_FP16)
+    return _fdpa(a, b, c, acc_frac_bits, FP16)
+
+
+def _fdpa(a: np.ndarray, b: np.ndarray, c: int | np.integer, acc_frac_bits: int, format: Format) -> np.uint32:
+    check_array("a", a, np.uint16, (None,))
+    check_array("b", b, np.uint16, a.shape)
+    return fdpa_fields(a, b, np.uint32(as_integer("c", c)), as_integer("acc_frac_bits", acc_frac_bits), *format.fields)
 
 
 @njit(nogil=True)
@@ -210,8 +217,8 @@ def _special_rows(a, b, k, frac_bits, exponent_bits, fraction_bits, subnormals, 
         for column in columns:
             c = out[row, column]
             for start in range(0, a.shape[1], k):
-                c = _fdpa(a[row, start:start + k], b[column, start:start + k], c, frac_bits,
-                          exponent_bits, fraction_bits, subnormals)
+                c = fdpa_fields(a[row, start:start + k], b[column, start:start + k], c, frac_bits,
+                                exponent_bits, fraction_bits, subnormals)
             out[row, column] = c
 
 
@@ -264,6 +271,7 @@ def matmul(
     _check("b", b)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"a and b must have rows of one length, not {(a.shape[1], b.shape[1])!r}")
+    k, acc_frac_bits = as_integer("k", k), as_integer("acc_frac_bits", acc_frac_bits)
     if not 1 <= k <= _MAX_K:
         raise ValueError(f"k must be from 1 to {_MAX_K}, not {k!r}")
     if acc_frac_bits not in ACC_FRAC_BITS:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from .formats import round_pack, unpack
-from .jit import guvectorize, njit
+from .jit import njit
+from .operator import operator
 
 __all__ = ["from_fixed", "from_fixed_word", "to_fixed", "to_fixed_word"]
 
@@ -28,13 +29,13 @@ def from_fixed_word(s):
     return np.uint32(round_pack(0, np.int64(s), -32, 8, 23))
 
 
-@guvectorize(["(uint32, uint64[:])"], "()->()")
+@operator("(uint32, uint64[:])")
 def to_fixed(a, out):
     """floor(|a|·2³²) of each FP32 word in [0, 2)."""
     out[0] = to_fixed_word(a)
 
 
-@guvectorize(["(uint64, uint32[:])"], "()->()")
+@operator("(uint64, uint32[:])")
 def from_fixed(s, out):
     """s·2⁻³² of each unsigned integer, as FP32 words."""
     out[0] = from_fixed_word(s)

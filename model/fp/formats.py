@@ -4,9 +4,8 @@ A value is handled as its word, FP32 as ``uint32``, BF16 and FP16 as ``uint16``.
 :func:`round_pack` take the format as integers, so every format of :class:`Format` shares them. Both
 compute in ``int64``: Numba turns a mix of signed and unsigned 64-bit integers into floating point.
 
-Every operation of ``model/`` comes as ``<op>_word`` on single words, for other compiled functions, and as a
-ufunc ``<op>`` on arrays. The latter are made by ``guvectorize`` even where every dimension is scalar: unlike
-``vectorize`` it caches the finished machine code, which saves seconds at every start.
+Every operation of ``model/`` comes as ``<op>_word`` on single words, for other compiled functions, which check
+nothing, and as ``<op>`` on arrays, which checks them (``operator.py``).
 """
 
 from dataclasses import dataclass

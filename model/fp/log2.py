@@ -16,7 +16,8 @@ Specials: NaN → NaN; zeros and subnormals of either sign → −inf; x < 0 →
 import numpy as np
 
 from .formats import NEG_INF, POS_INF, QUIET_NAN, round_pack
-from .jit import guvectorize, njit
+from .jit import njit
+from .operator import operator
 from .tables import LOG2
 
 __all__ = ["log2", "log2_word"]
@@ -50,7 +51,7 @@ def log2_word(x):
     return np.uint32(round_pack(negative, -result if negative else result, -_POINT, 8, 23))
 
 
-@guvectorize(["(uint32, uint32[:])"], "()->()")
+@operator("(uint32, uint32[:])")
 def log2(x, out):
     """log2(x) of each FP32 word."""
     out[0] = log2_word(x)

@@ -3,7 +3,8 @@
 import numpy as np
 
 from .formats import QUIET_NAN
-from .jit import guvectorize, njit
+from .jit import njit
+from .operator import operator
 
 __all__ = ["maximum", "maximum_word"]
 
@@ -29,7 +30,7 @@ def maximum_word(a, b):
     return np.uint32(x if _key(x) >= _key(y) else y)
 
 
-@guvectorize(["(uint32, uint32, uint32[:])"], "(),()->()")
+@operator("(uint32, uint32, uint32[:])", "(),()->()")
 def maximum(a, b, out):
     """max(a, b) of each pair of FP32 words."""
     out[0] = maximum_word(a, b)

@@ -3,7 +3,8 @@
 import numpy as np
 
 from .formats import BF16, FP16, round_pack, unpack
-from .jit import guvectorize, njit
+from .jit import njit
+from .operator import operator
 
 __all__ = ["mul", "mul_bf16", "mul_bf16_word", "mul_fp16", "mul_narrow_word", "mul_word"]
 
@@ -52,19 +53,19 @@ def mul_bf16_word(a, b):
     return np.uint16(_multiply(a, b, *_BF16))
 
 
-@guvectorize(["(uint32, uint32, uint32[:])"], "(),()->()")
+@operator("(uint32, uint32, uint32[:])", "(),()->()")
 def mul(a, b, out):
     """a · b of each pair of FP32 words."""
     out[0] = mul_word(a, b)
 
 
-@guvectorize(["(uint32, uint16, uint16[:])"], "(),()->()")
+@operator("(uint32, uint16, uint16[:])", "(),()->()")
 def mul_bf16(a, b, out):
     """a · b of each pair of an FP32 and a BF16 word, as BF16 words."""
     out[0] = mul_bf16_word(a, b)
 
 
-@guvectorize(["(uint32, uint16, uint16[:])"], "(),()->()")
+@operator("(uint32, uint16, uint16[:])", "(),()->()")
 def mul_fp16(a, b, out):
     """a · b of each pair of an FP32 and an FP16 word, as FP16 words; a subnormal b counts as zero."""
     out[0] = mul_narrow_word(a, b, *_FP16)

@@ -14,7 +14,8 @@ Specials: NaN → NaN; inf → zero; zeros and subnormals → inf; each with x's
 import numpy as np
 
 from .formats import QUIET_NAN
-from .jit import guvectorize, njit
+from .jit import njit
+from .operator import operator
 from .tables import RECIP
 
 __all__ = ["recip", "recip_word"]
@@ -43,7 +44,7 @@ def recip_word(x):
     return np.uint32(sign | (((252 - field) << 23) + rounded))  # the hidden bit adds 1 to it, 2²⁴ adds 2
 
 
-@guvectorize(["(uint32, uint32[:])"], "()->()")
+@operator("(uint32, uint32[:])")
 def recip(x, out):
     """1/x of each FP32 word."""
     out[0] = recip_word(x)

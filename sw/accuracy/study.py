@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from amla.model import MODES, Numerics, error_metrics, mla_reference
+from amla.model.checks import as_index
 from amla.rtl.files import check_folder
 
 from ..errors import AmlaError
@@ -79,10 +80,10 @@ class Study:
         if not self.distributions or not self.seeds:
             raise AmlaError("a study must have at least one distribution and one length, not none")
         for length, count in self.seeds.items():
-            if type(length) is not int or length < 1:
-                raise AmlaError(f"keys must be a positive integer, not {length!r}")
-            if type(count) is not int or count < 1:
-                raise AmlaError(f"seeds must be a positive integer, not {count!r}")
+            for name, value in (("keys", length), ("seeds", count)):
+                if (as_index(value) or 0) < 1:
+                    raise AmlaError(f"{name} must be a positive integer, not {value!r}")
+        object.__setattr__(self, "seeds", {as_index(length): as_index(count) for length, count in self.seeds.items()})
 
     def cases(self) -> list[tuple[str, int, int]]:
         """(distribution, keys, seed), the short ones first."""

@@ -1,9 +1,11 @@
 """Workload: what to compute, loaded from YAML; every wrong thing is one clear line."""
 
 from dataclasses import dataclass, fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from amla.model.checks import as_index
 from amla.rtl.errors import shown
 from amla.rtl.files import FILE_NAME, is_file_name
 from amla.rtl.yaml_file import load_yaml
@@ -66,9 +68,10 @@ class Workload:
 
     def __post_init__(self) -> None:
         for key, (low, high) in _LIMITS.items():
-            value = getattr(self, key)
-            _require(type(value) is int and low <= value <= high, key, f"an integer from {low} to {high}",
-                     value)
+            value = as_index(getattr(self, key))
+            _require(value is not None and low <= value <= high, key, f"an integer from {low} to {high}",
+                     getattr(self, key))
+            object.__setattr__(self, key, value)
         for key in ("causal", "poison"):
             _require(type(getattr(self, key)) is bool, key, "true or false", getattr(self, key))
         _require(is_file_name(self.name), "name", FILE_NAME, self.name)
@@ -79,13 +82,15 @@ class Workload:
                  self.head_dim_v)
         _require(isinstance(self.lengths, tuple) and len(self.lengths) > 0, "lengths",
                  "a list of at least one length", self.lengths)
-        for index, length in enumerate(self.lengths):
-            _require(type(length) is int and 0 <= length <= _MAX_KEYS, f"lengths[{index}]",
-                     f"an integer from 0 to {_MAX_KEYS}", length)
+        lengths = tuple(map(as_index, self.lengths))
+        for index, length in enumerate(lengths):
+            _require(length is not None and 0 <= length <= _MAX_KEYS, f"lengths[{index}]",
+                     f"an integer from 0 to {_MAX_KEYS}", self.lengths[index])
+        object.__setattr__(self, "lengths", lengths)
         scale = self.softmax_scale
         if scale is not None:
-            _require(type(scale) in (int, float) and 1e-30 < scale < 1e30, "softmax_scale",
-                     "a positive number from 1e-30 to 1e30", scale)
+            _require(isinstance(scale, Real) and not isinstance(scale, bool) and 1e-30 < scale < 1e30,
+                     "softmax_scale", "a positive number from 1e-30 to 1e30", scale)
             object.__setattr__(self, "softmax_scale", float(scale))
         if self.inputs == "layer":
             rotary = self.head_dim - self.head_dim_v

@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from amla.rtl.config import ConfigError, CoreConfig
 from amla.rtl.errors import shown
@@ -50,6 +51,11 @@ def test_numbers_too_long_to_print(tiny, key):
 def test_types(tiny, key, value):
     with pytest.raises(ConfigError, match=f"^{key} must be of type "):
         replace(tiny, **{key: value})
+
+
+def test_integers_of_any_kind_are_taken(tiny):
+    config = replace(tiny, m=np.int64(tiny.m), kv_block=np.uint16(tiny.kv_block))
+    assert config == tiny and type(config.m) is type(config.kv_block) is int
 
 
 @pytest.mark.parametrize(("text", "names"), [

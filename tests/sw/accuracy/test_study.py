@@ -21,7 +21,7 @@ from amla.sw.accuracy.study import (
     summarize,
 )
 from amla.sw.errors import AmlaError
-from amla.sw.workload.distributions import Shape
+from amla.sw.workload.distributions import Shape, draw
 
 SHAPE = Shape(rows=4, head_dim=24, head_dim_v=16, kv_block=32)
 
@@ -129,6 +129,13 @@ def test_studies_that_do_not_join():
         join([study, study])
     with pytest.raises(AmlaError, match="must agree in distributions"):
         join([study, _tiny((64,), ("equal",))])
+
+
+def test_integers_of_any_kind_are_taken():
+    study = Study(distributions=("equal",), seeds={np.int64(8): np.uint8(2)}, shape=Shape(rows=np.int16(4)))
+    assert study == Study(distributions=("equal",), seeds={8: 2}, shape=Shape(rows=4))
+    assert {type(value) for value in (*study.seeds, *study.seeds.values(), study.shape.rows)} == {int}
+    assert all(map(np.array_equal, draw("equal", Shape(rows=2), np.int64(5), 0), draw("equal", Shape(rows=2), 5, 0)))
 
 
 @pytest.mark.parametrize("values, message", [
