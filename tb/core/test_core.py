@@ -9,6 +9,7 @@ from amla.rtl.core import INTERFACE_VERSION
 from amla.rtl.fp.word import OPERANDS
 from amla.rtl.host.csr import ID_VALUE, REGISTERS
 from amla.sw.run.compare import check_levels, expect
+from amla.sw.run.counters import check_counters
 from amla.tb.core.driver import CoreBench
 from amla.tb.core.random_jobs import random_job
 from amla.tb.host.axi_lite import AxiLiteDriver, AxiLiteError
@@ -24,7 +25,7 @@ CASES = [int(os.environ["AMLA_CASE"])] if "AMLA_CASE" in os.environ else list(ra
 
 @cocotb.test()
 async def random_workloads(dut):
-    """RTL = command simulator = golden model on every bit; counters sum; guard bytes and AXI rules hold."""
+    """RTL = command simulator = golden model on every bit; counters agree with program and trace; guard bytes and AXI rules hold."""
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
     await bench.start()
     cycles = 0
@@ -41,7 +42,7 @@ async def random_workloads(dut):
                 f": {job.program.line(run.error.index).strip()}" if run.error else "")
             check_levels(expected, output.data)
             bench.memory.check_guards()
-            run.check_counters()
+            check_counters(run, job.program.commands, CONFIG)
             _check_trace(run, len(job.program))
             assert bench.axi.quiet
             assert not (run.nonfinite and case.finite), "STATUS.NONFINITE set by finite data"
