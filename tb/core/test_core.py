@@ -12,6 +12,7 @@ from amla.sw.run.compare import check_levels, expect
 from amla.sw.run.counters import check_counters
 from amla.tb.core.driver import CoreBench
 from amla.tb.core.random_jobs import random_job
+from amla.tb.core.timing import check_timing
 from amla.tb.host.axi_lite import AxiLiteDriver, AxiLiteError
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
@@ -25,7 +26,7 @@ CASES = [int(os.environ["AMLA_CASE"])] if "AMLA_CASE" in os.environ else list(ra
 
 @cocotb.test()
 async def random_workloads(dut):
-    """RTL = command simulator = golden model on every bit; counters agree with program and trace; guard bytes and AXI rules hold."""
+    """RTL = command simulator = golden model on every bit; counters fit program and trace; guard bytes, AXI rules."""
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
     await bench.start()
     cycles = 0
@@ -43,6 +44,7 @@ async def random_workloads(dut):
             check_levels(expected, output.data)
             bench.memory.check_guards()
             check_counters(run, job.program.commands, CONFIG)
+            check_timing(run, job.program.commands, CONFIG)
             _check_trace(run, len(job.program))
             assert bench.axi.quiet
             assert not (run.nonfinite and case.finite), "STATUS.NONFINITE set by finite data"

@@ -12,7 +12,8 @@ from amla.rtl.softmax.lanes import AccumulateLane
 
 from ..memory import SyncMemory
 from ..stream import start_clock
-from .harness import Command, EngineBench, Timeline, bench_config, encode, pack, unpack
+from .harness import Command, EngineBench, bench_config, encode, pack, unpack
+from .timing import drain_timeline
 
 CONFIG = bench_config()
 GROUPS = CONFIG.n // CONFIG.lanes
@@ -163,24 +164,11 @@ class DrainModel:
                 "heads": rng.choice([0, 1, 2, 3, 5, 65535]), "head0": rng.choice([0, 1, 4, 65535])}
 
 
-def timeline() -> Timeline:
-    issued: dict[tuple[str, int], int] = {}
-
-    def earliest(item: tuple[str, int, bool], cycle: int) -> int:
-        buffer, word, reads = item
-        if (buffer, word) in issued and (buffer == "o" or reads):
-            cycle = max(cycle, issued[buffer, word] + (LANE_LATENCY + 2 if buffer == "o" else 3))
-        issued[buffer, word] = cycle
-        return cycle
-
-    return Timeline(earliest, latency=max(LANE_LATENCY, 3) + 2)
-
-
 def bench(dut, **options) -> tuple[EngineBench, DrainModel, random.Random]:
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
     model = DrainModel(dut, rng, **options)
-    return EngineBench(dut, model.buffers, timeline), model, rng
+    return EngineBench(dut, model.buffers, lambda: drain_timeline(CONFIG)), model, rng
 
 
 @cocotb.test()

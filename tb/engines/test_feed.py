@@ -8,12 +8,12 @@ from amla.rtl.isa import Fault, Opcode
 
 from ..memory import SyncMemory
 from ..stream import start_clock
-from .harness import Command, EngineBench, Timeline, bench_config, encode, pack, unpack
+from .harness import Command, EngineBench, bench_config, encode, pack, unpack
+from .timing import BLOCK, feed_timeline
 
 CONFIG = bench_config()
 GROUP = CONFIG.k // CONFIG.n
 L0_WORDS = {"l0a": CONFIG.l0a_words, "l0b": CONFIG.l0b_words}
-START = object()  # an item that begins a block to transpose
 
 
 class FeedModel:
@@ -61,7 +61,7 @@ class FeedModel:
                     words = [columns[h * CONFIG.n:(h + 1) * CONFIG.n] for h in range(GROUP)]
                 for j, word in enumerate(words):
                     command.writes[name, l0] = pack(word)
-                    command.items = [*command.items, START if transpose and j == 0 else None]
+                    command.items = [*command.items, BLOCK if transpose and j == 0 else None]
                     l0 += 1
         return command
 
@@ -88,25 +88,11 @@ class FeedModel:
         return self.command(opcode, *flags, **fields)
 
 
-def timeline() -> Timeline:
-    head = 0
-
-    def earliest(item, cycle: int) -> int:
-        nonlocal head
-        if item is START:
-            wait = -head % GROUP
-            head, cycle = head + wait, cycle + wait
-        head += 1
-        return cycle
-
-    return Timeline(earliest, latency=GROUP + 2)
-
-
 def bench(dut) -> tuple[EngineBench, FeedModel, random.Random]:
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
     model = FeedModel(dut, rng)
-    return EngineBench(dut, model.buffers, timeline), model, rng
+    return EngineBench(dut, model.buffers, lambda: feed_timeline(CONFIG)), model, rng
 
 
 @cocotb.test()
