@@ -14,6 +14,7 @@ from ..signals import Pin
 from ..stream import start_clock
 from .harness import Command, EngineBench, bench_config, encode, pack, unpack
 from .timing import cube_timeline
+from .wraps import wraps
 
 CONFIG = bench_config()
 SPECIAL_BF16 = (0x0000, 0x8000, 0x7F80, 0xFF80, 0x7FC0, 0x0001, 0x7F7F, 0x0080)
@@ -164,7 +165,7 @@ def faults():
         yield fine | {count: 65535}
     for name in ("l0a", "l0b", "l0c"):
         words = getattr(CONFIG, f"{name}_words")
-        for start in (words - 3, words - 1, words, 65535):
+        for start in (words - 3, words - 1, words, 65535, *wraps(words, 16)):
             yield fine | {name: start}
 
 

@@ -14,6 +14,7 @@ from ..memory import SyncMemory
 from ..stream import start_clock
 from .harness import Command, EngineBench, bench_config, encode, pack, unpack
 from .timing import drain_timeline
+from .wraps import wraps
 
 CONFIG = bench_config()
 GROUPS = CONFIG.n // CONFIG.lanes
@@ -243,12 +244,15 @@ def faults():
             yield opcode, (), fine | {count: 0}
             yield opcode, (), fine | {count: 65535}
         for place, (depth, used) in words.items():
-            for start in (depth - used + 1, depth - 1, depth, 65535):
+            for start in (depth - used + 1, depth - 1, depth, 65535, *wraps(depth, 16)):
                 yield opcode, (), fine | {place: start}
                 if place != "offsets":
                     yield opcode, ("first",), fine | {place: start}
         yield opcode, (), fine | {f"{name}_pitch": WORDS[name]}
         yield opcode, (), fine | {f"{name}_pitch": 65535}
+        last = WORDS[name] - 2 * GROUPS  # of row group 0
+        for pitch in wraps(WORDS[name], 16, base=last):
+            yield opcode, (), fine | {name: last, f"{name}_pitch": pitch}
 
 
 @cocotb.test()

@@ -10,7 +10,7 @@ from amla.tb.stream import StreamDriver, StreamMonitor, reset, start_clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 BEAT = int(os.environ.get("BENCH_BEAT_BYTES", "16"))
-BASE = 0x4000_0000
+BASE = 0xC5_4000_0000  # past 32 bits
 DISPATCHED = [opcode for opcode in Opcode if opcode >> 4]
 
 
