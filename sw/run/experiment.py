@@ -15,6 +15,7 @@ from ..report.utilisation import macs_of, roofline_of
 from ..workload.generate import make_inputs
 from ..workload.workload import Workload
 from .compare import Expected, Mismatch, check_levels, expect
+from .counters import check_counters
 from .rtl_job import RtlRun
 
 __all__ = ["Experiment", "prepare"]
@@ -57,8 +58,8 @@ class Experiment:
 
         Raises
         ------
-        Mismatch: a bit of O or LSE differs between the levels, a run did not reach HALT, or its counters do
-            not add up.
+        Mismatch: a bit of O or LSE differs between the levels, a run did not reach HALT, or its counters
+            disagree with its program or its trace.
         """
         check_levels(self.expected, None if run is None else run.output)
         config, load, simulated = self.job.config, self.job.workload, self.expected.simulated
@@ -79,7 +80,7 @@ class Experiment:
         }
         if run is None:
             return report
-        cycles = _checked_cycles(run)
+        cycles = _checked_cycles(run, self.job)
         report |= {
             "cycles": cycles, "utilisation": macs / (cycles * config.macs_per_cycle),
             "cube_active": run.cube_active / cycles, "engines": run.counters,
@@ -92,7 +93,7 @@ class Experiment:
         report["roofline"]["utilisation"] = roofline.cycles / cycles
         if serial is not None and self.serial is not None:
             check_levels(self.serial, serial.output)
-            serial_cycles = _checked_cycles(serial)
+            serial_cycles = _checked_cycles(serial, self.serial.job)
             report["serial_baseline"] = {"cycles": serial_cycles,
                                          "utilisation": macs / (serial_cycles * config.macs_per_cycle)}
         return report
@@ -125,14 +126,11 @@ def prepare(workload: Workload, config: CoreConfig, *, preload: int, baseline: b
                       error_mul=error_mul, seconds=seconds)
 
 
-def _checked_cycles(run: RtlRun) -> int:
-    """CYCLES of a run that reached HALT, once the four states of every engine have been seen to sum to it."""
+def _checked_cycles(run: RtlRun, job: Job) -> int:
+    """CYCLES of a run of ``job`` that reached HALT and whose counters agree with its program and its trace."""
     if run.status != "done":
         raise Mismatch(f"{run.name} ended with status {run.status}: {run.error}")
-    for engine, states in run.counters.items():
-        total = sum(states.values())
-        if total != run.cycles:
-            raise Mismatch(f"the counters of {engine} sum to {total}, not to CYCLES = {run.cycles}")
+    check_counters(run, job.program.commands, job.config)
     return run.cycles
 
 

@@ -65,14 +65,6 @@ class CoreRun:
     trace: dict[str, np.ndarray] = field(repr=False)
     traffic: dict[str, np.ndarray] = field(repr=False)
 
-    def check_counters(self) -> None:
-        """Fail unless the four states of every engine sum to CYCLES."""
-        for engine, states in self.counters.items():
-            total = sum(states.values())
-            assert total == self.cycles, (
-                f"counters of {engine} sum to {total}, CYCLES is {self.cycles}: {states}"
-            )
-
 
 class CoreBench:
     """A core, its memory and its register port.

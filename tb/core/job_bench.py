@@ -11,6 +11,7 @@ from pathlib import Path
 import cocotb
 import numpy as np
 from amla.rtl.config import CoreConfig
+from amla.sw.run.counters import check_states
 from amla.sw.run.rtl_job import JOB_FILE, PROGRESS_FILE, RESULT_FILE
 
 from .driver import CoreBench, CoreRun
@@ -41,7 +42,7 @@ async def run_job(dut):
         output = bench.load(memory, run["base"], tuple(run["output"]))
         result = await bench.run(run["registers"], watchdog=job["watchdog"])
         bench.memory.check_guards()
-        result.check_counters()
+        check_states(result)
         cycles += result.cycles
         progress(_summary(result))
         output.data.tofile(folder / f"{label}.output.bin")

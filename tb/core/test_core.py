@@ -12,10 +12,12 @@ from amla.rtl.fp.word import OPERANDS
 from amla.rtl.host.csr import ID_VALUE, REGISTERS
 from amla.sw.compiler.memory_map import build_job
 from amla.sw.run.compare import check_levels, expect
+from amla.sw.run.counters import check_counters
 from amla.sw.workload.generate import make_inputs
 from amla.sw.workload.workload import Workload
 from amla.tb.core.driver import CoreBench
 from amla.tb.core.random_jobs import lose_keys, random_job
+from amla.tb.core.timing import check_timing
 from amla.tb.host.axi_lite import AxiLiteDriver, AxiLiteError
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
@@ -29,7 +31,7 @@ CASES = [int(os.environ["AMLA_CASE"])] if "AMLA_CASE" in os.environ else list(ra
 
 @cocotb.test()
 async def random_workloads(dut):
-    """RTL = command simulator = golden model on every bit; counters sum; guard bytes and AXI rules hold."""
+    """RTL = command simulator = golden model on every bit; counters fit program and trace; guard bytes, AXI rules."""
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
     await bench.start(cycles=100_000 * len(CASES))
     cycles = 0
@@ -46,7 +48,8 @@ async def random_workloads(dut):
                 f": {job.program.line(run.error.index).strip()}" if run.error else "")
             check_levels(expected, output.data)
             bench.memory.check_guards()
-            run.check_counters()
+            check_counters(run, job.program.commands, CONFIG)
+            check_timing(run, job.program.commands, CONFIG)
             _check_trace(run, len(job.program))
             assert bench.axi.quiet
             assert not (run.nonfinite and case.finite), "STATUS.NONFINITE set by finite data"

@@ -11,6 +11,7 @@ from amla.rtl.host.csr import REGISTERS
 from amla.rtl.isa import COMMAND_BYTES, Engine, Fault, Opcode
 from amla.sw.compiler.program import Command
 from amla.sw.run.compare import Expected, check_levels, expect
+from amla.sw.run.counters import check_counters, check_states
 from amla.tb.core.driver import CoreBench, CoreRun, Error
 from amla.tb.core.faults import (
     DATA,
@@ -54,7 +55,7 @@ async def run_good(bench: CoreBench, good: Expected) -> None:
     run = await bench.run(job.registers, watchdog=WATCHDOG)
     assert run.status == "done", f"the next program ended with {run.error or run.status}"
     check_levels(good, output.data)
-    run.check_counters()
+    check_counters(run, job.program.commands, CONFIG)
 
 
 def lay_out(bench: CoreBench, program: bytes) -> dict[str, int]:
@@ -73,7 +74,7 @@ def check_fault(bench: CoreBench, run: CoreRun, error: Error) -> None:
     assert run.status == "error", f"ended with status {run.status}, expected {error}"
     assert run.error == error, f"ended with {run.error}, expected {error}"
     bench.memory.check_guards()
-    run.check_counters()
+    check_states(run)
 
 
 def check_simulator(case: FaultCase, registers: Mapping[str, int]) -> None:

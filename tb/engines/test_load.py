@@ -14,6 +14,7 @@ from amla.rtl.issue.dispatch import MAX_UNFINISHED
 from amla.tb.engines.bursts import expected_bursts
 from amla.tb.engines.configurations import bench_configuration
 from amla.tb.engines.memory_bench import MemoryBench
+from amla.tb.engines.wraps import wraps
 from amla.tb.host.axi import AxiMemory
 from amla.tb.host.gm import GlobalMemory, PlannedError, Response
 from amla.tb.signals import Pin
@@ -321,6 +322,8 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
     good = Command(address=test.base, pitch=size, rows=4, rows_padded=4, cols=config.beat_elements)
     all_rows = min(65535, config.l1_words // config.l1_banks * config.n)  # as many as L1 holds
 
+    most = 1 << (all_rows - 1).bit_length() - 1  # steps between rows, a power of two
+
     def but(**changes) -> Command:
         return Command(**{**vars(good), **changes})
 
@@ -330,7 +333,12 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
         but(address=(1 << 48) - 4 * size), but(address=test.base + (1 << config.axi_address_bits)),
         *(but(address=address, pitch=(1 << 32) - size, rows=all_rows, rows_padded=all_rows)
           for address in (test.base, (1 << 48) - size)),
+        *(but(address=test.base + offset) for offset in wraps(GM_BYTES, 48) if test.base + offset < 1 << 48),
+        but(pitch=1 << 31, rows=2),
+        but(pitch=1 << 31, rows=most + 1, rows_padded=most + 1),
     ]
+    # Row groups of padding and beats of a row, each the largest power of two.
+    groups, beats = (1 << (65535 // unit).bit_length() - 1 for unit in (config.n, config.beat_elements))
     return [
         *((Fault.READ_WINDOW, command) for command in window),
         (Fault.BAD_FIELD, but(rows_padded=0)),
@@ -341,6 +349,8 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
         (Fault.BAD_FIELD, but(pitch=size + 1)),
         *([(Fault.BAD_FIELD, but(l1=config.l1_banks // 2))] if config.l1_banks > 1 else []),
         (Fault.BUFFER_OVERRUN, but(l1=config.l1_words)),
+        *((Fault.BUFFER_OVERRUN, but(l1=l1)) for l1 in wraps(config.l1_words, 24)),
+        (Fault.BUFFER_OVERRUN, but(rows=0, rows_padded=groups * config.n, cols=beats * config.beat_elements)),
         (Fault.BUFFER_OVERRUN, but(l1=(1 << 24) - config.l1_banks)),
         (Fault.BUFFER_OVERRUN, but(l1=config.l1_words - config.l1_banks, row0=config.n - 1)),
         (Fault.BUFFER_OVERRUN, but(l1=config.l1_words - config.l1_banks, rows=0, rows_padded=config.n + 1)),
@@ -397,7 +407,8 @@ async def legal_edges(dut):
         Command(address=0, pitch=0, rows=0, rows_padded=1, cols=config.beat_elements),
         Command(address=test.base, pitch=(1 << 32) - size, rows=1, rows_padded=4, cols=config.beat_elements),
         Command(address=test.base, pitch=0, rows=65535, rows_padded=3, cols=config.beat_elements),
-        Command(address=test.base, pitch=0, rows=2, rows_padded=config.n * depth, cols=config.beat_elements),
+        Command(address=test.base, pitch=0, rows=2, rows_padded=min(config.n * depth, 16384),
+                cols=config.beat_elements),
     ])
     test.writes.finish()
     test.bursts.finish()

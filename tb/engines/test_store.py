@@ -15,6 +15,7 @@ from amla.rtl.issue.dispatch import MAX_UNFINISHED
 from amla.tb.engines.bursts import expected_bursts
 from amla.tb.engines.configurations import bench_configuration
 from amla.tb.engines.memory_bench import MemoryBench
+from amla.tb.engines.wraps import wraps
 from amla.tb.host.axi import AxiMemory
 from amla.tb.host.gm import GlobalMemory, PlannedError, Response
 from amla.tb.memory import SyncMemory
@@ -156,7 +157,7 @@ class Bench(MemoryBench):
     def random_command(self) -> Command:
         config, rng, size = self.config, self.rng, self.size
         if rng.random() < 0.3:
-            rows = rng.choice([1, config.m, rng.randrange(1, config.state_rows + 1)])
+            rows = rng.choice([1, config.m, rng.randrange(1, min(config.state_rows, 200) + 1)])
             groups = -(-rows // config.m)
             address = self.base + rng.choice([0, GM_BYTES // size - groups,
                                               rng.randrange(GM_BYTES // size - groups + 1)]) * size
@@ -167,7 +168,8 @@ class Bench(MemoryBench):
                            cols=rng.getrandbits(16), out_pitch=rng.getrandbits(16))
         beats = rng.choice([1, 1, 2, 3, rng.randrange(1, 20)])
         rows = rng.choice([1, 2, config.m, rng.randrange(1, 40)])
-        out_pitch = rng.choice([beats, beats, 0, 1, rng.randrange(2 * beats + 2)])
+        furthest = (config.out_words - beats) // max((rows - 1) // config.m, 1)
+        out_pitch = rng.choice([beats, beats, 0, 1, rng.randrange(2 * beats + 2), max(furthest, 0)])
         room = config.out_words - ((rows - 1) // config.m * out_pitch + beats)
         pitch = rng.choice([beats, beats, beats + 1, 2 * beats, max(beats, 4096 // size)]) * size
         slack = GM_BYTES - (rows - 1) * pitch - beats * size
@@ -340,7 +342,12 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
     def but(command: Command = good, **changes) -> Command:
         return Command(**{**vars(command), **changes})
 
+    last = config.out_words - 1
     return [
+        *((Fault.WRITE_WINDOW, but(address=test.base + offset)) for offset in wraps(GM_BYTES, 48)
+          if test.base + offset < 1 << 48),
+        (Fault.WRITE_WINDOW, but(pitch=1 << 31, rows=2)),
+        (Fault.WRITE_WINDOW, but(pitch=1 << 31, rows=(1 << 15) + 1)),
         (Fault.WRITE_WINDOW, but(address=test.base - size)),
         (Fault.WRITE_WINDOW, but(address=test.limit - 3 * size)),
         (Fault.WRITE_WINDOW, but(address=test.limit)),
@@ -362,6 +369,11 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
         (Fault.BAD_FIELD, but(lse, address=test.base + 4)),
         (Fault.BUFFER_OVERRUN, but(out=config.out_words)),
         (Fault.BUFFER_OVERRUN, but(out=65535)),
+        *((Fault.BUFFER_OVERRUN, but(out=out)) for out in wraps(config.out_words, 16)),
+        *((Fault.BUFFER_OVERRUN, but(rows=config.m + 1, out=last, out_pitch=pitch))
+          for pitch in wraps(config.out_words, 16, base=last)),
+        (Fault.BUFFER_OVERRUN, but(rows=(1 << 15) + 1, out_pitch=1 << 15, pitch=0)),
+        *((Fault.BUFFER_OVERRUN, but(lse, out=out)) for out in wraps(config.state_words, 16)),
         (Fault.BUFFER_OVERRUN, but(cols=2 * config.beat_elements, out=config.out_words - 1)),
         (Fault.BUFFER_OVERRUN, but(rows=config.m + 1, out_pitch=config.out_words)),
         (Fault.BUFFER_OVERRUN, but(rows=65535, out_pitch=65535, pitch=0)),

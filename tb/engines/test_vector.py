@@ -30,7 +30,9 @@ from cocotb.triggers import RisingEdge
 from ..memory import SyncMemory
 from ..signals import Pin
 from ..stream import start_clock
-from .harness import Command, EngineBench, Timeline, bench_config, encode, pack
+from .harness import Command, EngineBench, bench_config, encode, pack
+from .timing import Timeline
+from .wraps import wraps
 
 CONFIG = bench_config()
 SPECIAL = (0x00000000, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F812345, 0x00000001, 0x807FFFFF,
@@ -294,7 +296,7 @@ class VectorModel:
         """A legal NORMALIZE of row groups that have a state."""
         rng = self.rng
         mt = rng.randint(1, 3)
-        nt = rng.randint(1, max(1, min(CONFIG.out_words // mt, CONFIG.o_words // (OUT_PARTS * mt))))
+        nt = rng.randint(1, max(1, min(20, CONFIG.out_words // mt, CONFIG.o_words // (OUT_PARTS * mt))))
         groups = nt * OUT_PARTS
         states = [word for word in range(CONFIG.state_words - mt + 1) if self.started[word:word + mt].all()]
         if not states:
@@ -441,8 +443,11 @@ def faults():
     yield "softmax", softmax | {"s_pitch": 65535}
     for name, words in (("s", CONFIG.s_words), ("p", CONFIG.l1_words), ("rowmax", CONFIG.state_words),
                         ("state", CONFIG.state_words), ("offsets", CONFIG.state_words)):
-        for start in (words - 1, words, 65535):
+        for start in (words - 1, words, 65535, *wraps(words, 24 if name == "p" else 16)):
             yield "softmax", softmax | {name: start}
+    last = CONFIG.s_words - 2 * P_PARTS  # of row group 0
+    for pitch in wraps(CONFIG.s_words, 16, base=last):
+        yield "softmax", softmax | {"s": last, "s_pitch": pitch}
     yield "softmax", softmax | {"p": (1 << 24) - 1}
     for name in ("mt", "nt"):
         yield "normalize", normalize | {name: 0}
@@ -451,8 +456,11 @@ def faults():
         yield "normalize", normalize | {name: 65535}
     for name, words in (("o", CONFIG.o_words), ("out", CONFIG.out_words), ("lse", CONFIG.state_words),
                         ("state", CONFIG.state_words)):
-        for start in (words - 1, words, 65535):
+        for start in (words - 1, words, 65535, *wraps(words, 16)):
             yield "normalize", normalize | {name: start}
+    for name, words, used in (("o", CONFIG.o_words, OUT_PARTS), ("out", CONFIG.out_words, 1)):
+        for pitch in wraps(words, 16, base=words - used):
+            yield "normalize", normalize | {name: words - used, f"{name}_pitch": pitch}
 
 
 @cocotb.test()

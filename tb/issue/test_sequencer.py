@@ -10,7 +10,7 @@ from amla.tb.stream import StreamDriver, StreamMonitor, reset, start_clock, unti
 from cocotb.triggers import FallingEdge, RisingEdge
 
 BEAT = int(os.environ.get("BENCH_BEAT_BYTES", "16"))
-BASE, SPACE = 0x4000_0000, 1 << 40
+BASE, SPACE = 0xC5_4000_0000, 1 << 40  # past 32 bits
 DISPATCHED = [opcode for opcode in Opcode if opcode >> 4]
 
 
