@@ -81,9 +81,9 @@ class Memory:
         self._check("refresh", self.refresh < self.refresh_interval or not (self.refresh or self.refresh_interval),
                     f"less than refresh_interval = {self.refresh_interval}")
         if rate is None:
-            for field in fields(self):
-                if field.name in _LIMITS:
-                    self._check(field.name, getattr(self, field.name) == field.default, "absent without bytes_per_cycle")
+            defaults = {field.name: field.default for field in fields(self)}
+            for key in _LIMITS:
+                self._check(key, getattr(self, key) == defaults[key], "absent without bytes_per_cycle")
 
     def _check(self, key: str, ok: object, rule: str) -> None:
         if not ok:

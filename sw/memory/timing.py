@@ -63,7 +63,7 @@ class Timing:
         return times
 
     def write(self, ident: int, address: int, size: int, cycle: int) -> int:
-        """Earliest cycle of the response to a burst whose last beat arrives in ``cycle``: the data are in their rows."""
+        """Earliest cycle of the response to a burst whose last beat arrives in ``cycle``: its data are in memory."""
         key = self._key("write", ident)
         done = max(begin + count * self._byte_ticks for begin, count in self._access(True, address, size, cycle))
         last = max(self._answer(done), self._last.get(key, -self._cycle) + self._cycle)
