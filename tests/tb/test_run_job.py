@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 from amla.sw.errors import AmlaError
-from amla.sw.memory.preset import Memory
+from amla.sw.memory.preset import IDEAL, Memory
 from amla.sw.run.compare import check_levels, expect
 from amla.sw.run.rtl_job import JOB_FILE, read_results, run_rtl, write_job
 from amla.tb.core.random_jobs import random_job
@@ -38,6 +38,21 @@ def test_jobs_run_bit_exact(cases, seed, tmp_path, capfd):
         assert np.count_nonzero(run.trace["engine"] == 3) > 0 and run.cube_active > 0
     lines = capfd.readouterr().out.splitlines()
     assert all(any(line.startswith(f"{name}: done, ") for line in lines) for name in jobs)
+
+
+@pytest.mark.regress
+def test_cycles_do_not_depend_on_earlier_runs(cases, tmp_path):
+    """Open rows and the phase of refresh are those of a new memory."""
+    write_job(tmp_path, {"first": cases[0].job, "other": cases[1].job, "again": cases[0].job})
+    runs = run_rtl(tmp_path).runs
+    assert runs["first"].cycles == runs["again"].cycles
+
+
+@pytest.mark.regress
+def test_jobs_of_two_memories_are_refused(cases, tiny, tmp_path):
+    other = random_job(random.Random(1), tiny, memory=IDEAL).job
+    with pytest.raises(ValueError, match="jobs must be of one configuration and memory, not of 2"):
+        write_job(tmp_path, {"hbm": cases[0].job, "ideal": other})
 
 
 @pytest.mark.regress
