@@ -20,11 +20,12 @@ from rich.text import Text
 
 from .compiler.memory_map import build_job
 from .errors import AmlaError
+from .memory.preset import Memory
 from .report.report import render
 from .report.report_folder import write_pages
 from .report.results import REPORT_FILE, write_folder
 from .run.experiment import Experiment, prepare
-from .run.rtl_job import AxiOptions, RtlRun, job_folder, run_rtl, write_job
+from .run.rtl_job import RtlRun, job_folder, run_rtl, write_job
 from .workload.generate import make_inputs
 from .workload.inputs import load_npz
 from .workload.workload import Workload
@@ -68,6 +69,24 @@ def _config(name: str, mode: str | None = None, format: str | None = None) -> Co
     return config
 
 
+MemoryOption = Annotated[
+    str | None, typer.Option(help="Memory: a name under configs/memory/ or the path of a YAML file; default: ideal.")
+]
+LatencyOption = Annotated[int | None, typer.Option(help="Instead of --memory: ideal, but so many cycles away.")]
+
+
+def _memory(name: str | None, latency: int | None) -> Memory:
+    """A memory; with another latency its name says so."""
+    if latency is None:
+        return Memory.load(name or "ideal")
+    if name is not None:
+        raise AmlaError(f"--latency must be given without --memory, not with {name!r}")
+    try:
+        return replace(Memory.load("ideal"), name=f"ideal-{latency}", latency=latency)
+    except AmlaError as error:
+        raise AmlaError(f"--{error}") from None
+
+
 def _check_preload(preload: int) -> None:
     if preload not in (0, 1, 2):
         raise AmlaError(f"--preload must be 0, 1 or 2, not {preload!r}")
@@ -92,7 +111,8 @@ def run(
         "build/runs"
     ),
     seed: Annotated[int | None, typer.Option(help="Seed of generated inputs, instead of the workload's.")] = None,
-    latency: Annotated[int, typer.Option(help="Memory latency in cycles (rtl).")] = 20,
+    memory: MemoryOption = None,
+    latency: LatencyOption = None,
     waves: Annotated[
         bool, typer.Option(help="Record a waveform; its path is printed (rtl; slow).")
     ] = False,
@@ -105,10 +125,8 @@ def run(
         raise AmlaError(f"--device must be one of {', '.join(_DEVICES)}, not {device!r}")
     if device == "rtl":
         require("sim")
-    if not 1 <= latency <= 10_000:
-        raise AmlaError(f"--latency must be from 1 to 10000 cycles, not {latency!r}")
     _check_preload(preload)
-    core = _config(config, mode, format)
+    core, beside = _config(config, mode, format), _memory(memory, latency)
     loads = [Workload.load(name) for name in workloads]
     if seed is not None:
         loads = [replace(load, seed=seed) for load in loads]
@@ -120,14 +138,14 @@ def run(
     for load in loads:
         _CONSOLE.print(Text(load.name, "bold"))
         experiments[load.name] = prepare(
-            load, core, preload=preload, baseline=baseline and device == "rtl", progress=_step
+            load, core, preload=preload, baseline=baseline and device == "rtl", progress=_step, memory=beside
         )
     runs: Mapping[str, RtlRun] = {}
     build_seconds = 0.0
     if device == "rtl":
         jobs = {name: job for experiment in experiments.values() for name, job in experiment.jobs().items()}
         with job_folder(out, core.name, keep=waves) as folder:
-            write_job(folder, jobs, seed=loads[0].seed, axi=AxiOptions(latency=(latency, latency)), waves=waves)
+            write_job(folder, jobs, seed=loads[0].seed, waves=waves)
             results = run_rtl(folder)
         runs, build_seconds = results.runs, results.build_seconds
         if waves:
@@ -157,6 +175,8 @@ def schedule(
     config: ConfigOption = "small",
     format: FormatOption = None,
     preload: PreloadOption = 1,
+    memory: MemoryOption = None,
+    latency: LatencyOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Also write the assembled program (32 bytes a command) here.")
     ] = None,
@@ -165,8 +185,10 @@ def schedule(
     _check_preload(preload)
     load = Workload.load(workload)
     core = _config(config, format=format)
-    job = build_job(load, make_inputs(load, format=core.format), core, preload=preload)
-    print(f"# {load.name} on {job.config.name}, preload {preload}: {len(job.program)} commands; {job.plan.traffic}")
+    inputs = make_inputs(load, format=core.format)
+    job = build_job(load, inputs, core, preload=preload, memory=_memory(memory, latency))
+    print(f"# {load.name} on {job.config.name}, memory {job.plan.memory.name}, preload {preload}: "
+          f"{len(job.program)} commands; {job.plan.traffic}")
     print(job.plan.buffer_map())
     print()
     print(job.program.listing())

@@ -23,7 +23,7 @@ LEVELS = (
     ("sw.run",),
     ("sw.simulator", "sw.report", "sw.accuracy"),
     ("sw.compiler",),
-    ("sw.workload",),
+    ("sw.workload", "sw.memory"),
     ("sw",),
     ("rtl.core", "rtl.__main__", "rtl.docs"),
     ("rtl.engines",),

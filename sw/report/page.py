@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .figures import figures, roofline, utilisation
+from .report import memory_of
 from .results import Results
 from .timeline import ENGINES, STAGES, spans, stage_of
 from .waits import Gap, Pause, gaps, pauses
@@ -92,7 +93,7 @@ def _data(results: Results) -> dict[str, Any]:
 def _badges(report: dict[str, Any]) -> str:
     exact = [name for name, same in report["bit_exact"].items() if same]
     badges = [f"O and LSE bit-exact: {report['device']} = {' = '.join(exact)}"] if exact else []
-    badges += [f"mode {report['mode']}", f"preload {report['preload']}"]
+    badges += [f"mode {report['mode']}", f"preload {report['preload']}", f"memory {memory_of(report)}"]
     return " ".join(f'<span class="badge">{escape(badge)}</span>' for badge in badges)
 
 

@@ -1,5 +1,6 @@
 """The utilisation report as tables for people; for programs it is report.json."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console, Group
@@ -8,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["render"]
+__all__ = ["memory_of", "render"]
 
 #: Columns of the engine table: key in the report, heading, colour and block of the bar. The blocks differ too, for
 #: terminals and files without colour.
@@ -21,6 +22,12 @@ _STATES = (
 #: Width of a bar on a wide and on a narrow console.
 _BARS = (28, 12)
 _WIDE = 120
+
+
+def memory_of(report: Mapping[str, Any]) -> str:
+    """The memory of a run, in words."""
+    memory = report["memory"]
+    return f"{memory['name']}: {memory['latency']:,} cycles, {memory['bytes_per_cycle']:g} B/cycle"
 
 
 def _percent(value: float) -> str:
@@ -152,7 +159,7 @@ def render(report: dict[str, Any], console: Console | None = None) -> None:
     parts += [Text(), _checks_table(report)]
     title = (
         f"[bold]{escape(report['workload'])}[/] on [bold]{escape(report['config'])}[/]  "
-        f"device {report['device']}, mode {report['mode']}, preload {report['preload']}"
+        f"device {report['device']}, mode {report['mode']}, preload {report['preload']}, memory {memory_of(report)}"
     )
     console.print(
         Panel(

@@ -17,6 +17,7 @@ from typing import Any
 from amla.rtl.files import write
 
 from ..errors import AmlaError
+from .report import memory_of
 from .results import Results, read_folder
 from .waits import gaps
 
@@ -26,10 +27,10 @@ _HEAD = """# {title}
 
 Measured by the counters of the RTL in simulation; O and LSE of every run, the baseline's too, are bit-exact to the
 golden model and the command simulator. Utilisation: useful MACs ÷ (cycles × MACs per cycle). Bound: the roofline of the
-workload, the cube's peak or the bus. Baseline: the same work without preload. Written by `{command}`.
+workload, the cube's peak or its memory's. Baseline: the same work without preload. Written by `{command}`.
 """
 
-_RUNS = ("Workload", "What", "Cycles", "Utilisation", "Of the bound", "Bound by", "Baseline, cycles",
+_RUNS = ("Workload", "What", "Memory", "Cycles", "Utilisation", "Of the bound", "Bound by", "Baseline, cycles",
          "Baseline, utilisation", "Speed-up", "Error / `mul`'s", "Cycles/s")
 
 _CYCLES = ("Workload", "Cube busy", "waits for a token", "waits for memory", "idle", "Bytes read", "Bytes written")
@@ -53,7 +54,7 @@ def summary(runs: Sequence[Results], *, title: str, command: str) -> str:
                             f"{run.report['device']}")
     return "\n".join([
         _HEAD.format(title=title, command=command),
-        *_table(_RUNS, [_run(run.report) for run in runs], text_columns=2), "",
+        *_table(_RUNS, [_run(run.report) for run in runs], text_columns=3), "",
         "## The cube's cycles", "",
         "By the core's counters; every cycle from START to the interrupt is one of the four.", "",
         *_table(_CYCLES, [_cycles(run.report) for run in runs], text_columns=1), "",
@@ -69,9 +70,9 @@ def _run(report: Mapping[str, Any]) -> list[str]:
     baseline = ["", "", ""] if serial is None else [
         f"{serial['cycles']:,}", _percent(serial["utilisation"]), f"{serial['cycles'] / report['cycles']:.2f}"]
     ratio = report["error"]["relative_frobenius"] / report["error_mul"]["relative_frobenius"]
-    return [f"`{report['workload']}`", report["description"], f"{report['cycles']:,}", _percent(report["utilisation"]),
-            _percent(roofline["utilisation"]), roofline["bound"], *baseline, f"{ratio:.2f}",
-            f"{report['simulation']['cycles_per_second']:,.0f}"]
+    return [f"`{report['workload']}`", report["description"], memory_of(report), f"{report['cycles']:,}",
+            _percent(report["utilisation"]), _percent(roofline["utilisation"]), roofline["bound"], *baseline,
+            f"{ratio:.2f}", f"{report['simulation']['cycles_per_second']:,.0f}"]
 
 
 def _gaps(run: Results) -> Iterator[list[str]]:

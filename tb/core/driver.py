@@ -1,6 +1,5 @@
 """Runs programs on the core: memory, registers, start, interrupt, counters, trace, soft reset."""
 
-import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -113,11 +112,9 @@ class CoreBench:
             self.memory.add(base + above, memory[above:], name="memory above the output")
         return region
 
-    def behave(
-        self, *, latency: tuple[int, int], stall: float = 0.0, rng: random.Random | None = None
-    ) -> None:
-        """Change how memory behaves; only between programs."""
-        self.axi.behave(latency=latency, stall=stall, rng=rng)
+    def behave(self, **options) -> None:
+        """Change how memory behaves, by options of :class:`~amla.tb.host.axi.AxiMemory`; only between programs."""
+        self.axi.behave(**options)
 
     async def run(
         self, registers: Mapping[str, int], *, watchdog: int = 100_000, limit: int = 1 << 32
@@ -133,7 +130,7 @@ class CoreBench:
         for name, value in {**registers, "WATCHDOG": watchdog}.items():
             await self.registers.write(name, value)
         self.trace.clear()
-        self.axi.traffic.clear()
+        self.axi.restart()
         began, first = time.perf_counter(), self.axi.cycle()
         await self.registers.write("CTRL", 1)
         interrupted = await self._interrupt(first, began, limit)

@@ -11,6 +11,7 @@ from pathlib import Path
 import cocotb
 import numpy as np
 from amla.rtl.config import CoreConfig
+from amla.sw.memory.preset import Memory
 from amla.sw.run.counters import check_states
 from amla.sw.run.rtl_job import JOB_FILE, PROGRESS_FILE, RESULT_FILE
 
@@ -24,15 +25,14 @@ async def run_job(dut):
     """All runs of the folder named by AMLA_JOB, one after the other."""
     folder = Path(os.environ["AMLA_JOB"])
     job = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
-    rng = random.Random(job["seed"])
     label = ""
 
     def progress(text: str) -> None:
         with open(folder / PROGRESS_FILE, "a", encoding="utf-8") as file:
             file.write(f"{label}: {text}\n")
 
-    axi = {"latency": tuple(job["axi"]["latency"]), "stall": job["axi"]["stall"], "rng": rng}
-    bench = CoreBench(dut, CoreConfig.from_dict(job["config"]), progress=progress, **axi)
+    bench = CoreBench(dut, CoreConfig.from_dict(job["config"]), progress=progress,
+                      preset=Memory.from_dict(job["memory"]), stall=job["stall"], rng=random.Random(job["seed"]))
     await bench.start(cycles=1 << 32)  # however long the job is: the core's watchdog ends what is stuck
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
     began, cycles, runs = time.perf_counter(), 0, []

@@ -42,7 +42,7 @@ async def random_workloads(dut):
         try:
             expected = expect(job, case.inputs)
             output = bench.load(job.memory, job.base, (job.output_base, job.output_bytes))
-            bench.behave(latency=case.latency, stall=case.stall, rng=rng)
+            bench.behave(preset=job.plan.memory, latency=case.latency, stall=case.stall, rng=rng)
             run = await bench.run(job.registers, watchdog=20_000)
             assert run.status == "done", f"ended with {run.error or run.status} after {run.cycles} cycles" + (
                 f": {job.program.line(run.error.index).strip()}" if run.error else "")

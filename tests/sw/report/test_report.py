@@ -15,6 +15,7 @@ def _report():
         "device": "rtl",
         "mode": "amla",
         "preload": 1,
+        "memory": {"name": "hbm", "latency": 370, "bytes_per_cycle": 37.0},
         "description": "a workload",
         "cycles": 1000,
         "macs": 960_000,
@@ -57,6 +58,7 @@ def test_every_figure_is_shown():
         "4.000e-04",
         "10,000 cycles/s",
         "compute-bound",
+        "memory hbm: 370 cycles, 37 B/cycle",
         "KV read once",
     ):
         assert figure in text, figure
