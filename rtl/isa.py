@@ -29,6 +29,7 @@ SEMAPHORES = 16
 SEMAPHORE_MAX = 15
 
 
+@enum.unique
 class Engine(enum.IntEnum):
     """Engines, in the order of every per-engine register, counter and trace lane."""
 
@@ -50,6 +51,7 @@ ENGINE_STATES = {
 }
 
 
+@enum.unique
 class Opcode(enum.IntEnum):
     """Operation codes; ``opcode >> 4`` is the :class:`Engine`."""
 
@@ -66,6 +68,7 @@ class Opcode(enum.IntEnum):
     STORE = 0x60
 
 
+@enum.unique
 class Fault(enum.IntEnum):
     """Values of the register ERROR_CODE."""
 
@@ -84,6 +87,7 @@ class Fault(enum.IntEnum):
     WATCHDOG = 12  # no progress for WATCHDOG cycles: a deadlocked program, or memory that never answers
 
 
+@enum.unique
 class Semaphore(enum.IntEnum):
     """Use of the 16 semaphores by our scheduler (a convention of software; the core gives them no meaning)."""
 

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 #: stands for the modules inside it that have no longer entry of their own.
 LEVELS = (
     ("flow", "tb.run_job"),
-    ("tb.core", "tb.engines", "tb.formal", "tb.issue", "tb.softmax", "tb.rescale", "tb.test_rescale", "tb.test_stream"),
+    ("tb.core",),
+    ("tb.engines", "tb.formal", "tb.issue", "tb.softmax", "tb.rescale", "tb.test_rescale", "tb.test_stream"),
     ("tb.host", "tb.fp"),
     ("tb",),
     ("sw.cli",),
