@@ -14,7 +14,7 @@ from amaranth.lib import data
 
 __all__ = [
     "COMMAND_BITS", "COMMAND_BYTES", "ENGINE_STATES", "FIELD_DOCS", "FLAGS", "HEADER_BITS", "INDEX_BITS", "LAYOUTS",
-    "SEMAPHORES", "SEMAPHORE_MAX", "Engine", "Fault", "Header", "Opcode", "Semaphore",
+    "MAX_COMMANDS", "SEMAPHORES", "SEMAPHORE_MAX", "Engine", "Fault", "Header", "Opcode", "Semaphore",
 ]
 
 COMMAND_BITS = 256
@@ -22,11 +22,14 @@ COMMAND_BYTES = COMMAND_BITS // 8
 HEADER_BITS = 64
 #: Width of a command's index in its program.
 INDEX_BITS = 24
+#: Commands that a program may have: a larger PROGRAM_LENGTH counts as this.
+MAX_COMMANDS = (1 << INDEX_BITS) - 1
 SEMAPHORES = 16
 #: Largest value of a semaphore; a signal past it is the fault SEMAPHORE_OVERFLOW.
 SEMAPHORE_MAX = 15
 
 
+@enum.unique
 class Engine(enum.IntEnum):
     """Engines, in the order of every per-engine register, counter and trace lane."""
 
@@ -48,6 +51,7 @@ ENGINE_STATES = {
 }
 
 
+@enum.unique
 class Opcode(enum.IntEnum):
     """Operation codes; ``opcode >> 4`` is the :class:`Engine`."""
 
@@ -64,13 +68,14 @@ class Opcode(enum.IntEnum):
     STORE = 0x60
 
 
+@enum.unique
 class Fault(enum.IntEnum):
     """Values of the register ERROR_CODE."""
 
     NONE = 0
     UNKNOWN_OPCODE = 1
     TRUNCATED_PROGRAM = 2  # PROGRAM_LENGTH commands fetched and no HALT among them
-    BAD_FIELD = 3  # a count of zero, or an address or pitch that is not a multiple of the beat
+    BAD_FIELD = 3  # a count of zero, or an address, pitch or program base that is not a multiple of the beat
     READ_WINDOW = 4
     WRITE_WINDOW = 5
     READ_SLVERR = 6
@@ -82,6 +87,7 @@ class Fault(enum.IntEnum):
     WATCHDOG = 12  # no progress for WATCHDOG cycles: a deadlocked program, or memory that never answers
 
 
+@enum.unique
 class Semaphore(enum.IntEnum):
     """Use of the 16 semaphores by our scheduler (a convention of software; the core gives them no meaning)."""
 

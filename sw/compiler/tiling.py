@@ -9,6 +9,7 @@ from amla.rtl.config import CoreConfig
 from amla.rtl.isa import SEMAPHORE_MAX
 
 from ..errors import AmlaError
+from ..memory.preset import IDEAL, Memory
 from ..workload.workload import Workload
 from .plan import Piece, Plan, Region, RowTile, split
 
@@ -43,8 +44,8 @@ class _TooSmall(Exception):
         self.buffer, self.needed, self.available = buffer, needed, available
 
 
-def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1) -> Plan:
-    """Cut a workload for a core.
+def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memory: Memory = IDEAL) -> Plan:
+    """Cut a workload for a core beside a memory.
 
     The largest row tile that fits is taken. KV stays in L1 if it can; then come, as L1 allows, sharing of KV
     blocks among row tiles, prefetch of the next block, prefetch of the next queries.
@@ -64,7 +65,7 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1) -> P
     groups = min(needed, config.max_rows // config.m)
     while True:
         try:
-            return _Fit(workload, config, preload, groups).plan()
+            return _Fit(workload, config, memory, preload, groups).plan()
         except _TooSmall as error:
             if groups == 1:
                 raise AmlaError(
@@ -78,8 +79,8 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1) -> P
 class _Fit:
     """Tries to fit row tiles of a number of row groups; raises :class:`_TooSmall`."""
 
-    def __init__(self, workload: Workload, config: CoreConfig, preload: int, groups: int):
-        self._workload, self._config, self._preload = workload, config, preload
+    def __init__(self, workload: Workload, config: CoreConfig, memory: Memory, preload: int, groups: int):
+        self._workload, self._config, self._memory, self._preload = workload, config, memory, preload
         tiles = split(-(-workload.rows // config.m), groups)
         self._groups = tiles[0].size
         self._tiles = tuple(self._row_tile(piece) for piece in tiles)
@@ -102,7 +103,8 @@ class _Fit:
         self._check("l0b", 2 * beat_fractals)
         # When loading n keys takes longer than computing with them, smaller ones shorten what follows the
         # last load.
-        loading = groups * (chunks + columns // config.k) < config.n * chunks // banks
+        loading = groups * (chunks + columns // config.k) < self._memory.cycles(
+            2 * config.n * workload.head_dim, config.axi_data_bytes)
         fractals = _SUBTILE_FRACTALS // 8 if loading else _SUBTILE_FRACTALS
         cap = min(config.l0c_words // (2 * groups), max(fractals // groups, 1))
         value_fractals = max(min(cap, config.l0b_words // 2, columns // config.n) // beat_fractals,
@@ -151,7 +153,7 @@ class _Fit:
 
         assert sum(panel.size for panel in panels) == chunks
         return Plan(
-            config=config, workload=workload, preload=preload,
+            config=config, workload=workload, memory=self._memory, preload=preload,
             # C1 ahead of C2 hides the softmax. Where loading is the limit, the cube waits for loads instead, and
             # what it puts off would only come after the last of them.
             ahead=0 if loading and sharing == len(self._tiles) else preload, tiles=self._tiles, resident_tiles=sharing,

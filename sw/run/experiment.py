@@ -11,6 +11,7 @@ from amla.model import error_metrics, mla_decode, mla_reference
 from amla.rtl.config import CoreConfig
 
 from ..compiler.memory_map import Job, build_job
+from ..memory.preset import IDEAL, Memory
 from ..report.utilisation import macs_of, roofline_of
 from ..workload.generate import make_inputs
 from ..workload.workload import Workload
@@ -63,11 +64,14 @@ class Experiment:
         """
         check_levels(self.expected, None if run is None else run.output)
         config, load, simulated = self.job.config, self.job.workload, self.expected.simulated
-        macs, roofline = macs_of(load), roofline_of(load, config)
+        memory = self.job.plan.memory
+        macs, roofline = macs_of(load), roofline_of(load, config, memory)
         report: dict[str, Any] = {
             "config": config.name, "workload": load.name, "description": _describe(load),
             "device": "rtl" if run else "simulator", "mode": config.mode, "format": config.format,
             "preload": self.job.plan.preload,
+            "memory": {"name": memory.name, "latency": memory.latency,
+                       "bytes_per_cycle": memory.rate(config.axi_data_bytes)},
             "cycles": None, "macs": macs, "utilisation": None, "cube_active": None, "engines": {},
             "bytes_read": simulated.bytes_read, "bytes_written": simulated.bytes_written,
             "traffic": self.job.plan.traffic,
@@ -100,7 +104,7 @@ class Experiment:
 
 
 def prepare(workload: Workload, config: CoreConfig, *, preload: int, baseline: bool,
-            progress: Callable[[str], None]) -> Experiment:
+            progress: Callable[[str], None], memory: Memory = IDEAL) -> Experiment:
     """Make the inputs, the programs, the golden and the simulated results of a workload.
 
     ``progress`` is called with one line before each step that takes a while. Raises AmlaError on bad input.
@@ -108,8 +112,8 @@ def prepare(workload: Workload, config: CoreConfig, *, preload: int, baseline: b
     progress("inputs")
     inputs = make_inputs(workload, format=config.format)
     progress("schedule")
-    job = build_job(workload, inputs, config, preload=preload)
-    serial = build_job(workload, inputs, config, preload=0) if baseline and preload else None
+    job = build_job(workload, inputs, config, preload=preload, memory=memory)
+    serial = build_job(workload, inputs, config, preload=0, memory=memory) if baseline and preload else None
     progress("golden model and command simulator")
     began = time.perf_counter()
     expected = expect(job, inputs)

@@ -1,11 +1,12 @@
 """The job folder: how software hands programs to the RTL simulation and gets its results.
 
-``write_job`` fills a folder, ``python -m amla.tb.run_job FOLDER`` runs it (software never imports the
-benches), ``read_results`` reads what it left. All runs of a folder share one simulation.
+``job_folder`` makes one, ``write_job`` fills it, ``python -m amla.tb.run_job FOLDER`` runs it (software never
+imports the benches), ``read_results`` reads what it left. All runs of a folder share one simulation.
 
 ::
 
-    job.json            {"config": {...}, "seed": 1, "axi": {...}, "waves": false, "watchdog": 100000,
+    job.json            {"config": {...}, "memory": {...}, "seed": 1, "stall": 0.0, "waves": false,
+                         "watchdog": 100000,
                          "runs": [{"name": ..., "base": ..., "registers": {...}, "output": [address, bytes]}]}
     <name>.memory.bin   GM from address ``base`` on; program and inputs included
     result.json         {"build_seconds": ..., "simulation_seconds": ..., "cycles_per_second": ...,
@@ -17,9 +18,11 @@ benches), ``read_results`` reads what it left. All runs of a folder share one si
 """
 
 import json
-import subprocess
+import shutil
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,14 +31,15 @@ import numpy as np
 
 from ..compiler.memory_map import Job
 from ..errors import AmlaError
+from ..processes import run_child
 
 __all__ = [
     "JOB_FILE",
     "PROGRESS_FILE",
     "RESULT_FILE",
-    "AxiOptions",
     "RtlResults",
     "RtlRun",
+    "job_folder",
     "read_results",
     "run_rtl",
     "write_job",
@@ -47,20 +51,6 @@ PROGRESS_FILE = "progress.log"
 
 #: Cycles without progress after which the core gives up.
 _WATCHDOG = 100_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class AxiOptions:
-    """Behaviour of the memory.
-
-    Attributes
-    ----------
-    latency: least and most cycles from an address to its first beat
-    stall:   probability that a ready or valid of memory is low in a cycle
-    """
-
-    latency: tuple[int, int] = (20, 20)
-    stall: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,17 +107,42 @@ class RtlResults:
     cycles_per_second: float
 
 
-def write_job(folder: Path, jobs: Mapping[str, Job], *, seed: int = 0, axi: AxiOptions | None = None,
-              waves: bool = False, watchdog: int = _WATCHDOG) -> None:
-    """Fill ``folder`` with jobs of one configuration, by name.
+@contextmanager
+def job_folder(out: Path, config: str, *, keep: bool = False) -> Iterator[Path]:
+    """A new folder ``out/<config>-job-…``, this invocation's alone.
+
+    It is removed at the end, after an interrupt too; kept with ``keep``, and when the body raises AmlaError, as the
+    logs in it say why.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{config}-job-", dir=out))
+    try:
+        yield folder
+    except AmlaError:
+        keep = True
+        raise
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_job(folder: Path, jobs: Mapping[str, Job], *, seed: int = 0, stall: float = 0.0, waves: bool = False,
+              watchdog: int = _WATCHDOG) -> None:
+    """Fill ``folder`` with jobs of one configuration, by name; they run beside the memory that they were built for.
+
+    Parameters
+    ----------
+    seed, stall: probability that a ready or valid of memory is low in a cycle, drawn from this seed
+    waves:       record a waveform
+    watchdog:    cycles without progress after which the core gives up
 
     Raises
     ------
-    ValueError: no job, jobs of different configurations, or a name that is no file name.
+    ValueError: no job, jobs of different configurations or memories, or a name that is no file name.
     """
-    configs = {job.config for job in jobs.values()}
-    if len(configs) != 1:
-        raise ValueError(f"jobs must be of one configuration, not of {len(configs)!r}")
+    machines = {(job.config, job.plan.memory) for job in jobs.values()}
+    if len(machines) != 1:
+        raise ValueError(f"jobs must be of one configuration and memory, not of {len(machines)!r}")
     folder.mkdir(parents=True, exist_ok=True)
     runs = []
     for name, job in jobs.items():
@@ -137,15 +152,17 @@ def write_job(folder: Path, jobs: Mapping[str, Job], *, seed: int = 0, axi: AxiO
         runs.append({"name": name, "base": job.base, "registers": dict(job.registers),
                      "output": [job.output_base, job.output_bytes]})
     (folder / RESULT_FILE).unlink(missing_ok=True)
+    config, memory = machines.pop()
     content = {
-        "config": asdict(configs.pop()),
+        "config": asdict(config),
+        "memory": asdict(memory),
         "seed": seed,
-        "axi": asdict(axi or AxiOptions()),
+        "stall": stall,
         "waves": waves,
         "watchdog": watchdog,
         "runs": runs,
     }
-    (folder / JOB_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    (folder / JOB_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_results(folder: Path) -> RtlResults:
@@ -153,12 +170,17 @@ def read_results(folder: Path) -> RtlResults:
 
     Raises
     ------
-    AmlaError: there are none.
+    AmlaError: there are none, or not those of all its runs.
     """
     try:
-        content = json.loads((folder / RESULT_FILE).read_text())
+        asked = [run["name"] for run in json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))["runs"]]
+        content = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     except OSError:
         raise AmlaError(f"the simulation left no results in {folder}") from None
+    found = [run["name"] for run in content["runs"]]
+    if found != asked:
+        raise AmlaError(f"the simulation must leave the results of {', '.join(asked)} in {folder}, "
+                        f"not of {', '.join(found) or 'none'}")
     runs = {}
     for run in content.pop("runs"):
         name = run["name"]
@@ -180,7 +202,7 @@ def run_rtl(folder: Path) -> RtlResults:
     ------
     AmlaError: the build or the simulation failed; its own output says why.
     """
-    process = subprocess.run([sys.executable, "-m", "amla.tb.run_job", str(folder)], check=False)
-    if process.returncode:
-        raise AmlaError(f"the RTL simulation of {folder} failed (exit status {process.returncode})")
+    status = run_child([sys.executable, "-m", "amla.tb.run_job", str(folder)], group=True)
+    if status:
+        raise AmlaError(f"the RTL simulation of {folder} failed (exit status {status})")
     return read_results(folder)

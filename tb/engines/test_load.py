@@ -85,13 +85,12 @@ def pack(address: int, row: int, value: int) -> int:
 class Bench(MemoryBench):
     """The engine, its memory, and a watcher of everything it does."""
 
-    patience = 50_000
-
-    def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0, l1_stall=0.0):
+    def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0, l1_stall=0.0, top=False):
         self.dut, self.rng = dut, rng
         self.config = CONFIG
         self.size = self.config.axi_data_bytes
-        self.base = rng.randrange(1, (1 << self.config.axi_address_bits) // GM_BYTES - 1) * GM_BYTES
+        places = (1 << self.config.axi_address_bits) // GM_BYTES  # the last one ends the address space
+        self.base = (places - 1 if top else rng.randrange(1, places)) * GM_BYTES
         self.limit = self.base + GM_BYTES
         self.memory = GlobalMemory()
         content = np.random.default_rng(rng.getrandbits(32)).integers(0, 256, GM_BYTES, np.uint8)
@@ -301,7 +300,7 @@ async def stall_counts_waiting(dut):
     test.pins["l1_ready"].set(0)
     task = cocotb.start_soon(test.run([Command(address=0, pitch=0, rows=0, rows_padded=1,
                                                cols=test.config.beat_elements)]))
-    await test.until(lambda: test.stalls == before + 50, 100)
+    await test.until(lambda: test.stalls == before + 50, "50 cycles of stall", cycles=100)
     assert test.done == 2
     test.pins["l1_ready"].set(1)
     await task
@@ -362,9 +361,9 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
 async def _ends_in_fault(test: Bench, fault: Fault, commands: list[Command]) -> None:
     """Send ``commands``, of which one is at fault; await it, then check that all is over."""
     sender = cocotb.start_soon(test.start.send_all([command.encode() for command in commands]))
-    await test.until(lambda: test.fault is not None)
+    await test.until(lambda: test.fault is not None, f"the fault {fault.name}")
     assert test.fault == fault, f"fault {Fault(test.fault).name}, expected {fault.name}"
-    await test.until(test.pins["quiet"].get)
+    await test.until(test.pins["quiet"].get, "quiet")
     for _ in range(100):
         await RisingEdge(test.dut.clk)
         assert not test.start.ready.get()
@@ -379,7 +378,7 @@ async def commands_at_fault(dut):
     start_clock(dut)
     number, total = 0, 1
     while number < total:
-        test = Bench(dut, rng, latency=(1, 40), stall=0.2, l1_stall=0.2)
+        test = Bench(dut, rng, latency=(1, 40), stall=0.2, l1_stall=0.2, top=number % 2)
         await test.reset()
         cases = _bad(test)
         total = len(cases)
@@ -397,8 +396,8 @@ async def commands_at_fault(dut):
 
 @cocotb.test()
 async def legal_edges(dut):
-    """Commands one step short of a fault run."""
-    test = await bench(dut)
+    """Commands one step short of a fault run, up to the end of the address space."""
+    test = await bench(dut, top=True)
     config, size = test.config, test.size
     depth = config.l1_words // config.l1_banks
     last = Command(address=test.limit - 4 * size, pitch=size, rows=4, rows_padded=4,
@@ -470,7 +469,7 @@ async def halt_stops_for_good(dut):
         test.halt()
         await RisingEdge(dut.clk)
         written_before_halt += test.written
-        await test.until(test.pins["quiet"].get)
+        await test.until(test.pins["quiet"].get, "quiet")
         for _ in range(60):
             await RisingEdge(dut.clk)
         assert test.axi.quiet and test.fault is None

@@ -37,6 +37,7 @@ from .wraps import wraps
 CONFIG = bench_config()
 SPECIAL = (0x00000000, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F812345, 0x00000001, 0x807FFFFF,
            0x7F7FFFFF, 0xFF7FFFFF, 0x00800000)
+MINUS_INF = 0xFF800000
 #: Words of sigma: 1/sqrt(192)·log2(e), 1, a small and a large one.
 SCALES = (0x3DD54009, 0x3F800000, 0x3B123456, 0x40490FDB)
 
@@ -113,12 +114,14 @@ class VectorModel:
     Parameters
     ----------
     special: probability of a special word among the scores and in O
+    lost:    probability of a row whose every score in a tile is -inf
     """
 
-    def __init__(self, dut, rng: random.Random, *, special: float = 0.0):
+    def __init__(self, dut, rng: random.Random, *, special: float = 0.0, lost: float = 0.0):
         self.rng = rng
         self.numbers = np.random.default_rng(rng.getrandbits(64))
         self.special = special
+        self.lost = lost
         #: Standard deviations to choose from per command, and means per row.
         self.spreads = [0.0, 0.05, 1.0, 8.0, 60.0, 3e4]
         self.means = [0.0, 0.0, 5.0, -40.0, 400.0, -3000.0]
@@ -185,11 +188,13 @@ class VectorModel:
             return command
         command.items = [softmax_cycles(mt, kt)]
         scores = self._words(mt * m, kt * CONFIG.k)
+        scores[self.numbers.random(len(scores)) < self.lost] = MINUS_INF
         scores = self._place(command, "s", fields["s"], fields["s_pitch"], scores)
         valid = valid_columns(mt * m, fields["limit"], fields["heads"], fields["head0"])
         rowmax = row_maximum(scores, valid)
         here = slice(fields["state"] * m, (fields["state"] + mt) * m)
         state = RowState(**{name: getattr(self.state, name)[here] for name in ("m", "c", "l", "L")})
+        weightless = (state.L == 0) & ("first" not in flags)
         p, offsets = softmax_tile(scores, valid, rowmax, state, scale_word=self.scale, first="first" in flags,
                                   mode=CONFIG.mode, comp_bits=CONFIG.comp_bits)
         for mi in range(mt):
@@ -201,8 +206,7 @@ class VectorModel:
                 command.writes["p", fields["p"] + mi * kt + chunk] = pack(p[rows, columns])
         counted = np.arange(scores.shape[1]) < valid[:, None]
         exponentials = exp2(sub(mul(scores, np.uint32(self.scale)), state.m[:, None]))
-        command.nonfinite = bool(
-            (_nonfinite(rowmax) & (valid > 0)).any() or (_nonfinite(exponentials) & counted).any())
+        command.nonfinite = bool((_nonfinite(exponentials) & counted).any())
         touched = slice(fields["state"], fields["state"] + mt)
         self.started[touched] = True
         self.ended[touched] = False
@@ -210,6 +214,11 @@ class VectorModel:
         self.seen["empty row"] += bool((valid == 0).any())
         self.seen["rescaled row"] += "first" not in flags and bool((offsets[:, 0] != UNSCALED).any())
         self.seen["nonfinite"] += command.nonfinite
+        lost = (valid > 0) & (rowmax == MINUS_INF)
+        self.seen["lost at first"] += "first" in flags and bool(lost.any())
+        self.seen["lost again"] += bool((lost & weightless).any())
+        self.seen["lost later"] += "first" not in flags and bool((lost & ~weightless).any())
+        self.seen["found"] += bool((weightless & (state.L != 0)).any())
         return command
 
     def normalize(self, *flags: str, **fields: int) -> VectorCommand:
@@ -378,6 +387,17 @@ async def special_values(dut):
     bench = VectorBench(dut, special=0.04)
     await bench.run([bench.model.random_command() for _ in range(120)])
     assert bench.model.seen["nonfinite"] and bench.model.seen["nonfinite output"]
+
+
+@cocotb.test()
+async def scores_of_minus_infinity(dut):
+    """Tiles in which every score of a row is -inf: the first ones, all, or later ones."""
+    bench = VectorBench(dut, lost=0.5)
+    model = bench.model
+    await bench.run([model.random_command() for _ in range(120)])
+    for event in ("lost at first", "lost again", "lost later", "found", "row without key"):
+        assert model.seen[event], f"no {event} among the commands"
+    assert not model.seen["nonfinite"]
 
 
 @cocotb.test()

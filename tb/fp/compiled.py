@@ -17,6 +17,7 @@ import numpy as np
 from amaranth import Shape
 from amaranth.lib import wiring
 from amla.rtl.emit import emit
+from amla.sw.processes import run_child
 from amla.tb.fp.table import Operator, as_bytes, show, side_by_side
 from amla.tb.runner import (
     BUILD_ROOT,
@@ -106,14 +107,17 @@ def _build(component: wiring.Component, name: str, inputs: _Ports, outputs: _Por
     with locked(out):
         emit(component, name=name, out=out)
         design, main = out / f"{name}.v", out / "main.cpp"
-        main.write_text(_main(inputs, outputs, clocked="input clk;" in design.read_text()))
+        main.write_text(_main(inputs, outputs, clocked="input clk;" in design.read_text(encoding="utf-8")),
+                        encoding="utf-8")
         command = ["verilator", *_ARGUMENTS, "--prefix", "Vtop", "--top-module", name, "--Mdir", str(out / "obj"),
                    *(text for variable in make_arguments() for text in ("-MAKEFLAGS", variable)),
                    str(design), str(main)]
         with built_once(out, command, [design, main]) as wanted:
             if wanted:
-                with open(out / "build.log", "w") as log:
-                    subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
+                with open(out / "build.log", "wb") as log:
+                    status = run_child(command, timeout=TIMEOUT_S, stdout=log, stderr=subprocess.STDOUT)
+                if status:
+                    raise RuntimeError(f"verilator ended with status {status}")
     return out / "obj" / "driver"
 
 
@@ -136,9 +140,11 @@ def _simulate(driver: Path, records: np.ndarray, outputs: _Ports) -> np.ndarray:
         source, target = Path(folder) / "inputs", Path(folder) / "outputs"
         records.tofile(source)
         try:
-            subprocess.run([driver, source, target], check=True, timeout=TIMEOUT_S)
-        except subprocess.SubprocessError as error:
+            status = run_child([driver, source, target], timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
             raise BenchError(str(error)) from None
+        if status:
+            raise BenchError(f"{driver} ended with status {status}")
         return np.fromfile(target, dtype=outputs.record)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from amla.rtl.config import CoreConfig
 from amla.sw.compiler.memory_map import Job, build_job
+from amla.sw.memory.preset import IDEAL
 from amla.sw.run.counters import check_counters
-from amla.sw.run.rtl_job import AxiOptions, run_rtl, write_job
+from amla.sw.run.rtl_job import run_rtl, write_job
 from amla.sw.workload.generate import make_inputs
 from amla.sw.workload.workload import Workload
 
@@ -34,19 +35,21 @@ PROGRAMS = {
 LATENCIES = {"tiny": (20, 200), "small": (20,)}
 
 
-def jobs(config: CoreConfig) -> Iterator[tuple[str, Job]]:
-    """All programs of a configuration."""
+def jobs(config: CoreConfig, latency: int) -> Iterator[tuple[str, Job]]:
+    """All programs of a configuration, for a memory of this latency."""
+    memory = replace(IDEAL, latency=latency)
     for name, (workload, depths) in PROGRAMS[config.name].items():
         inputs = make_inputs(workload, format=config.format)
         for depth in depths:
-            yield f"{name}, preload {depth}", build_job(workload, inputs, config, preload=depth)
+            yield f"{name}, preload {depth}", build_job(workload, inputs, config, preload=depth, memory=memory)
 
 
 def measure(config: CoreConfig, folder: Path) -> dict[str, int]:
     """Cycles of every program at every latency; the counters of each run must be right too."""
-    programs, found = dict(jobs(config)), {}
+    found = {}
     for latency in LATENCIES[config.name]:
-        write_job(folder, programs, axi=AxiOptions(latency=(latency, latency)))
+        programs = dict(jobs(config, latency))
+        write_job(folder, programs)
         for name, run in run_rtl(folder).runs.items():
             assert run.status == "done", f"{name} ended with {run.error or run.status}"
             check_counters(run, programs[name].program.commands, config)

@@ -36,6 +36,15 @@ def test_keys_follow_the_block_table():
     assert batch.keys(1, 0, 0).shape == (0, 4)
 
 
+def test_page_zero_is_a_page_like_others():
+    values = arguments(block_table=np.array([[0, 5, -1], [0, 3, 0]], np.int32),
+                       cache_seqlens=np.array([7, 5], np.int32))
+    batch = PagedBatch.build(**values)
+    cache = values["kv_cache"].view(np.uint16)[:, :, 0]
+    assert batch.keys(0, 0, 7).tolist() == np.concatenate([cache[0], cache[5, :2]]).tolist()
+    assert batch.keys(1, 0, 5).tolist() == cache[0].tolist()
+
+
 def test_float16():
     values = {name: array.astype(np.float16) if name in ("q", "kv_cache") else array
               for name, array in arguments().items()}
