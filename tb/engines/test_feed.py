@@ -81,7 +81,7 @@ class FeedModel:
             if stride == "group_stride" and opcode == Opcode.FEED_A:
                 continue
             # With a count of one a stride is free: it must not be used.
-            fields[stride] = rng.randint(0, room // (times - 1)) if times > 1 else rng.randrange(1 << 16)
+            fields[stride] = rng.randint(0, min(room // (times - 1), 65535)) if times > 1 else rng.randrange(1 << 16)
             room -= fields[stride] * (times - 1)
         fields["l1"] = rng.choice([0, room, rng.randint(0, room)])
         used = outer * inner * count

@@ -11,9 +11,16 @@ from amla.tb.runner import run_bench
     pytest.param("square", marks=pytest.mark.smoke),
     pytest.param("wide", marks=pytest.mark.regress),
     pytest.param("tall", marks=pytest.mark.regress),
-    pytest.param("deep", marks=pytest.mark.regress),
 ])
 def test_cube(variant):
     config = VARIANTS[variant]
     run_bench(Cube(config), name=f"cube_{variant}", module="amla.tb.engines.test_cube",
+              env=bench_environment(config))
+
+
+@pytest.mark.regress
+def test_cube_with_deep_buffers():
+    """Random commands all over buffers that need every bit of their addresses."""
+    config = VARIANTS["deep"]
+    run_bench(Cube(config), name="cube_deep", module="amla.tb.engines.test_cube", testcase="back_to_back",
               env=bench_environment(config))

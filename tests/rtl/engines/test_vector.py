@@ -11,10 +11,17 @@ from amla.tb.runner import run_bench
     pytest.param("square", marks=pytest.mark.smoke),
     pytest.param("wide", marks=pytest.mark.regress),
     pytest.param("tall", marks=pytest.mark.regress),
-    pytest.param("deep", marks=pytest.mark.regress),
     pytest.param("integer", marks=pytest.mark.regress),
 ])
 def test_vector(variant):
     config = VARIANTS[variant]
     run_bench(Vector(config), name=f"vector_{variant}", module="amla.tb.engines.test_vector",
+              env=bench_environment(config))
+
+
+@pytest.mark.regress
+def test_vector_with_deep_buffers():
+    """Random commands all over buffers that need every bit of their addresses."""
+    config = VARIANTS["deep"]
+    run_bench(Vector(config), name="vector_deep", module="amla.tb.engines.test_vector", testcase="back_to_back",
               env=bench_environment(config))
