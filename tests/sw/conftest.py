@@ -103,7 +103,7 @@ def toy_counters(trace, commands, cycles, config):
     counters = {}
     for engine, bounds in counter_bounds(trace, commands, cycles, config).items():
         states = dict.fromkeys(map(str.lower, ENGINE_STATES), 0)
-        states |= {names[0]: least for names, (least, _) in bounds.items()}
+        states |= {names[0]: int(least) for names, (least, _) in bounds.items()}
         states["idle"] = cycles - sum(states.values())
         counters[engine] = states
     return counters
@@ -120,7 +120,7 @@ def make_results(tiny, tiny_workload, toy_trace):
         traffic = {"bucket": np.array(64), "read": np.full(-(-cycles // 64), 256.0),
                    "written": np.arange(-(-cycles // 64), dtype=float)}
         return RtlRun(
-            name=name, status="done", cycles=cycles, cube_active=triples(commands), error=None, nonfinite=False,
+            name=name, status="done", cycles=cycles, cube_active=int(triples(commands)), error=None, nonfinite=False,
             counters=toy_counters(trace, commands, cycles, tiny),
             bytes_read=4096, bytes_written=512, peak_read=16.0, peak_write=8.0, seconds=0.5, output=expected.region,
             trace=trace, traffic=traffic)

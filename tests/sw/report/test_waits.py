@@ -17,6 +17,8 @@ def test_gaps_and_work_sum_to_the_cycles(results_folder):
         assert gap.cycles >= gap.times > 0
         total[gap.engine] += gap.cycles
     for engine, states in results.report["engines"].items():  # in the toy run no commands overlap
+        if engine == "sequencer":
+            continue  # it is busy with all commands that leave it, not with its own alone
         assert total[engine] + states["busy"] == results.report["cycles"], engine
     # Commands of the toy run start as soon as they can.
     assert {gap.engine for gap in found if gap.reason == "start"} <= {"sequencer"}
