@@ -18,10 +18,10 @@ from amla.rtl.isa import SEMAPHORES, Engine, Opcode
 from .drafts import Draft
 from .program import Annotation, Command, members
 
-__all__ = ["by_estimated_start", "duration", "estimated_cycles"]
+__all__ = ["LATENCY", "by_estimated_start", "duration", "estimated_cycles"]
 
 #: Cycles from the last step of a command to a waiter's start.
-_LATENCY = {Engine.LOAD: 60, Engine.FEED: 8, Engine.CUBE: 24, Engine.DRAIN: 16, Engine.VECTOR: 60,
+LATENCY = {Engine.LOAD: 60, Engine.FEED: 8, Engine.CUBE: 24, Engine.DRAIN: 16, Engine.VECTOR: 60,
             Engine.STORE: 40, Engine.SEQUENCER: 4}
 
 
@@ -127,7 +127,7 @@ class _Engines:
         if engine == Engine.SEQUENCER:
             start = max(start, self.finished)
         self._free[engine] = start + duration(draft, self._config)
-        finish = self._free[engine] + _LATENCY[engine]
+        finish = self._free[engine] + LATENCY[engine]
         self.finished = max(self.finished, finish)
         if engine == Engine.SEQUENCER:
             self._free = dict.fromkeys(Engine, finish)
