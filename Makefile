@@ -4,6 +4,7 @@ PYTHON   ?= python3
 CONFIG   ?= small
 WORKLOAD ?= single decode decode-mtp
 PRELOAD  ?= 1
+MEMORY   ?= ideal
 FULL_SIZE := ds-1x4096 ds-4x4096 ds-1x16384 ds-mtp-4096 ds-16heads ds-ragged
 VENV     := .venv
 BIN      := $(VENV)/bin
@@ -40,12 +41,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP) ## create .venv and install everything
 
-sim: $(STAMP) ## regression on tiny, then the main workloads on CONFIG, with the utilisation report
+sim: $(STAMP) ## regression on tiny, then the main workloads on CONFIG, with the utilisation report, beside MEMORY
 	@echo "== regression: random workloads and faults on the core, configuration tiny"
 	@$(BIN)/python -m amla.tb.build_core tiny
 	@$(BIN)/python -m pytest -q -n 2 tests/rtl/test_core.py
 	@echo "== main job: $(WORKLOAD) on $(CONFIG)"
-	@$(BIN)/amla run $(WORKLOAD) --config $(CONFIG) --device rtl --preload $(PRELOAD)
+	@$(BIN)/amla run $(WORKLOAD) --config $(CONFIG) --device rtl --preload $(PRELOAD) --memory $(MEMORY)
 
 test: $(STAMP) ## every test: model, software, cocotb benches, core
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -72,9 +73,9 @@ synth: $(STAMP) ## price the arithmetic in transistors, LUTs and Fmax: build/syn
 
 full-size: $(STAMP) ## the ds-* workloads on the full-size core, each with its baseline: docs/full_size.md
 	@$(BIN)/python -m amla.tb.build_core deepseek
-	@for load in $(FULL_SIZE); do $(BIN)/amla run $$load --config deepseek --device rtl || exit $$?; done
+	@for load in $(FULL_SIZE); do $(BIN)/amla run $$load --config deepseek --device rtl --memory $(MEMORY) || exit $$?; done
 	@$(BIN)/python -m amla.sw.report.summary docs/full_size.md $(FULL_SIZE:%=build/runs/deepseek-%) \
-	  --title "Full size: decode on the 4096-MAC core" --command "make full-size"
+	  --title "Full size: decode on the 4096-MAC core" --command "make full-size MEMORY=$(MEMORY)"
 
 nightly: $(STAMP) ## full size on the RTL and every exhaustive test (hours)
 	@$(BIN)/python -m pytest -m nightly

@@ -1,7 +1,6 @@
 """``python -m amla.flow``: see :mod:`amla.flow.synth`."""
 
-import sys
+from amla.rtl.command import run
 
-from .synth import main
-
-sys.exit(main())
+if __name__ == "__main__":
+    run("amla.flow.synth", "synth")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amla.rtl import files
 from rich.console import Console
 from rich.table import Table
 
@@ -120,8 +121,8 @@ def render(report: Mapping[str, Any], console: Console | None = None) -> None:
 
 def write(report: Mapping[str, Any], folder: Path, *, docs: Path | None = None) -> None:
     """Write ``report.json`` and ``results.md`` into ``folder``, the page into ``docs`` too."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    for place in (folder, *([docs] if docs else [])):
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "results.md").write_text(markdown(report))
+    places = (folder, *([docs] if docs else []))
+    for place in places:
+        files.make_folder(place)
+    files.write({folder / "report.json": json.dumps(report, indent=2) + "\n",
+                 **{place / "results.md": markdown(report) for place in places}})

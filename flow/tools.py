@@ -66,14 +66,14 @@ def _run(package: str, function: str, arguments: Sequence[str], log: Path) -> No
     """
     status: int | str
     code = f"import sys, {package}; sys.exit({package}.{function}(sys.argv[1:]))"
-    with open(log, "w") as output:
+    with open(log, "wb") as output:
         try:
             status = run_child([sys.executable, "-c", code, *arguments], timeout=_TIMEOUT_S, cwd=log.parent,
                                stdout=output, stderr=subprocess.STDOUT)
         except subprocess.TimeoutExpired:
             status = f"none after {_TIMEOUT_S} s"
     if status:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
+        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:])
         raise SynthError(f"{package} failed (exit status {status})\n{tail}\nlog: {log}")
 
 
@@ -82,7 +82,7 @@ def _yosys(script: Sequence[str], log: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def emit_unit(name: str, *, out: Path) -> Path:

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from .numerics import Numerics as Numerics
     from .reference import error_metrics as error_metrics
     from .reference import mla_reference as mla_reference
+    from .tile_scheduler import FlashMLASchedMeta as FlashMLASchedMeta
     from .tile_scheduler import get_mla_metadata as get_mla_metadata
 
 _HOMES = {
+    "FlashMLASchedMeta": "tile_scheduler",
     "MODES": "numerics",
     "Numerics": "numerics",
     "error_metrics": "reference",
@@ -27,7 +29,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "MODES", "Numerics", "error_metrics", "flash_mla_with_kvcache", "get_mla_metadata", "mla_decode", "mla_reference",
+    "MODES", "FlashMLASchedMeta", "Numerics", "error_metrics", "flash_mla_with_kvcache", "get_mla_metadata",
+    "mla_decode", "mla_reference",
 ]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from .attention.attention import attend
 from .attention.softmax import softmax_scale_word
 from .cache.paged import PagedBatch
+from .checks import as_flag
 from .fp.convert import narrow
 from .fp.formats import Format, dtype_of
 from .numerics import Numerics, check_mode
@@ -44,8 +45,8 @@ def mla_decode(
 
     Returns
     -------
-    out: [b, s_q, h_q, head_dim_v]; 0 in rows that see no key
-    lse: float32[b, h_q, s_q], natural logarithm; +inf in rows that see no key
+    out: [b, s_q, h_q, head_dim_v]; 0 in rows that see no key with a score above -inf
+    lse: float32[b, h_q, s_q], natural logarithm; +inf in those rows
 
     Raises
     ------
@@ -57,6 +58,7 @@ def mla_decode(
     batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens, head_dim_v=head_dim_v)
     dtype = _output_dtype(out_dtype, batch.format)
     requests, tokens, heads, width = batch.q.shape
+    head_dim_v, causal = batch.head_dim_v, as_flag("causal", causal)
     if width % numerics.k:
         raise ValueError(f"head dimension d must be a multiple of k = {numerics.k}, not {width!r}")
     scale_word = softmax_scale_word(width**-0.5 if softmax_scale is None else softmax_scale, mode=mode)

@@ -15,11 +15,12 @@ from .attention.key_groups import dense_groups, sparse_groups
 from .attention.softmax import softmax_scale_word
 from .attention.split_kv import apply_sink, merge_splits
 from .cache.kv_cache import KeyList, KVCache
+from .checks import as_flag, as_integer
 from .fp.convert import narrow
 from .fp.formats import dtype_of
 from .numerics import Numerics, check_mode
 from .tensors import as_array, like, operand_words
-from .tile_scheduler import plan_splits, read_splits
+from .tile_scheduler import FlashMLASchedMeta, read_splits
 
 __all__ = ["flash_mla_with_kvcache"]
 
@@ -29,11 +30,10 @@ _DEFAULT_NUMERICS = Numerics()
 def flash_mla_with_kvcache(
     q: Any, k_cache: Any, block_table: Any, cache_seqlens: Any, head_dim_v: int,
     tile_scheduler_metadata: Any, num_splits: Any = None, softmax_scale: float | None = None,
-    causal: bool = False, *,
-    descale_q: None = None, descale_k: None = None, is_fp8_kvcache: bool = False, indices: Any = None,
-    attn_sink: Any = None, extra_k_cache: Any = None, extra_indices_in_kvcache: Any = None,
-    topk_length: Any = None, extra_topk_length: Any = None,
-    mode: str = "amla", numerics: Numerics = _DEFAULT_NUMERICS,
+    causal: bool = False, is_fp8_kvcache: bool = False, indices: Any = None, attn_sink: Any = None,
+    extra_k_cache: Any = None, extra_indices_in_kvcache: Any = None, topk_length: Any = None,
+    extra_topk_length: Any = None, *,
+    descale_q: None = None, descale_k: None = None, mode: str = "amla", numerics: Numerics = _DEFAULT_NUMERICS,
 ) -> tuple[Any, Any]:
     """Multi-head latent attention of a decode step over a paged KV cache, dense or sparse.
 
@@ -49,11 +49,11 @@ def flash_mla_with_kvcache(
     block_table:   [b, max_blocks], int32; unused entries may hold any number. Sparse: not read, may be None
     cache_seqlens: [b], int32, 0 included. Sparse: not read, may be None
     head_dim_v:    columns of V and of the output
-    tile_scheduler_metadata: of `get_mla_metadata`; None: planned here, to the same splits
-    num_splits:    of `get_mla_metadata`, checked against the metadata; or None
+    tile_scheduler_metadata: of `get_mla_metadata`: a table, or a FlashMLASchedMeta, which the first call fills; None:
+                   planned here, to the same splits
+    num_splits:    of `get_mla_metadata`, checked against the table; or None
     softmax_scale: factor of the scores, d**-0.5 by default
     causal:        query token t sees the keys below s_k - s_q + 1 + t; dense only
-    descale_q, descale_k: None only
     is_fp8_kvcache: the caches are FP8, `model/cache/fp8_cache.py`
     indices:       [b, s_q, topk], int32: sparse attention to these slots (page · slots of a page + offset);
                    -1: none
@@ -61,13 +61,14 @@ def flash_mla_with_kvcache(
     extra_k_cache, extra_indices_in_kvcache: sparse: a second cache and its indices, whose keys follow the others
     topk_length, extra_topk_length: [b], int32: only so many of the leftmost indices count, the others may hold any
                    number
+    descale_q, descale_k: None only
     mode:          "amla" (rescale by integer addition) or another mode of :func:`~amla.model.mla_decode`
     numerics:      the numeric parameters of a core
 
     Returns
     -------
-    out: [b, s_q, h_q, head_dim_v], q's type, of q's kind; 0 in rows that see no key
-    lse: [b, h_q, s_q], float32, of q's kind, natural logarithm; +inf in rows that see no key
+    out: [b, s_q, h_q, head_dim_v], q's type, of q's kind; 0 in rows that see no key with a score above -inf
+    lse: [b, h_q, s_q], float32, of q's kind, natural logarithm; +inf in those rows
 
     Raises
     ------
@@ -79,20 +80,17 @@ def flash_mla_with_kvcache(
     for name, value in (("descale_q", descale_q), ("descale_k", descale_k)):
         if value is not None:
             raise ValueError(f"{name} must be None, as FP8 scales are in the cache, not {value!r}")
-    for name, flag in (("causal", causal), ("is_fp8_kvcache", is_fp8_kvcache)):
-        if not isinstance(flag, bool | np.bool_):
-            raise TypeError(f"{name} must be a bool, not {flag!r}")
+    causal, fp8 = as_flag("causal", causal), as_flag("is_fp8_kvcache", is_fp8_kvcache)
     words, format = operand_words("q", q)
     if words.ndim != 4 or not all(words.shape[1:]):
         raise ValueError(f"q must have shape [b, s_q, h_q, d], s_q, h_q and d of at least 1, not {words.shape!r}")
     batch, tokens, heads, width = words.shape
     if width % numerics.k:
         raise ValueError(f"head dimension d must be a multiple of k = {numerics.k}, not {width!r}")
-    if type(head_dim_v) is not int:
-        raise TypeError(f"head_dim_v must be an int, not {head_dim_v!r}")
+    head_dim_v = as_integer("head_dim_v", head_dim_v)
     if not 1 <= head_dim_v <= width:
         raise ValueError(f"head_dim_v must be from 1 to d = {width}, not {head_dim_v!r}")
-    cache = KVCache.build("k_cache", k_cache, width=width, fp8=bool(is_fp8_kvcache), format=format)
+    cache = KVCache.build("k_cache", k_cache, width=width, fp8=fp8, format=format)
     if heads % cache.heads:
         raise ValueError(f"q must have a multiple of k_cache's h_kv = {cache.heads} heads, not {heads!r}")
     sink = None if attn_sink is None else _sink_words(attn_sink, heads)
@@ -105,18 +103,24 @@ def flash_mla_with_kvcache(
         for name, value in sparse_only.items():
             if value is not None:
                 raise ValueError(f"{name} must be None without indices (dense attention), not {type(value)!r}")
-        groups, lengths = dense_groups(cache, block_table, cache_seqlens, batch, tokens, causal=bool(causal))
+        groups, lengths = dense_groups(cache, block_table, cache_seqlens, batch, tokens, causal=causal)
     else:
         if causal:
             raise ValueError(f"causal must be False with indices (sparse attention), not {causal!r}")
         groups, lengths = sparse_groups(cache, batch, tokens, width=width, format=format, indices=indices,
                                         **sparse_only)
-    if tile_scheduler_metadata is None:
+    if tile_scheduler_metadata is None or isinstance(tile_scheduler_metadata, FlashMLASchedMeta):
         if num_splits is not None:
-            raise ValueError(f"num_splits must be None without tile_scheduler_metadata, not {type(num_splits)!r}")
-        splits = [plan_splits(length) for length in lengths]
+            kind = "without" if tile_scheduler_metadata is None else "with a FlashMLASchedMeta as"
+            raise ValueError(f"num_splits must be None {kind} tile_scheduler_metadata, not {type(num_splits)!r}")
+        plan = FlashMLASchedMeta() if tile_scheduler_metadata is None else tile_scheduler_metadata
+        config = FlashMLASchedMeta.Config(
+            batch, tokens, heads, cache.page, cache.heads, causal, fp8, _length(indices, 2), _length(extra_k_cache, 1),
+            _length(extra_indices_in_kvcache, 2),
+        )
+        splits = plan.splits(config, lengths, q)
     else:
-        splits = read_splits(tile_scheduler_metadata, num_splits, lengths)
+        splits = read_splits(tile_scheduler_metadata, num_splits, lengths, in_blocks=indices is not None)
 
     out = np.empty((batch, tokens, heads, head_dim_v), np.uint16)
     lse = np.empty((batch, heads, tokens), np.uint32)
@@ -155,6 +159,11 @@ def _attend_splits(
 
 def _shifted(keys: KeyList, head: int, origin: int, start: int, stop: int) -> np.ndarray:
     return keys.read(head, origin + start, origin + stop)
+
+
+def _length(array: Any, axis: int) -> int | None:
+    """Length of an array along an axis; None without array."""
+    return None if array is None else np.shape(array)[axis]
 
 
 def _sink_words(attn_sink: Any, heads: int) -> np.ndarray:

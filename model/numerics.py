@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .checks import as_integer
+
 __all__ = ["HARDWARE_MODES", "MODES", "Numerics", "check_mode"]
 
 #: Ways to bring O and l of the earlier KV blocks into the frame of the current one that the RTL has too.
@@ -37,9 +39,8 @@ class Numerics:
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
-            value = getattr(self, name)
-            if type(value) is not int:
-                raise TypeError(f"{name} must be an int, not {value!r}")
+            value = as_integer(name, getattr(self, name))
+            object.__setattr__(self, name, value)
             if not low <= value <= high:
                 raise ValueError(f"{name} must be from {low} to {high}, not {value!r}")
         if self.kv_block % self.k:

@@ -4,8 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from .attention.softmax import softmax_scale_word
 from .cache.paged import PagedBatch
+from .checks import as_flag
 from .fp.formats import Format, dtype_of
+from .tensors import as_real
 
 __all__ = ["error_metrics", "mla_reference"]
 
@@ -20,12 +23,14 @@ def mla_reference(
 
     Returns
     -------
-    out: float64[b, s_q, h_q, head_dim_v]; 0 in rows that see no key
-    lse: float64[b, h_q, s_q], natural logarithm; +inf in rows that see no key
+    out: float64[b, s_q, h_q, head_dim_v]; 0 in rows that see no key with a score above -inf
+    lse: float64[b, h_q, s_q], natural logarithm; +inf in those rows
     """
     batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens, head_dim_v=head_dim_v)
     requests, tokens, heads, width = batch.q.shape
-    scale = width**-0.5 if softmax_scale is None else softmax_scale
+    head_dim_v, causal = batch.head_dim_v, as_flag("causal", causal)
+    scale = width**-0.5 if softmax_scale is None else as_real("softmax_scale", softmax_scale)
+    softmax_scale_word(scale)  # refuses what mla_decode refuses
     out = np.zeros((requests, tokens, heads, head_dim_v))
     lse = np.full((requests, heads, tokens), np.inf)
     for request in range(requests):
@@ -36,11 +41,12 @@ def mla_reference(
             if seen:
                 scores = scale * (_to_float64(batch.q[request, token], batch.format) @ keys[:seen].T)
                 maximum = scores.max(axis=1, keepdims=True)
-                with np.errstate(invalid="ignore"):  # inf or NaN in the data gives NaN, as it should
-                    weights = np.exp(scores - maximum)
+                some = maximum[:, 0] != -np.inf
+                with np.errstate(invalid="ignore"):  # +inf or NaN among the scores gives NaN, as it should
+                    weights = np.exp(scores - maximum)[some]
                     total = weights.sum(axis=1, keepdims=True)
-                    out[request, token] = (weights / total) @ keys[:seen, :head_dim_v]
-                    lse[request, :, token] = (maximum + np.log(total))[:, 0]
+                    out[request, token, some] = (weights / total) @ keys[:seen, :head_dim_v]
+                    lse[request, some, token] = (maximum[some] + np.log(total))[:, 0]
     return out, lse
 
 

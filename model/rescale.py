@@ -4,13 +4,15 @@ A row carries 2^k offsets; the top k fraction bits of the word choose one. Witho
 addition turns zeros into infinities or NaN and wraps small words into huge ones.
 """
 
-import numba
 import numpy as np
+
+from .fp.jit import njit
+from .fp.operator import operator
 
 __all__ = ["rescale", "rescale_word"]
 
 
-@numba.njit(cache=True)
+@njit()
 def rescale_word(x, offsets):
     """x rescaled by a row's ``offsets`` (``int32``, 2^k of them, k ≤ 23)."""
     word = np.int64(x)
@@ -29,7 +31,7 @@ def rescale_word(x, offsets):
     return np.uint32(sign | total)
 
 
-@numba.guvectorize(["(uint32[:], int32[:], uint32[:])"], "(n),(s)->(n)", cache=True)
+@operator("(uint32[:], int32[:], uint32[:])", "(n),(s)->(n)")
 def rescale(x, offsets, out):
     """Each row of words ``x[..., n]`` rescaled by its row of ``offsets[..., 2^k]``."""
     for i in range(len(x)):

@@ -6,6 +6,7 @@ NumPy lacks (bfloat16, float8) cross as views of their bits; nothing is copied.
 
 import sys
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import ml_dtypes
@@ -13,7 +14,7 @@ import numpy as np
 
 from .fp.formats import OPERANDS, Format, dtype_of
 
-__all__ = ["as_array", "int32_array", "like", "operand_words"]
+__all__ = ["as_array", "as_real", "int32_array", "like", "operand_words"]
 
 #: Torch types that ``Tensor.numpy`` refuses: the integer type to view them as, and NumPy's name for them.
 _BY_VIEW: dict[str, tuple[str, Any]] = {
@@ -32,17 +33,35 @@ def as_array(name: str, value: Any) -> np.ndarray:
 
     Raises
     ------
+    TypeError:  it is no array, or of a type that NumPy does not have.
     ValueError: a tensor is not on the CPU.
     """
     if not _is_tensor(value):
-        return np.asarray(value)
+        try:
+            return np.asarray(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name} must be an array or a CPU tensor, not {type(value)!r}") from None
     if value.device.type != "cpu":
         raise ValueError(f"{name} must be on the CPU, not on {value.device}")
     torch, tensor = sys.modules["torch"], value.detach()
     for source, (view, target) in _BY_VIEW.items():
         if tensor.dtype == getattr(torch, source, None):
             return tensor.view(getattr(torch, view)).numpy().view(target)
-    return tensor.numpy()
+    try:
+        return tensor.numpy()
+    except (TypeError, RuntimeError):
+        raise TypeError(f"{name} must be an array of a type that NumPy has, not a tensor of {tensor.dtype} in layout "
+                        f"{tensor.layout}") from None
+
+
+def as_real(name: str, value: Any) -> float:
+    """A real number, also as a NumPy scalar or an array or tensor of one element; TypeError for anything else."""
+    if isinstance(value, Real):
+        return float(value)
+    array = as_array(name, value) if hasattr(value, "dtype") else np.asarray(None)
+    if array.size != 1 or not (array.dtype.kind in "fiu" or array.dtype == ml_dtypes.bfloat16):
+        raise TypeError(f"{name} must be a real number, not {value!r}")
+    return float(array.astype(np.float64).item())
 
 
 def like(example: Any, array: np.ndarray) -> Any:

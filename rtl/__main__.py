@@ -1,5 +1,10 @@
 """``python -m amla.rtl --config small --out build/small``: write the Verilog of a core."""
 
+if __name__ == "__main__":
+    from amla.rtl.command import run
+
+    run("amla.rtl.__main__", "rtl")
+
 import argparse
 from pathlib import Path
 
@@ -17,5 +22,3 @@ def main() -> None:
     leaves = emit(AmlaCore(config), name="amla_core", out=arguments.out)
     print(f"{arguments.out / 'amla_core.v'}: {config.name}, leaves {', '.join(leaves)}")
 
-
-main()

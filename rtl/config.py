@@ -3,9 +3,13 @@
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
-import yaml
+from amla.model.checks import as_index
 
+from .errors import AmlaError, shown
+from .files import FILE_NAME, is_file_name
 from .fp.word import OPERANDS, Format
+from .isa import LAYOUTS, Opcode
+from .yaml_file import load_yaml
 
 __all__ = ["MODES", "ConfigError", "CoreConfig"]
 
@@ -13,7 +17,16 @@ __all__ = ["MODES", "ConfigError", "CoreConfig"]
 MODES = ("amla", "mul", "pow2")
 
 
-class ConfigError(ValueError):
+#: Words that a command can name: of L1, of any other buffer; and rows that one LOAD can bring.
+_L1_WORDS = 1 << LAYOUTS[Opcode.LOAD]["l1"].width
+_WORDS = 1 << LAYOUTS[Opcode.MMAD]["l0a"].width
+_MAX_ROWS = (1 << LAYOUTS[Opcode.LOAD]["rows"].width) - 1
+
+#: Amaranth has no values of 2^16 bits, so a word of a buffer, which is a power of two, has half of that.
+_WORD_BYTES = 4096
+
+
+class ConfigError(AmlaError, ValueError):
     """A configuration is wrong: the message names the key, the rule and the value."""
 
 
@@ -75,19 +88,25 @@ class CoreConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.type is int and (integer := as_index(value)) is not None:
+                value = integer
+                object.__setattr__(self, field.name, value)
             if type(value) is not field.type:
-                raise ConfigError(f"{field.name} must be of type {field.type.__name__}, not {value!r}")  # type: ignore[union-attr]
+                raise ConfigError(f"{field.name} must be of type {field.type.__name__}, not {shown(value)}")  # type: ignore[union-attr]
+        self._check("name", is_file_name(self.name), FILE_NAME)
         if self.state_rows == 0:
-            object.__setattr__(self, "state_rows", 4 * self.max_rows)
+            object.__setattr__(self, "state_rows", min(4 * self.max_rows, _WORDS * self.m))
         for key in ("m", "n", "k", "lanes", "axi_data_bytes"):
-            self._check(key, _is_power_of_two(getattr(self, key)), "a power of two")
+            value = getattr(self, key)
+            self._check(key, value <= 128 and _is_power_of_two(value), "a power of two up to 128")
         self._check("mode", self.mode in MODES, f"one of {', '.join(MODES)}")
         self._check("format", self.format in OPERANDS, f"one of {', '.join(OPERANDS)}")
         self._check("k", self.k >= self.n, f"at least n = {self.n}")
         self._check("lanes", self.lanes <= self.n, f"at most n = {self.n}")
         self._check("axi_data_bytes", self.beat_elements >= self.k, f"at least 2·k = {2 * self.k} bytes")
         self._check("axi_data_bytes", self.axi_data_bytes >= 4 * self.m, f"at least 4·m = {4 * self.m} bytes")
-        self._check("axi_data_bytes", self.axi_data_bytes <= 128, "at most 128")
+        widest = min(_WORD_BYTES // (2 * self.k), _WORD_BYTES // (4 * self.m))  # words of L1 and L0B, of L0C
+        self._check("n", self.n <= widest, f"at most {widest}, for buffer words of {_WORD_BYTES} bytes")
         self._check("axi_address_bits", 16 <= self.axi_address_bits <= 48, "from 16 to 48")
         self._check("axi_outstanding", 1 <= self.axi_outstanding <= 64, "from 1 to 64")
         self._check("acc_frac_bits", 24 <= self.acc_frac_bits <= 40, "from 24 to 40")
@@ -99,15 +118,18 @@ class CoreConfig:
         for key in ("max_rows", "state_rows"):
             value = getattr(self, key)
             self._check(key, value > 0 and value % self.m == 0, f"a positive multiple of m = {self.m}")
+        self._check("max_rows", self.max_rows <= _MAX_ROWS, f"at most {_MAX_ROWS}")
+        self._check("state_rows", self.state_words <= _WORDS, f"at most {_WORDS}·m = {_WORDS * self.m}")
         for key, word in self._word_bytes().items():
-            value = getattr(self, f"{key}_bytes")
-            self._check(f"{key}_bytes", value >= 2 * word and value % word == 0,
-                        f"a multiple of its word of {word} bytes, at least two words")
+            words, rest = divmod(getattr(self, f"{key}_bytes"), word)
+            most = _L1_WORDS if key == "l1" else _WORDS
+            self._check(f"{key}_bytes", 2 <= words <= most and not rest,
+                        f"a multiple of its word of {word} bytes, from 2 to {most} words")
         self._check("l1_bytes", self.l1_words % self.l1_banks == 0, f"a multiple of {self.l1_banks} banks")
 
     def _check(self, key: str, ok: bool, rule: str) -> None:
         if not ok:
-            raise ConfigError(f"{key} must be {rule}, not {getattr(self, key)!r}")
+            raise ConfigError(f"{key} must be {rule}, not {shown(getattr(self, key))}")
 
     def _word_bytes(self) -> dict[str, int]:
         return {
@@ -189,11 +211,11 @@ class CoreConfig:
     def from_dict(cls, values: dict, *, source: str = "configuration") -> "CoreConfig":
         """Build a configuration from a mapping such as a YAML document; unknown and missing keys are errors."""
         if not isinstance(values, dict):
-            raise ConfigError(f"{source} must be a mapping of keys to values, not {values!r}")
+            raise ConfigError(f"{source} must be a mapping of keys to values, not {shown(values)}")
         known = {field.name: field for field in fields(cls)}
         for key in values:
             if key not in known:
-                raise ConfigError(f"{source}: unknown key {key!r}; known keys are {', '.join(known)}")
+                raise ConfigError(f"{source}: unknown key {shown(key)}; known keys are {', '.join(known)}")
         missing = [key for key, field in known.items() if field.default is MISSING and key not in values]
         if missing:
             raise ConfigError(f"{source}: missing key {missing[0]!r}")
@@ -205,13 +227,5 @@ class CoreConfig:
     @classmethod
     def load(cls, name_or_path: str | Path) -> "CoreConfig":
         """Load ``configs/<name>.yaml`` or a YAML file given by its path."""
-        path = Path(name_or_path)
-        if path.suffix not in (".yaml", ".yml"):
-            path = Path(__file__).resolve().parents[1] / "configs" / f"{name_or_path}.yaml"
-        try:
-            values = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise ConfigError(f"cannot read configuration {name_or_path}: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path.name}: not valid YAML: {' '.join(str(error).split())}") from None
+        path, values = load_yaml(name_or_path, kind="configuration", error=ConfigError)
         return cls.from_dict(values, source=path.name)

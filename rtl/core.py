@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -19,7 +19,7 @@ from .host import csr
 from .host.axi import ReadArbiter
 from .host.control import Control
 from .host.registers import AxiLiteSignature, Registers
-from .isa import ENGINE_STATES, INDEX_BITS, Engine
+from .isa import ENGINE_STATES, INDEX_BITS, MAX_COMMANDS, Engine
 from .issue.dispatch import EngineQueue
 from .issue.semaphores import Semaphores
 from .issue.sequencer import Sequencer
@@ -221,9 +221,11 @@ class AmlaCore(wiring.Component):
                 getattr(self, f"m_axi_{channel}cache").eq(_CACHE_NORMAL),
             ]
 
+        # An address past the address space counts as its end, so that no bit of a register is forgotten.
         stored = registers.stored
         windows = {
-            name: Cat(getattr(stored, f"{name}_LO"), getattr(stored, f"{name}_HI"))
+            name: _at_most(1 << self.config.axi_address_bits,
+                           Cat(getattr(stored, f"{name}_LO"), getattr(stored, f"{name}_HI")))
             for name in ("READ_BASE", "READ_LIMIT", "WRITE_BASE", "WRITE_LIMIT", "PROGRAM_BASE")
         }
         for reader in (sequencer, load):
@@ -232,7 +234,8 @@ class AmlaCore(wiring.Component):
             ]
         m.d.comb += [
             store.window_base.eq(windows["WRITE_BASE"]), store.window_limit.eq(windows["WRITE_LIMIT"]),
-            sequencer.base.eq(windows["PROGRAM_BASE"]), sequencer.length.eq(stored.PROGRAM_LENGTH),
+            sequencer.base.eq(windows["PROGRAM_BASE"]),
+            sequencer.length.eq(_at_most(MAX_COMMANDS, stored.PROGRAM_LENGTH)),
             sequencer.start.eq(control.launch), control.halted.eq(sequencer.halted),
             control.quiet.eq(sequencer.quiet & load.quiet & store.quiet),
             control.progress.eq((self.m_axi_rvalid & self.m_axi_rready) | (self.m_axi_wvalid & self.m_axi_wready)
@@ -279,3 +282,7 @@ class AmlaCore(wiring.Component):
             for i, state in enumerate(ENGINE_STATES):
                 m.d.comb += getattr(value, f"{engine.name}_{state}").eq(
                     control.counters[len(ENGINE_STATES) * engine + i])
+
+
+def _at_most(most: int, value: Value) -> Value:
+    return Mux(value > most, most, value)

@@ -3,10 +3,16 @@
 ``python -m amla.rtl.docs`` rewrites them in ``docs/``; ``--check`` only tells whether they are current.
 """
 
+if __name__ == "__main__":
+    from amla.rtl.command import run
+
+    run("amla.rtl.docs", "rtl")
+
 import argparse
 import sys
 from pathlib import Path
 
+from .files import write
 from .host.csr import REGISTERS
 from .isa import COMMAND_BITS, FIELD_DOCS, FLAGS, HEADER_BITS, LAYOUTS, Engine, Fault, Header, Opcode, Semaphore
 
@@ -14,7 +20,7 @@ __all__ = ["c_header", "isa_page", "register_page"]
 
 _SUMMARIES = {
     Opcode.FENCE: "wait for every command before it, then for `wait`, then signal",
-    Opcode.HALT: "wait for every command before it, then end the program",
+    Opcode.HALT: "wait for every command before it, then for `wait`, then signal and end the program",
     Opcode.LOAD: "rows × cols elements of memory → L1, in fractal order",
     Opcode.FEED_A: "L1 → L0A, fractals by two strides",
     Opcode.FEED_B: "L1 → L0B, fractals by two strides, optionally transposed",
@@ -95,13 +101,9 @@ def main() -> None:
     stale = []
     for name, make in (("isa.md", isa_page), ("registers.md", register_page), ("amla.h", c_header)):
         path = arguments.out / name
-        if not path.exists() or path.read_text() != make():
+        if not path.exists() or path.read_bytes() != make().encode():
             stale.append(str(path))
             if not arguments.check:
-                path.write_text(make())
+                write({path: make()})
     if arguments.check and stale:
         sys.exit(f"out of date: {', '.join(stale)}; run python -m amla.rtl.docs")
-
-
-if __name__ == "__main__":
-    main()

@@ -15,6 +15,7 @@ from amaranth import ClockSignal, Instance, Module, ResetSignal, Value
 from amaranth.back import verilog
 from amaranth.lib import memory, wiring
 
+from .files import make_folder, write
 from .ram import ram, ram_instance
 
 __all__ = ["Emission", "Leaf", "emit"]
@@ -42,7 +43,7 @@ class Emission:
     def add(self, name: str, component: wiring.Component) -> str:
         """Emit ``component`` as module ``name`` unless it is already there; return its Verilog."""
         if name not in self.leaves:
-            self.leaves[name] = verilog.convert(component, name=name, platform=self, emit_src=False)
+            self.leaves[name] = _convert(component, name, self)
             self.inputs[name] = [port for port, member, _ in _ports(component) if member.flow is wiring.In]
         return self.leaves[name]
 
@@ -96,8 +97,8 @@ def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
     the compiler sees once. Waves show no leaf's inside: they would hold it once per instance.
     """
     emission = Emission()
-    top = verilog.convert(component, name=name, platform=emission, emit_src=False)
-    out.mkdir(parents=True, exist_ok=True)
+    top = _convert(component, name, emission)
+    make_folder(out)
     control = ["`verilator_config", *(f"lint_off -rule {rule}" for rule in _FORMAL_WARNINGS),
                *(f'public_flat_rw -module "{name}" -var "{port}"'
                  for port in ("clk", "rst", *(port for port, *_ in _ports(component))))]
@@ -112,6 +113,15 @@ def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
     return list(emission.leaves)
 
 
+#: A wire of no bits, such as the address of a memory of one word. Nothing is connected to it, and Verilog lacks it:
+#: Yosys writes a declaration, which would make it two bits.
+_EMPTY_WIRE = re.compile(r"^ *wire \[-1:0\] .*\n", re.MULTILINE)
+
+
+def _convert(component: wiring.Component, name: str, emission: Emission) -> str:
+    return _EMPTY_WIRE.sub("", verilog.convert(component, name=name, platform=emission, emit_src=False))
+
+
 def _ports(component: wiring.Component):
     """(flattened name, member, value) of every port."""
     for path, member, value in component.signature.flatten(component):
@@ -120,5 +130,5 @@ def _ports(component: wiring.Component):
 
 def _write(path: Path, text: str) -> None:
     """Write ``text`` unless the file already holds it, so that an unchanged design is not rebuilt."""
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+    if not path.exists() or path.read_bytes() != text.encode():
+        write({path: text})

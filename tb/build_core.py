@@ -3,6 +3,11 @@
 ``python -m amla.tb.build_core tiny small`` builds by name.
 """
 
+if __name__ == "__main__":
+    from amla.rtl.command import run
+
+    run("amla.tb.build_core", "sim")
+
 import hashlib
 import sys
 import time
@@ -18,7 +23,7 @@ from amla.rtl.core import AmlaCore
 
 from .runner import BUILD_ROOT, build, linked
 
-__all__ = ["TOP", "build_core"]
+__all__ = ["TOP", "build_core", "main"]
 
 #: Name of the top module.
 TOP = "amla_core"
@@ -29,7 +34,7 @@ def build_core(config: CoreConfig, *, waves: bool = False, say: Callable[[str], 
     out = BUILD_ROOT / "core" / _label(config)
     stamp = Path(f"{out}.waves" if waves else out) / "sources"
     key = _key(config)
-    if stamp.exists() and stamp.read_text() == key and (stamp.parent / "built").exists():
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == key and (stamp.parent / "built").exists():
         return stamp.parent
     began = time.perf_counter()
     say(
@@ -37,7 +42,7 @@ def build_core(config: CoreConfig, *, waves: bool = False, say: Callable[[str], 
         "(minutes the first time)"
     )
     built = build(AmlaCore(config), name=TOP, out=out, waves=waves)
-    stamp.write_text(key)
+    stamp.write_text(key, encoding="utf-8")
     say(f"build: done in {time.perf_counter() - began:.0f} s")
     return built
 
@@ -59,6 +64,7 @@ def _key(config: CoreConfig) -> str:
     return digest.hexdigest()
 
 
-if __name__ == "__main__":
+def main() -> int:
     for name in sys.argv[1:]:
         build_core(CoreConfig.load(name))
+    return 0

@@ -4,6 +4,11 @@ Builds the core of the folder's configuration when it has changed, runs all its 
 and writes the results back into the folder. Progress goes to the standard output, one line every few seconds.
 """
 
+if __name__ == "__main__":
+    from amla.rtl.command import run
+
+    run("amla.tb.run_job", "sim")
+
 import argparse
 import json
 import os
@@ -29,11 +34,11 @@ _POLL_SECONDS = 0.5
 @contextmanager
 def _passing_on(path: Path) -> Iterator[None]:
     """Print what is appended to a file while the body runs."""
-    path.write_text("")
+    path.write_text("", encoding="utf-8")
     stop = threading.Event()
 
     def follow() -> None:
-        with path.open() as file:
+        with path.open(encoding="utf-8") as file:
             ending = False
             while not ending:
                 ending = stop.wait(_POLL_SECONDS)
@@ -63,7 +68,7 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     try:
-        job = json.loads((folder / JOB_FILE).read_text())
+        job = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         print(f"cannot read {folder / JOB_FILE}: {error}", file=sys.stderr)
         return 2
@@ -83,11 +88,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    result = json.loads((folder / RESULT_FILE).read_text())
+    result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     result["build_seconds"] = build_seconds
-    (folder / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n")
+    (folder / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -87,7 +87,7 @@ def set_path() -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Only one process at a time works in ``folder``."""
-    with open(folder / "lock", "w") as lock:
+    with open(folder / "lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -115,7 +115,7 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
     with locked(out):
         control = out / f"{name}.vlt"
         if component is None:
-            control.write_text(f'`verilator_config\npublic_flat_rw -module "{name}" -var "*"\n')
+            control.write_text(f'`verilator_config\npublic_flat_rw -module "{name}" -var "*"\n', encoding="utf-8")
         else:
             emit(component, name=name, out=out)
             sources = [out / f"{name}.v"]
@@ -146,10 +146,10 @@ def built_once(out: Path, arguments: Sequence[str], sources: Sequence[Path]) -> 
     ------
     BenchError: the compiler fails in the block; the message ends with the end of ``out/build.log``.
     """
-    text = "\0".join([version("verilator"), *arguments, *(Path(path).read_text() for path in sources)])
+    text = "\0".join([version("verilator"), *arguments, *(Path(path).read_text(encoding="utf-8") for path in sources)])
     key = hashlib.sha256(text.encode()).hexdigest()
     stamp = out / "built"
-    if stamp.exists() and stamp.read_text() == key:
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         yield False
         return
     stamp.unlink(missing_ok=True)
@@ -159,7 +159,7 @@ def built_once(out: Path, arguments: Sequence[str], sources: Sequence[Path]) -> 
     except (RuntimeError, SystemExit, subprocess.SubprocessError) as error:
         log = out / "build.log"
         raise BenchError(f"build of {out.name}: {error}\n{_tail(log)}\nlog: {log}") from None
-    stamp.write_text(key)
+    stamp.write_text(key, encoding="utf-8")
 
 
 def run(built: Path, *, name: str, module: str, testcase: str | Sequence[str] | None = None,
@@ -239,4 +239,6 @@ def rerun(seed: int, *, waves: bool = False) -> str:
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]) if log.exists() else ""
+    if not log.exists():
+        return ""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:])

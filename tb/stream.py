@@ -8,22 +8,51 @@ payload bits (``unsigned(0)``) carries zeros.
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import Event, RisingEdge, SimTimeoutError, with_timeout
+from cocotb.task import Task, current_task
+from cocotb.triggers import Event, RisingEdge, SimTimeoutError, Timer, with_timeout
 
 from .signals import Pin, has_pin
 
-__all__ = ["CLOCK_NS", "Scoreboard", "StreamDriver", "StreamMonitor", "reset", "start_clock"]
+__all__ = ["BENCH_CYCLES", "CLOCK_NS", "PATIENCE", "Scoreboard", "StreamDriver", "StreamMonitor", "reset",
+           "start_clock", "until"]
 
 #: Clock period of every bench.
 CLOCK_NS = 2
 
+#: Cycles after which a bench fails that asks for no more.
+BENCH_CYCLES = 200_000
 
-def start_clock(dut) -> None:
-    """Start the clock ``clk``."""
+#: Cycles that a bench waits for one event.
+PATIENCE = 20_000
+
+
+def start_clock(dut, *, cycles: int = BENCH_CYCLES) -> None:
+    """Start the clock ``clk``, and with it the limit of the bench that runs: after ``cycles`` it fails.
+
+    So no bench waits for ever; the message says where it stands.
+    """
     Clock(dut.clk, CLOCK_NS, "ns").start()
+    cocotb.start_soon(_limit(current_task(), cycles))
+
+
+async def _limit(bench: Task, cycles: int) -> None:
+    await Timer(cycles * CLOCK_NS, "ns")
+    where = [f"{frame.line} ({Path(frame.filename).name}:{frame.lineno})" for frame in bench._get_coro_stack()
+             if "cocotb" not in Path(frame.filename).parts]
+    raise AssertionError(f"the bench has not ended in {cycles} cycles; it stands at {' > '.join(where)}")
+
+
+async def until(dut, condition: Callable[[], object], what: str, *, cycles: int = PATIENCE) -> None:
+    """Wait for ``condition``, looked at after every clock edge; fails after ``cycles``, naming ``what``."""
+    for _ in range(cycles):
+        if condition():
+            return
+        await RisingEdge(dut.clk)
+    raise AssertionError(f"{what}: not in {cycles} cycles")
 
 
 async def reset(dut, cycles: int = 2) -> None:
@@ -53,6 +82,7 @@ class StreamDriver:
 
     def __init__(self, dut, prefix: str, clock, *, rng: random.Random | None = None, stall: float = 0.0):
         _check_stall(rng, stall)
+        self.prefix = prefix
         self.payload = Pin(dut, f"{prefix}__payload") if has_pin(dut, f"{prefix}__payload") else None
         self.valid = Pin(dut, f"{prefix}__valid")
         self.ready = Pin(dut, f"{prefix}__ready")
@@ -63,15 +93,18 @@ class StreamDriver:
         self._stall = stall
 
     async def send(self, payload: int) -> None:
-        """Transfer one payload; returns right after the edge at which it was taken."""
+        """Transfer one payload; returns right after the edge at which it was taken, fails after ``PATIENCE`` cycles."""
         while self._rng is not None and self._rng.random() < self._stall:
             await self._edge
         if self.payload is not None:
             self.payload.set(payload)
         self.valid.set(1)
-        await self._edge
-        while not self.ready.get():
+        for _ in range(PATIENCE):
             await self._edge
+            if self.ready.get():
+                break
+        else:
+            raise AssertionError(f"{self.prefix}: payload {self.sent} was not taken in {PATIENCE} cycles")
         self.valid.set(0)
         self.sent += 1
 
@@ -113,7 +146,7 @@ class StreamMonitor:
         """Stop collecting; ``ready`` keeps its last value."""
         self._task.cancel()
 
-    async def wait(self, count: int, *, cycles: int = 100_000) -> list[int]:
+    async def wait(self, count: int, *, cycles: int = PATIENCE) -> list[int]:
         """Wait until ``count`` payloads have come, return ``items``; fails after ``cycles`` without."""
         while len(self.items) < count:
             self._arrival.clear()

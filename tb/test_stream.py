@@ -4,6 +4,7 @@ The design (``tb/designs.py``) is a lookup: it takes an address, reads a table t
 gives the word; a second stream writes grains of the table.
 """
 
+import os
 import random
 
 import cocotb
@@ -112,3 +113,10 @@ async def scoreboard_fails_on_leftovers_and_on_nothing(dut):
             assert text in str(error)
         else:
             raise AssertionError(f"finish accepted {expect} against {observe}")
+
+
+@cocotb.test(skip="HANGS" not in os.environ)
+async def waits_for_ever(dut):
+    """What never comes: the limit that came with the clock ends it."""
+    start_clock(dut, cycles=1000)
+    await StreamMonitor(dut, "result", dut.clk).wait(1)

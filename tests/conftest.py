@@ -2,7 +2,9 @@
 
 import os
 import random
+import resource
 import shlex
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,18 @@ def tiny() -> CoreConfig:
 def small() -> CoreConfig:
     """The configuration ``small``."""
     return CoreConfig.load("small")
+
+
+@pytest.fixture(scope="session")
+def no_room():
+    """``with no_room(size)``: no file may become longer than ``size`` bytes, as if the disk were full then."""
+    @contextmanager
+    def limit(size):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit

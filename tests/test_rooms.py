@@ -23,7 +23,7 @@ LEVELS = (
     ("sw.run",),
     ("sw.simulator", "sw.report", "sw.accuracy"),
     ("sw.compiler",),
-    ("sw.workload",),
+    ("sw.workload", "sw.memory"),
     ("sw",),
     ("rtl.core", "rtl.__main__", "rtl.docs"),
     ("rtl.engines",),
@@ -35,9 +35,10 @@ LEVELS = (
     ("model.decode", "model.flash_mla", "model.reference"),
     ("model.tile_scheduler",),
     ("model.attention",),
-    ("model.cache", "model.numerics", "model.rescale", "model.checks"),
+    ("model.cache", "model.numerics", "model.rescale"),
     ("model.tensors",),
     ("model.fp",),
+    ("model.checks",),
 )
 
 #: Files in a folder, ``__init__.py`` apart. More than this, and it is no room but a hall.

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
 from ..checks import check_array
 from ..fp.add import add_word
+from ..fp.jit import njit
 from ..fp.log2 import log2_word
 from ..fp.mul import mul_word
 from ..fp.recip import recip_word
@@ -56,9 +56,9 @@ def reciprocal_and_lse(state: "RowState", *, mode: str) -> tuple[np.ndarray, np.
 
     Returns
     -------
-    R:   uint32[R], recip(l) (mode `mul`: recip(L)). +inf marks a row without key; no other row has an
-         infinite one, as its largest P alone makes l and L at least 1/2.
-    lse: uint32[R], FP32 words, +inf for a row without key
+    R:   uint32[R], recip(l) (mode `mul`: recip(L)). +inf marks a row without key, or with no score above
+         −inf; no other row has an infinite one, as its largest P alone makes l and L at least 1/2.
+    lse: uint32[R], FP32 words, +inf for such a row
     """
     check_mode(mode, HARDWARE_MODES)
     r, lse = np.empty(len(state), np.uint32), np.empty(len(state), np.uint32)
@@ -81,7 +81,7 @@ def normalize(O: np.ndarray, R: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit(cache=True)
+@njit()
 def _accumulate(O, PV, offsets, signed, word_operation):
     for row in range(O.shape[0]):
         row_offsets, factor = signed[row], offsets[row, 0]
@@ -94,7 +94,7 @@ def _accumulate(O, PV, offsets, signed, word_operation):
             O[row, col] = add_word(word, PV[row, col])
 
 
-@njit(cache=True)
+@njit()
 def _reciprocal_and_lse(m, divisor, L, r, lse):
     for row in range(m.shape[0]):
         if L[row] & _MAGNITUDE == 0:
@@ -104,7 +104,7 @@ def _reciprocal_and_lse(m, divisor, L, r, lse):
             lse[row] = mul_word(_LN2, np.uint32(add_word(m[row], np.uint32(log2_word(L[row])))))
 
 
-@njit(cache=True)
+@njit()
 def _normalize(O, R, out):
     for row in range(O.shape[0]):
         if R[row] != _INF:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..checks import check_array
 from ..fp.fdpa import matmul
 from ..fp.formats import BF16, Format
 from ..numerics import Numerics
@@ -36,7 +37,13 @@ def attend(
     -------
     out: uint32[R, head_dim_v], FP32 words before the last rounding
     lse: uint32[R], FP32 words
+
+    Raises
+    ------
+    TypeError, ValueError: an array has another dtype or shape, or the mode is unknown.
     """
+    check_array("q", q, np.uint16, (None, None))
+    check_array("limits", limits, np.int64, (len(q),))
     online = online_softmax(mode, len(q), scale_word=scale_word, comp_bits=numerics.comp_bits, format=format)
     output = np.zeros((len(q), head_dim_v), np.uint32)
     for start in range(0, length, numerics.kv_block):

@@ -87,7 +87,7 @@ def sparse_groups(
 
     Returns
     -------
-    the groups, and the number of indices of each request's query tokens: the most keys that one can have
+    the groups, and how many indices of each request's query tokens count: the most keys that one can have
 
     Raises
     ------
@@ -111,7 +111,7 @@ def sparse_groups(
         for token in range(tokens):
             keys = KeyList(tuple((selection.cache, selection.slots(request, token)) for selection in selections))
             groups.append(QueryGroup(request, slice(token, token + 1), keys, np.full(1, len(keys), np.int64)))
-    return groups, [sum(selection.indices.shape[2] for selection in selections)] * batch
+    return groups, [sum(int(selection.counts[request]) for selection in selections) for request in range(batch)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ __all__ = ["LogSoftmax"]
 _LN2 = np.uint32(0x3F317218)
 _INF = np.uint32(0x7F800000)
 _MINUS_INF = np.uint32(0xFF800000)
+_LOWEST = np.uint32(0xFF7FFFFF)
 _SIGN = np.uint32(0x80000000)
 
 
@@ -55,7 +56,7 @@ class LogSoftmax:
             self._log_sum = block
         else:
             earlier = add(self._log_sum, sub(m_prev, state.m))
-            larger = maximum(earlier, block)
+            larger = maximum(_LOWEST, maximum(earlier, block))
             merged = add(larger, log2(add(exp2(sub(earlier, larger)), exp2(sub(block, larger)))))
             self._log_sum = np.where(valid > 0, merged, self._log_sum)
         return p

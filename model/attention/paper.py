@@ -40,6 +40,7 @@ def bare_rescale(O: np.ndarray, offset: np.ndarray) -> np.ndarray:
 
 def clean(O: np.ndarray) -> np.ndarray:
     """Words with NaN and every magnitude above 10^10 replaced by +0."""
+    check_array("O", O, np.uint32, (None, None))
     values = O.view(np.float32)
     with np.errstate(invalid="ignore"):
         return np.where(np.abs(values) <= _LARGEST, O, np.uint32(0))
@@ -71,10 +72,12 @@ class PaperSoftmax:
         """P of one block, uint16[R, C]; see :class:`~amla.model.attention.online.OnlineSoftmax`."""
         check_array("scores", scores, np.uint32, (len(self._m), None))
         check_array("valid", valid, np.int64, (len(self._m),))
-        seen, some = np.arange(scores.shape[1]) < valid[:, None], valid > 0
+        seen = np.arange(scores.shape[1]) < valid[:, None]
         with np.errstate(all="ignore"):  # NaN and inf in the data go their IEEE way
             x = scores.view(np.float32) * self._scale
             m = np.maximum(self._m, np.max(x, axis=1, where=seen, initial=-np.inf))
+            some = (valid > 0) & (m != -np.inf)  # else the block leaves the row alone
+            seen &= some[:, None]
             exponent = m / _LN2
             n = -_round_half_away(exponent)
             s32 = _exp(_LN2 * (n + exponent))
@@ -87,7 +90,7 @@ class PaperSoftmax:
             # The exact sum, rounded once: no order of FP32 additions is better.
             total = p.sum(axis=1, dtype=np.float64).astype(np.float32)
             l = total if first else self._l * _exp(self._m - m) + total
-        moves = some & ~np.bool_(first) & np.isfinite(step)
+        moves = some & np.isfinite(self._m) & np.isfinite(step)
         self.offset = np.where(moves, np.rint(step, where=moves, out=np.zeros_like(step)), 0).astype(np.int32)
         for name, value in (("_m", m), ("_n", n), ("_c", c), ("_s16", s16), ("_l", l)):
             setattr(self, name, np.where(some, value, getattr(self, name)))
@@ -95,10 +98,13 @@ class PaperSoftmax:
 
     def accumulate(self, O: np.ndarray, PV: np.ndarray, *, first: bool) -> None:
         """O = bare_rescale(O, N) + P·V, in place; the first block: O = P·V."""
+        check_array("O", O, np.uint32, (len(self._m), None))
+        check_array("PV", PV, np.uint32, O.shape)
         O[:] = PV if first else add(bare_rescale(O, self.offset), PV)
 
     def finish(self, O: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """clean(O) / (l·S16), and m + ln l."""
+        check_array("O", O, np.uint32, (len(self._l), None))
         empty = self._l == 0
         with np.errstate(all="ignore"):
             out = clean(O).view(np.float32) / (self._l * self._s16)[:, None]

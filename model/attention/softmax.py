@@ -9,10 +9,8 @@ Rows are independent. A row's valid columns are a prefix of the block.
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
-from numba import njit
 
 from ..checks import check_array
 from ..fp.add import add_word, sub_word
@@ -20,11 +18,13 @@ from ..fp.convert import ceil_word, narrow_word, rint_word, to_int_word, widen_w
 from ..fp.exp2 import exp2_word
 from ..fp.fixed import from_fixed_word, to_fixed_word
 from ..fp.formats import BF16, Format
+from ..fp.jit import njit
 from ..fp.maximum import maximum_word
 from ..fp.mul import mul_narrow_word, mul_word
 from ..fp.recip import recip_word
 from ..numerics import HARDWARE_MODES, check_mode
 from ..rescale import rescale_word
+from ..tensors import as_real
 
 __all__ = ["RowState", "row_maximum", "softmax_scale_word", "softmax_tile", "valid_columns"]
 
@@ -32,6 +32,8 @@ _ONE = np.uint32(0x3F800000)
 _NAN = np.uint32(0x7FC00000)
 _INF = np.uint32(0x7F800000)
 _MINUS_INF = np.uint32(0xFF800000)
+#: The lowest finite number, where a row's maximum starts: never −inf, from which −inf would make NaN.
+_LOWEST = np.uint32(0xFF7FFFFF)
 _ZERO = np.uint32(0)
 
 #: What the compiled functions know a mode by.
@@ -47,7 +49,8 @@ class RowState:
 
     Attributes
     ----------
-    m: row maximum of the scaled scores (base-2 exponents); in mode `pow2` the next larger integer
+    m: row maximum of the scaled scores (base-2 exponents), at least the lowest finite number; in mode `pow2` the
+       next larger integer
     c: rounding that P's frame carries, S32 / S16 (1.0 in modes `mul` and `pow2`)
     l: sum of the rounded values P, in O's frame (stays +0 in mode `mul`)
     L: sum of the unrounded 2^(x - m), for the LSE
@@ -62,12 +65,13 @@ class RowState:
     def empty(cls, rows: int) -> "RowState":
         """State of `rows` rows that have seen no key."""
         return cls(
-            m=np.full(rows, _MINUS_INF, np.uint32), c=np.full(rows, _ONE, np.uint32),
+            m=np.full(rows, _LOWEST, np.uint32), c=np.full(rows, _ONE, np.uint32),
             l=np.zeros(rows, np.uint32), L=np.zeros(rows, np.uint32),
         )
 
     def __post_init__(self) -> None:
-        for name in ("m", "c", "l", "L"):
+        check_array("m", self.m, np.uint32, (None,))
+        for name in ("c", "l", "L"):
             check_array(name, getattr(self, name), np.uint32, (len(self.m),))
 
     def __len__(self) -> int:
@@ -84,9 +88,7 @@ def softmax_scale_word(softmax_scale: float, *, mode: str = "amla") -> int:
     TypeError:  the scale is not a real number.
     ValueError: the scale is not positive, or the product is not a normal, finite FP32 number.
     """
-    if not isinstance(softmax_scale, Real):
-        raise TypeError(f"softmax_scale must be a real number, not {softmax_scale!r}")
-    product = float(softmax_scale) * (1.0 if mode == "paper" else math.log2(math.e))
+    product = as_real("softmax_scale", softmax_scale) * (1.0 if mode == "paper" else math.log2(math.e))
     with np.errstate(over="ignore", under="ignore"):
         scale = np.float32(product)
     if not (np.isfinite(scale) and scale >= np.finfo(np.float32).tiny):
@@ -118,10 +120,9 @@ def row_maximum(scores: np.ndarray, valid: np.ndarray) -> np.ndarray:
     scores: uint32[R, C], FP32 words
     valid:  int64[R], valid columns of each row (those past C do not exist)
     """
-    rows = len(scores)
-    check_array("scores", scores, np.uint32, (rows, None))
-    check_array("valid", valid, np.int64, (rows,))
-    result = np.empty(rows, np.uint32)
+    check_array("scores", scores, np.uint32, (None, None))
+    check_array("valid", valid, np.int64, (len(scores),))
+    result = np.empty(len(scores), np.uint32)
     _row_maximum(scores, valid, result)
     return result
 
@@ -168,7 +169,7 @@ def softmax_tile(
     return p, offsets
 
 
-@njit(cache=True)
+@njit()
 def _row_maximum(scores, valid, result):
     for row in range(scores.shape[0]):
         best = _MINUS_INF
@@ -177,12 +178,12 @@ def _row_maximum(scores, valid, result):
         result[row] = best
 
 
-@njit(cache=True)
+@njit()
 def _is_finite(word):
     return (word & np.uint32(0x7F800000)) != np.uint32(0x7F800000)
 
 
-@njit(cache=True)
+@njit()
 def _ratio_excess(q):
     """(q - 1) * 2**24 of an FP32 word near 1.0: exact, clamped to [-2**17, 2**17)."""
     word = np.int64(q)
@@ -198,7 +199,7 @@ def _ratio_excess(q):
     return min(max(excess, -(1 << 17)), (1 << 17) - 1)
 
 
-@njit(cache=True)
+@njit()
 def _row_offset(delta, excess, segment, comp_bits):
     """Offset of one fraction segment: delta*2**23 + excess*weight/2, rounded to nearest, ties to even."""
     shift = comp_bits + 2
@@ -211,7 +212,7 @@ def _row_offset(delta, excess, segment, comp_bits):
     return np.int32(delta * (1 << 23) + quotient)
 
 
-@njit(cache=True)
+@njit()
 def _row_frame(m, exponent_bits, fraction_bits, subnormals):
     """Frame of P for row maximum m: S16, the 16-bit 2**(m - rint(m)), and the rounding c that S16 costs."""
     s32 = np.uint32(exp2_word(np.uint32(sub_word(m, np.uint32(rint_word(m))))))
@@ -220,7 +221,7 @@ def _row_frame(m, exponent_bits, fraction_bits, subnormals):
     return s16, np.uint32(mul_word(s32, np.uint32(recip_word(wide))))
 
 
-@njit(cache=True)
+@njit()
 def _fill_offsets(m_prev, c_prev, m, c, offsets, comp_bits):
     if not (_is_finite(m) and _is_finite(m_prev)):
         return  # they are zero already
@@ -231,7 +232,7 @@ def _fill_offsets(m_prev, c_prev, m, c, offsets, comp_bits):
         offsets[segment] = _row_offset(delta, excess, segment, comp_bits)
 
 
-@njit(cache=True)
+@njit()
 def _elements(scores, m, s16, scale, p_row, exponent_bits, fraction_bits, subnormals):
     """P of one row's valid scores; the fixed-point sums of P and of the unrounded p, as FP32 words."""
     sum_rounded, sum_exact = np.uint64(0), np.uint64(0)
@@ -251,7 +252,7 @@ def _elements(scores, m, s16, scale, p_row, exponent_bits, fraction_bits, subnor
     return np.uint32(from_fixed_word(sum_rounded)), np.uint32(from_fixed_word(sum_exact))
 
 
-@njit(cache=True)
+@njit()
 def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, first, mode, comp_bits, one,
                   exponent_bits, fraction_bits, subnormals):
     for row in range(scores.shape[0]):
@@ -260,7 +261,7 @@ def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, 
             if mode == _MUL:
                 offsets[row, 0] = _ONE
             if first:
-                m[row], c[row], l[row], L[row] = _MINUS_INF, _ONE, _ZERO, _ZERO
+                m[row], c[row], l[row], L[row] = _LOWEST, _ONE, _ZERO, _ZERO
             continue
 
         m_prev, c_prev = m[row], c[row]
@@ -268,8 +269,7 @@ def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, 
         if mode == _POW2:
             m_new = np.uint32(ceil_word(m_new))
             c_prev = _ONE
-        if not first:
-            m_new = np.uint32(maximum_word(m_prev, m_new))
+        m_new = np.uint32(maximum_word(_LOWEST if first else m_prev, m_new))
         s16, c_new = one, _ONE
         if mode == _AMLA:
             s16, c_new = _row_frame(m_new, exponent_bits, fraction_bits, subnormals)

@@ -1,7 +1,7 @@
 """Split-KV: partial results of one row, merged by their LSE; the attention sink. On FP32 words.
 
 Every operation is a golden operator (`docs/numerics.md`), one rounding each. For a row, over its splits i in
-order, leaving out those in which it sees no key (LSE = +inf):
+order, leaving out those in which it sees no key, or none with a score above −inf (LSE = +inf):
 
     M   = maximum of lse_i                       (maximum, left to right)
     w_i = exp2(mul(sub(lse_i, M), log2e))        log2e = 0x3FB8AA3B
@@ -19,11 +19,11 @@ The sink is one more key with logit `sink` and V = 0, which the LSE does not cou
 """
 
 import numpy as np
-from numba import njit
 
 from ..checks import check_array
 from ..fp.add import add_word, sub_word
 from ..fp.exp2 import exp2_word
+from ..fp.jit import njit
 from ..fp.log2 import log2_word
 from ..fp.maximum import maximum_word
 from ..fp.mul import mul_word
@@ -44,6 +44,7 @@ def merge_splits(outs: np.ndarray, lses: np.ndarray) -> tuple[np.ndarray, np.nda
     ----------
     outs: uint32[S, R, D], FP32 words, normalised within each split
     lses: uint32[S, R], FP32 words, natural logarithm; +inf where the row sees no key of the split
+          with a score above −inf
 
     Returns
     -------
@@ -87,7 +88,7 @@ def apply_sink(out: np.ndarray, lse: np.ndarray, sink: np.ndarray) -> np.ndarray
     return scaled
 
 
-@njit(cache=True)
+@njit()
 def _merge(outs, lses, out, lse):
     splits, rows, columns = outs.shape
     for row in range(rows):
@@ -124,7 +125,7 @@ def _merge(outs, lses, out, lse):
         lse[row] = add_word(top, logarithm)
 
 
-@njit(cache=True)
+@njit()
 def _apply_sink(out, lse, sink, scaled):
     for row in range(out.shape[0]):
         if lse[row] == _INF:

@@ -12,9 +12,9 @@ A value is e4m3 · scale, rounded once to BF16. Every e4m3 value is a BF16 value
 
 import ml_dtypes
 import numpy as np
-from numba import njit
 
 from ..fp.formats import bf16_to_words
+from ..fp.jit import njit
 from ..fp.mul import mul_bf16_word
 
 __all__ = ["BYTES", "WIDTH", "dequantize_fp8", "quantize_fp8"]
@@ -51,6 +51,8 @@ def dequantize_fp8(tokens: np.ndarray) -> np.ndarray:
     TypeError, ValueError: not uint8, or not 656 bytes per token.
     """
     _check("tokens", tokens, np.uint8, BYTES)
+    if tokens.ndim != 2:
+        raise ValueError(f"tokens must have two dimensions, not shape {tokens.shape!r}")
     tokens = np.ascontiguousarray(tokens)
     scales = np.ascontiguousarray(tokens[:, _NOPE:_ROPE_AT]).view("<u4").astype(np.uint32, copy=False)
     words = np.empty((len(tokens), WIDTH), np.uint16)
@@ -98,7 +100,7 @@ def _check(name: str, array: np.ndarray, dtype: type, width: int) -> None:
         raise ValueError(f"{wanted}, not of shape {array.shape!r}")
 
 
-@njit(cache=True)
+@njit()
 def _scale(values, scales, out):
     """out[:, :512] = values · scales, the exact product rounded once to BF16."""
     for token in range(values.shape[0]):

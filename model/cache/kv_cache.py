@@ -15,6 +15,9 @@ __all__ = ["FP8_TYPES", "KVCache", "KeyList"]
 #: Types that an FP8 cache may come in: its 656 bytes per slot hold more than e4m3 values.
 FP8_TYPES = (np.dtype(np.uint8), np.dtype(np.int8), np.dtype(ml_dtypes.float8_e4m3fn))
 
+#: Bytes per token of FlashMLA's other FP8 layout.
+_MODEL1_BYTES = 584
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KVCache:
@@ -50,6 +53,9 @@ class KVCache:
             if array.dtype not in FP8_TYPES:
                 raise TypeError(f"{name} must be an array of float8_e4m3fn, uint8 or int8, not of {array.dtype}")
             array = array.view(np.uint8)
+            if array.shape[-1:] == (_MODEL1_BYTES,):
+                raise ValueError(f"{name} must have {BYTES} bytes per token, as the FP8 layout of {_MODEL1_BYTES} "
+                                 f"bytes is not supported yet, not shape {array.shape!r}")
             if width != WIDTH:
                 raise ValueError(f"head dimension d must be {WIDTH} with an FP8 cache, not {width!r}")
             if format != BF16:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import as_integer, check_array
 from ..fp.formats import Format
 from ..tensors import as_array, int32_array, operand_words
 from .kv_cache import FP8_TYPES, KVCache
@@ -27,6 +28,7 @@ class PagedBatch:
     cache:         of one KV head
     block_table:   int32[b, max_blocks]
     cache_seqlens: int32[b]
+    head_dim_v:    columns of V
     """
 
     q: np.ndarray
@@ -34,6 +36,7 @@ class PagedBatch:
     cache: KVCache
     block_table: np.ndarray
     cache_seqlens: np.ndarray
+    head_dim_v: int
 
     @classmethod
     def build(
@@ -78,8 +81,7 @@ class PagedBatch:
         if not fp8 and cache.shape[2] != width:
             raise ValueError(f"kv_cache must have q's head dimension d = {width}, not {cache.shape[2]!r}")
         slots = KVCache.build("kv_cache", cache[:, :, None], width=width, fp8=fp8, format=format)
-        if type(head_dim_v) is not int:
-            raise TypeError(f"head_dim_v must be an int, not {head_dim_v!r}")
+        head_dim_v = as_integer("head_dim_v", head_dim_v)
         if not 1 <= head_dim_v <= width:
             raise ValueError(f"head_dim_v must be from 1 to d = {width}, not {head_dim_v!r}")
         if len(table) != batch:
@@ -89,7 +91,8 @@ class PagedBatch:
                 f"cache_seqlens must have {batch} entries, the batch size of q, not {len(lengths)!r}"
             )
         check_pages(table, lengths, blocks=len(cache), page=cache.shape[1])
-        return cls(q=words, format=format, cache=slots, block_table=table, cache_seqlens=lengths)
+        return cls(q=words, format=format, cache=slots, block_table=table, cache_seqlens=lengths,
+                   head_dim_v=head_dim_v)
 
     def __len__(self) -> int:
         return len(self.q)
@@ -122,6 +125,8 @@ def check_pages(block_table: np.ndarray, cache_seqlens: np.ndarray, *, blocks: i
     blocks:        pages in the cache
     page:          slots of a page
     """
+    check_array("block_table", block_table, np.int32, (None, None))
+    check_array("cache_seqlens", cache_seqlens, np.int32, (len(block_table),))
     capacity = block_table.shape[1] * page
     for request, length in enumerate(cache_seqlens.tolist()):
         if length < 0:

@@ -4,10 +4,11 @@ x + (−x) = +0 and (−0) + (−0) = −0; subnormal inputs count as signed zer
 flushed with its sign (such a sum is exact, so nothing is ever rounded on the way there).
 """
 
-import numba
 import numpy as np
 
 from .formats import QUIET_NAN, round_pack, unpack
+from .jit import njit
+from .operator import operator
 
 __all__ = ["add", "add_word", "sub", "sub_word"]
 
@@ -15,7 +16,7 @@ __all__ = ["add", "add_word", "sub", "sub_word"]
 _GUARD = 32
 
 
-@numba.njit(cache=True)
+@njit()
 def add_word(a, b):
     """a + b of two FP32 words."""
     if (a & 0x7FFFFFFF) < (b & 0x7FFFFFFF):
@@ -40,19 +41,19 @@ def add_word(a, b):
     return np.uint32(round_pack(sign_a, total, field_a - 150 - _GUARD, 8, 23))
 
 
-@numba.njit(cache=True)
+@njit()
 def sub_word(a, b):
     """a − b of two FP32 words: the sum with b's sign inverted."""
     return add_word(a, np.uint32(b ^ np.uint32(0x80000000)))
 
 
-@numba.guvectorize(["(uint32, uint32, uint32[:])"], "(),()->()", cache=True)
+@operator("(uint32, uint32, uint32[:])", "(),()->()")
 def add(a, b, out):
     """a + b of each pair of FP32 words."""
     out[0] = add_word(a, b)
 
 
-@numba.guvectorize(["(uint32, uint32, uint32[:])"], "(),()->()", cache=True)
+@operator("(uint32, uint32, uint32[:])", "(),()->()")
 def sub(a, b, out):
     """a − b of each pair of FP32 words."""
     out[0] = sub_word(a, b)

@@ -1,9 +1,10 @@
 """Conversions of FP32 words: to and from BF16 and FP16, to the nearest or the next larger integer, to an integer."""
 
-import numba
 import numpy as np
 
 from .formats import BF16, FP16, QUIET_NAN, Format, round_pack, unpack
+from .jit import njit
+from .operator import operator
 
 __all__ = [
     "ceil", "ceil_word", "from_bf16", "from_fp16", "narrow", "narrow_word", "rint", "rint_word", "to_bf16", "to_fp16",
@@ -13,7 +14,7 @@ __all__ = [
 _BF16, _FP16 = BF16.fields, FP16.fields
 
 
-@numba.njit(cache=True)
+@njit()
 def narrow_word(a, exponent_bits, fraction_bits, subnormals):
     """The word (``uint16``) of a narrower format nearest to an FP32 word, ties to even; NaN becomes its quiet NaN."""
     sign, field, significand = unpack(a, 8, 23)
@@ -25,7 +26,7 @@ def narrow_word(a, exponent_bits, fraction_bits, subnormals):
     return np.uint16(round_pack(sign, significand, field - 150, exponent_bits, fraction_bits, subnormals))
 
 
-@numba.njit(cache=True)
+@njit()
 def widen_word(a, exponent_bits, fraction_bits, subnormals):
     """The FP32 word of the value of a narrower format's word; exact. NaN becomes 0x7FC00000."""
     sign, field, significand = unpack(a, exponent_bits, fraction_bits, subnormals)
@@ -36,7 +37,7 @@ def widen_word(a, exponent_bits, fraction_bits, subnormals):
     return np.uint32(round_pack(sign, significand, field - (1 << (exponent_bits - 1)) + 1 - fraction_bits, 8, 23))
 
 
-@numba.njit(cache=True)
+@njit()
 def rint_word(a):
     """The integer nearest to an FP32 word, ties to even, as an FP32 word.
 
@@ -57,7 +58,7 @@ def rint_word(a):
     return np.uint32(round_pack(sign, integer, 0, 8, 23))
 
 
-@numba.njit(cache=True)
+@njit()
 def ceil_word(a):
     """The smallest integer not below an FP32 word, as an FP32 word.
 
@@ -79,7 +80,7 @@ def ceil_word(a):
     return np.uint32(round_pack(sign, integer, 0, 8, 23))
 
 
-@numba.njit(cache=True)
+@njit()
 def to_int_word(a):
     """An integer-valued FP32 word as an integer (``int32``), clamped to [−255, 0]; NaN gives 0.
 
@@ -93,25 +94,25 @@ def to_int_word(a):
     return np.int32(-(significand >> (150 - field)))
 
 
-@numba.guvectorize(["(uint32, uint16[:])"], "()->()", cache=True)
+@operator("(uint32, uint16[:])")
 def to_bf16(a, out):
     """The BF16 word nearest to each FP32 word."""
     out[0] = narrow_word(a, *_BF16)
 
 
-@numba.guvectorize(["(uint32, uint16[:])"], "()->()", cache=True)
+@operator("(uint32, uint16[:])")
 def to_fp16(a, out):
     """The FP16 word nearest to each FP32 word; below 2^-14 a subnormal."""
     out[0] = narrow_word(a, *_FP16)
 
 
-@numba.guvectorize(["(uint16, uint32[:])"], "()->()", cache=True)
+@operator("(uint16, uint32[:])")
 def from_bf16(a, out):
     """The FP32 word of each BF16 word."""
     out[0] = widen_word(a, *_BF16)
 
 
-@numba.guvectorize(["(uint16, uint32[:])"], "()->()", cache=True)
+@operator("(uint16, uint32[:])")
 def from_fp16(a, out):
     """The FP32 word of each FP16 word."""
     out[0] = widen_word(a, *_FP16)
@@ -127,19 +128,19 @@ def widen(words: np.ndarray, format: Format) -> np.ndarray:
     return {BF16: from_bf16, FP16: from_fp16}[format](words)
 
 
-@numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)
+@operator("(uint32, uint32[:])")
 def rint(a, out):
     """The integer nearest to each FP32 word, as an FP32 word."""
     out[0] = rint_word(a)
 
 
-@numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)
+@operator("(uint32, uint32[:])")
 def ceil(a, out):
     """The smallest integer not below each FP32 word, as an FP32 word."""
     out[0] = ceil_word(a)
 
 
-@numba.guvectorize(["(uint32, int32[:])"], "()->()", cache=True)
+@operator("(uint32, int32[:])")
 def to_int(a, out):
     """Each integer-valued FP32 word as an integer, clamped to [−255, 0]."""
     out[0] = to_int_word(a)

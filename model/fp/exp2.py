@@ -13,10 +13,11 @@ Specials: NaN → NaN; E ≥ 134 (|x| ≥ 128): +inf or +0 by sign; n < −126 �
 (X = 0). Step 4 never reaches 2^128, as 128 − x is at least 2⁻¹⁷, nor does n = −127 ever round up to 2⁻¹²⁶.
 """
 
-import numba
 import numpy as np
 
 from .formats import ONE, POS_INF, QUIET_NAN
+from .jit import njit
+from .operator import operator
 from .tables import EXP2
 
 __all__ = ["exp2", "exp2_word"]
@@ -25,7 +26,7 @@ _C0, _C1, _C2 = (np.array(column, dtype=np.int64) for column in (EXP2.c0, EXP2.c
 _SHIFT1, _SHIFT2, _U_BITS = EXP2.shift1, EXP2.shift2, EXP2.u_bits
 
 
-@numba.njit(cache=True)
+@njit()
 def exp2_word(x):
     """2^x of an FP32 word."""
     word = np.int64(x)
@@ -51,7 +52,7 @@ def exp2_word(x):
     return np.uint32(((n + 126) << 23) + rounded)  # the hidden bit adds the missing 1 to the exponent field
 
 
-@numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)
+@operator("(uint32, uint32[:])")
 def exp2(x, out):
     """2^x of each FP32 word."""
     out[0] = exp2_word(x)

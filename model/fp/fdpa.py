@@ -15,14 +15,13 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 
+from ..checks import as_integer, check_array
 from .formats import BF16, FP16, POS_INF, QUIET_NAN, Format, round_pack, unpack
+from .jit import njit
 
-__all__ = ["ACC_FRAC_BITS", "fdpa_fp16_word", "fdpa_word", "matmul"]
-
-_BF16, _FP16 = BF16.fields, FP16.fields
+__all__ = ["ACC_FRAC_BITS", "fdpa_fields", "fdpa_fp16_word", "fdpa_word", "matmul"]
 
 #: Alignment bits F that :func:`matmul` takes: every core's, and enough below for studies of accuracy.
 ACC_FRAC_BITS = range(8, 41)
@@ -43,16 +42,16 @@ _ROUNDS_TO_NORMAL = float.fromhex("0x1p-126") - float.fromhex("0x1p-151")
 _PARALLEL_MACS = 1 << 16
 
 
-@numba.njit(cache=True)
+@njit()
 def _aligned(significand, scale, frac_bits, distance):
     """floor(significand · 2^(frac_bits − scale − distance)) for a distance ≥ 0."""
     shift = scale + distance - frac_bits
     return significand >> min(shift, 63) if shift >= 0 else significand << -shift
 
 
-@numba.njit(cache=True)
-def _fdpa(a, b, c, acc_frac_bits, exponent_bits, fraction_bits, subnormals):
-    """:func:`fdpa_word` for any format of a and b."""
+@njit()
+def fdpa_fields(a, b, c, acc_frac_bits, exponent_bits, fraction_bits, subnormals):
+    """:func:`fdpa_word` for any format of a and b, for other compiled functions: nothing is checked."""
     special = (1 << exponent_bits) - 1
     hidden, two_biases = 1 << fraction_bits, special - 1
     sign_c, field_c, significand_c = unpack(c, 8, 23)
@@ -98,24 +97,32 @@ def _fdpa(a, b, c, acc_frac_bits, exponent_bits, fraction_bits, subnormals):
     return np.uint32(round_pack(negative, abs(total), top - acc_frac_bits, 8, 23))
 
 
-@numba.njit(cache=True)
-def fdpa_word(a, b, c, acc_frac_bits):
+def fdpa_word(a: np.ndarray, b: np.ndarray, c: int | np.integer, acc_frac_bits: int) -> np.uint32:
     """c + Σ a[i]·b[i] of BF16 words a, b (``uint16`` arrays of one length) and an FP32 word c; one rounding.
 
     ``acc_frac_bits`` is the F of the definition, with F + log2(len(a) + 1) at most 59. The result differs from the
     exact sum by at most (len(a) + 1)·2^(e_max − F) + ½ ulp of the result; a flushed one, by 2^-126 in place of
     ½ ulp. ``docs/numerics.md`` has the whole statement.
+
+    Raises
+    ------
+    TypeError, ValueError: an array has another dtype or shape, or c is no word.
     """
-    return _fdpa(a, b, c, acc_frac_bits, *_BF16)
+    return _fdpa(a, b, c, acc_frac_bits, BF16)
 
 
-@numba.njit(cache=True)
-def fdpa_fp16_word(a, b, c, acc_frac_bits):
+def fdpa_fp16_word(a: np.ndarray, b: np.ndarray, c: int | np.integer, acc_frac_bits: int) -> np.uint32:
     """:func:`fdpa_word` of FP16 words a, b, subnormal ones among them."""
-    return _fdpa(a, b, c, acc_frac_bits, *_FP16)
+    return _fdpa(a, b, c, acc_frac_bits, FP16)
 
 
-@numba.njit(cache=True, nogil=True)
+def _fdpa(a: np.ndarray, b: np.ndarray, c: int | np.integer, acc_frac_bits: int, format: Format) -> np.uint32:
+    check_array("a", a, np.uint16, (None,))
+    check_array("b", b, np.uint16, a.shape)
+    return fdpa_fields(a, b, np.uint32(as_integer("c", c)), as_integer("acc_frac_bits", acc_frac_bits), *format.fields)
+
+
+@njit(nogil=True)
 def _split(words, exponents, significands, exponent_bits, fraction_bits, subnormals):
     """Split ``words[rows, length]`` of a format into unbiased exponents and signed significands (both ``int16``).
 
@@ -145,7 +152,7 @@ def _split(words, exponents, significands, exponent_bits, fraction_bits, subnorm
     return special
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _finite_rows(exponents_a, significands_a, exponents_b, significands_b, scale_bits, k, frac_bits, rows, out):
     """Chain of fdpa steps into ``out[row, :]`` (FP32 words, on entry c) for finite operands.
 
@@ -203,19 +210,19 @@ def _finite_rows(exponents_a, significands_a, exponents_b, significands_b, scale
                         c[j] = words[j]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _special_rows(a, b, k, frac_bits, exponent_bits, fraction_bits, subnormals, rows, columns, out):
     """Chain of :func:`fdpa_word` steps into ``out[rows, columns]``; ``a`` is [M, K], ``b`` is [N, K]."""
     for row in rows:
         for column in columns:
             c = out[row, column]
             for start in range(0, a.shape[1], k):
-                c = _fdpa(a[row, start:start + k], b[column, start:start + k], c, frac_bits,
-                          exponent_bits, fraction_bits, subnormals)
+                c = fdpa_fields(a[row, start:start + k], b[column, start:start + k], c, frac_bits,
+                                exponent_bits, fraction_bits, subnormals)
             out[row, column] = c
 
 
-@numba.njit(cache=True)
+@njit()
 def _canonical(c, out):
     """Copy FP32 words to ``out``, NaN as the quiet NaN and subnormals as zero."""
     for row in range(c.shape[0]):
@@ -264,6 +271,7 @@ def matmul(
     _check("b", b)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"a and b must have rows of one length, not {(a.shape[1], b.shape[1])!r}")
+    k, acc_frac_bits = as_integer("k", k), as_integer("acc_frac_bits", acc_frac_bits)
     if not 1 <= k <= _MAX_K:
         raise ValueError(f"k must be from 1 to {_MAX_K}, not {k!r}")
     if acc_frac_bits not in ACC_FRAC_BITS:

@@ -4,19 +4,19 @@ A value is handled as its word, FP32 as ``uint32``, BF16 and FP16 as ``uint16``.
 :func:`round_pack` take the format as integers, so every format of :class:`Format` shares them. Both
 compute in ``int64``: Numba turns a mix of signed and unsigned 64-bit integers into floating point.
 
-Every operation of ``model/`` comes as ``<op>_word`` on single words, for other compiled functions, and as a
-ufunc ``<op>`` on arrays. The latter are made by ``guvectorize`` even where every dimension is scalar: unlike
-``vectorize`` it caches the finished machine code, which saves seconds at every start.
+Every operation of ``model/`` comes as ``<op>_word`` on single words, for other compiled functions, which check
+nothing, and as ``<op>`` on arrays, which checks them (``operator.py``).
 """
 
 from dataclasses import dataclass
 
 import ml_dtypes
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+
+from .jit import njit
 
 __all__ = [
     "BF16", "FP16", "FP32", "MAX_FINITE", "MIN_NORMAL", "NEG_INF", "NEG_ZERO", "ONE", "OPERANDS",
@@ -142,13 +142,13 @@ def _leading_zeros(typingctx, value):
     return types.int64(types.int64), codegen
 
 
-@numba.njit(cache=True, inline="always")
+@njit(inline="always")
 def bit_length(value):
     """Bits of ``value`` > 0 without leading zeros, e.g. 3 for 5; ``int64``."""
     return 64 - _leading_zeros(np.int64(value))
 
 
-@numba.njit(cache=True)
+@njit()
 def unpack(word, exponent_bits, fraction_bits, subnormals=False):
     """Split a word into (sign, exponent field, significand), all ``int64``.
 
@@ -167,7 +167,7 @@ def unpack(word, exponent_bits, fraction_bits, subnormals=False):
     return word >> (exponent_bits + fraction_bits), field, significand
 
 
-@numba.njit(cache=True)
+@njit()
 def round_pack(sign, magnitude, exponent, exponent_bits, fraction_bits, subnormals=False):
     """The word (``int64``) of (−1)^sign · magnitude · 2^exponent: one rounding, to nearest, ties to even.
 

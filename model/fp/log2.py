@@ -13,10 +13,11 @@ smooth; the product keeps its relative accuracy near x = 1, where log2 x vanishe
 Specials: NaN → NaN; zeros and subnormals of either sign → −inf; x < 0 → NaN; +inf → +inf.
 """
 
-import numba
 import numpy as np
 
 from .formats import NEG_INF, POS_INF, QUIET_NAN, round_pack
+from .jit import njit
+from .operator import operator
 from .tables import LOG2
 
 __all__ = ["log2", "log2_word"]
@@ -26,7 +27,7 @@ _SHIFT1, _SHIFT2, _U_BITS = LOG2.shift1, LOG2.shift2, LOG2.u_bits
 _POINT = 24 + LOG2.value_bits  # R is in units of 2^−_POINT
 
 
-@numba.njit(cache=True)
+@njit()
 def log2_word(x):
     """log2(x) of an FP32 word."""
     word = np.int64(x)
@@ -50,7 +51,7 @@ def log2_word(x):
     return np.uint32(round_pack(negative, -result if negative else result, -_POINT, 8, 23))
 
 
-@numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)
+@operator("(uint32, uint32[:])")
 def log2(x, out):
     """log2(x) of each FP32 word."""
     out[0] = log2_word(x)

@@ -1,16 +1,17 @@
 """Multiplication on words: FP32 × FP32 → FP32, FP32 × BF16 → BF16, FP32 × FP16 → FP16; one rounding each."""
 
-import numba
 import numpy as np
 
 from .formats import BF16, FP16, round_pack, unpack
+from .jit import njit
+from .operator import operator
 
 __all__ = ["mul", "mul_bf16", "mul_bf16_word", "mul_fp16", "mul_narrow_word", "mul_word"]
 
 _BF16, _FP16 = BF16.fields, FP16.fields
 
 
-@numba.njit(cache=True)
+@njit()
 def _multiply(a, b, exponent_bits, fraction_bits, subnormals):
     """Product of an FP32 word and a word of a format, as a word of that format; ``int64``. A subnormal b is zero."""
     sign_a, field_a, significand_a = unpack(a, 8, 23)
@@ -31,13 +32,13 @@ def _multiply(a, b, exponent_bits, fraction_bits, subnormals):
     return round_pack(sign, significand_a * significand_b, exponent, exponent_bits, fraction_bits, subnormals)
 
 
-@numba.njit(cache=True)
+@njit()
 def mul_word(a, b):
     """a · b of two FP32 words."""
     return np.uint32(_multiply(a, b, 8, 23, False))
 
 
-@numba.njit(cache=True)
+@njit()
 def mul_narrow_word(a, b, exponent_bits, fraction_bits, subnormals):
     """a · b of an FP32 word and a word of a narrower format, as a word of that format (``uint16``).
 
@@ -46,25 +47,25 @@ def mul_narrow_word(a, b, exponent_bits, fraction_bits, subnormals):
     return np.uint16(_multiply(a, b, exponent_bits, fraction_bits, subnormals))
 
 
-@numba.njit(cache=True)
+@njit()
 def mul_bf16_word(a, b):
     """a · b of an FP32 and a BF16 word, as a BF16 word."""
     return np.uint16(_multiply(a, b, *_BF16))
 
 
-@numba.guvectorize(["(uint32, uint32, uint32[:])"], "(),()->()", cache=True)
+@operator("(uint32, uint32, uint32[:])", "(),()->()")
 def mul(a, b, out):
     """a · b of each pair of FP32 words."""
     out[0] = mul_word(a, b)
 
 
-@numba.guvectorize(["(uint32, uint16, uint16[:])"], "(),()->()", cache=True)
+@operator("(uint32, uint16, uint16[:])", "(),()->()")
 def mul_bf16(a, b, out):
     """a · b of each pair of an FP32 and a BF16 word, as BF16 words."""
     out[0] = mul_bf16_word(a, b)
 
 
-@numba.guvectorize(["(uint32, uint16, uint16[:])"], "(),()->()", cache=True)
+@operator("(uint32, uint16, uint16[:])", "(),()->()")
 def mul_fp16(a, b, out):
     """a · b of each pair of an FP32 and an FP16 word, as FP16 words; a subnormal b counts as zero."""
     out[0] = mul_narrow_word(a, b, *_FP16)

@@ -11,10 +11,11 @@ The algorithm, which ``rtl/fp/recip.py`` repeats step by step (f: 23 fraction bi
 Specials: NaN → NaN; inf → zero; zeros and subnormals → inf; each with x's sign.
 """
 
-import numba
 import numpy as np
 
 from .formats import QUIET_NAN
+from .jit import njit
+from .operator import operator
 from .tables import RECIP
 
 __all__ = ["recip", "recip_word"]
@@ -23,7 +24,7 @@ _C0, _C1, _C2 = (np.array(column, dtype=np.int64) for column in (RECIP.c0, RECIP
 _SHIFT1, _SHIFT2, _U_BITS = RECIP.shift1, RECIP.shift2, RECIP.u_bits
 
 
-@numba.njit(cache=True)
+@njit()
 def recip_word(x):
     """1/x of an FP32 word."""
     word = np.int64(x)
@@ -43,7 +44,7 @@ def recip_word(x):
     return np.uint32(sign | (((252 - field) << 23) + rounded))  # the hidden bit adds 1 to it, 2²⁴ adds 2
 
 
-@numba.guvectorize(["(uint32, uint32[:])"], "()->()", cache=True)
+@operator("(uint32, uint32[:])")
 def recip(x, out):
     """1/x of each FP32 word."""
     out[0] = recip_word(x)

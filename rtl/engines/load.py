@@ -67,8 +67,8 @@ class Load(wiring.Component):
             "axi": Out(ReadSignature(config.axi_address_bits, config.axi_data_bytes * 8)),
             "l1": In(port).array(config.l1_banks),
             "l1_ready": In(1),
-            "window_base": In(config.axi_address_bits),
-            "window_limit": In(config.axi_address_bits),
+            "window_base": In(config.axi_address_bits + 1),
+            "window_limit": In(config.axi_address_bits + 1),
             "halt": In(1),
             "quiet": Out(1),
         })

@@ -64,8 +64,8 @@ class Store(wiring.Component):
                 shape=unsigned(config.m * config.beat_elements * 16))),
             "lse": In(ReadPort.Signature(
                 addr_width=ceil_log2(config.state_words), shape=unsigned(config.m * 32))),
-            "window_base": In(config.axi_address_bits),
-            "window_limit": In(config.axi_address_bits),
+            "window_base": In(config.axi_address_bits + 1),
+            "window_limit": In(config.axi_address_bits + 1),
             "halt": In(1),
             "quiet": Out(1),
         })

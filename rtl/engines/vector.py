@@ -39,7 +39,7 @@ class Vector(wiring.Component):
     -------
     start, done, stall, fault, fault_code: engine protocol; ``stall`` is never set, nothing here waits
     scale:     FP32 word sigma, constant during a program
-    nonfinite: strobe: a row maximum or an output is NaN or infinite, or an exponential NaN, in valid data
+    nonfinite: strobe: a valid exponential is NaN, or an output NaN or infinite
     s, rowmax, o: read ports
     offsets:   write port, a write enable per row
     out:       write port, a write enable per lane group of a beat
@@ -125,7 +125,7 @@ class Vector(wiring.Component):
         m.d.comb += [
             rows.scale.eq(self.scale), rows.normalize.eq(ends), rows.first.eq(first),
             elements.scale.eq(self.scale), elements.normalize.eq(ends),
-            self.nonfinite.eq(rows.nonfinite | elements.nonfinite),
+            self.nonfinite.eq(elements.nonfinite),
         ]
         words = {"state": state, "rowmax": softmax.rowmax, "offsets": softmax.offsets, "lse": normalize.lse}
         row_overrun, groups_ready = self._row_pass(

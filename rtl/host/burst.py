@@ -46,7 +46,7 @@ class RegionCheck(wiring.Component):
     rows:         rows, at least one
     beats:        beats per row, at least one
     window_base:  first byte allowed
-    window_limit: first byte past the window
+    window_limit: first byte past the window, at most the end of the address space
     region:       the region, adjacent rows merged; address cut to ``address_bits`` (exact unless ``outside``)
     outside:      some byte of the region is outside the window
     """
@@ -59,8 +59,8 @@ class RegionCheck(wiring.Component):
             "pitch": In(PITCH_BITS),
             "rows": In(ROWS_BITS),
             "beats": In(BEATS_BITS),
-            "window_base": In(address_bits),
-            "window_limit": In(address_bits),
+            "window_base": In(address_bits + 1),
+            "window_limit": In(address_bits + 1),
             "region": Out(Region(address_bits)),
             "outside": Out(1),
         })

@@ -51,7 +51,7 @@ class Control(wiring.Component):
     progress: something moved on the AXI side or in the sequencer
     watchdog: limit in cycles, 0 for none
     active:   the cube issues
-    nonfinite: an engine met a NaN or infinity in valid data
+    nonfinite: an engine met a NaN weight, or a NaN or infinite output
     running, done, error, nonfinite_seen, finished: status; ``finished`` is a strobe
     error_code, error_engine, error_index, cycles, cube_active, counters: registers
     """

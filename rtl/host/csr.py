@@ -48,7 +48,7 @@ def _registers():
         ("STATUS", "ro", "state",
          (Field("RUNNING", 0, 1, "a program runs"), Field("DONE", 1, 1, "HALT reached"),
           Field("ERROR", 2, 1, "stopped by a fault"),
-          Field("NONFINITE", 3, 1, "sticky: a NaN or infinity met in valid data"),
+          Field("NONFINITE", 3, 1, "sticky: a NaN weight, or a NaN or infinite output"),
           Field("QUIET", 4, 1, "no AXI transaction outstanding"))),
         ("IRQ", "w1c", "interrupt; write one to clear",
          (Field("PENDING", 0, 1, "program done or stopped by a fault"),)),

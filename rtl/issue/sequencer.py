@@ -21,15 +21,17 @@ class Fetch(wiring.Component):
     """Reads the program from memory as a stream of commands, ahead of their use.
 
     Reads exactly the beats that hold ``length`` commands, in aligned bursts of at most 8 beats, one
-    outstanding; up to 16 beats wait in a buffer. A burst outside the read window, or an error response,
-    ends the stream with a fault in place of the first command that it concerns.
+    outstanding; up to 16 beats wait in a buffer. A base that is no multiple of the beat (BAD_FIELD), a burst
+    outside the read window, or an error response ends the stream with a fault in place of the first command
+    that it concerns.
 
     **Latency**: memory latency plus four cycles. **Throughput**: one beat per cycle, one command per cycle.
 
     Members
     -------
     start:   strobe, begin at ``base`` with ``length`` commands
-    base, length, window_base, window_limit: stable while the program runs
+    base, length, window_base, window_limit: stable while the program runs; addresses up to the end of the address
+             space, which is the first past all others
     axi:     read port
     command: the commands in order
     fault, fault_code: level; the next command cannot be delivered
@@ -42,10 +44,10 @@ class Fetch(wiring.Component):
         bits = config.axi_address_bits
         super().__init__({
             "start": In(1),
-            "base": In(bits),
+            "base": In(bits + 1),
             "length": In(INDEX_BITS),
-            "window_base": In(bits),
-            "window_limit": In(bits),
+            "window_base": In(bits + 1),
+            "window_limit": In(bits + 1),
             "axi": Out(ReadSignature(bits, 8 * config.axi_data_bytes)),
             "command": Out(stream.Signature(COMMAND_BITS)),
             "fault": Out(1),
@@ -91,7 +93,7 @@ class Fetch(wiring.Component):
             self.axi.ar.payload.len.eq(burst - 1),
             self.quiet.eq(~outstanding & ~asking),
         ]
-        window_fault = Signal()
+        refused = Signal(Fault)  # why no further burst is asked for
         with m.If(asking):
             with m.If(self.axi.ar.ready):
                 m.d.sync += [
@@ -99,8 +101,10 @@ class Fetch(wiring.Component):
                     address.eq(address + burst * beat), remaining.eq(remaining - burst),
                 ]
         with m.Elif(want):
-            with m.If(outside):
-                m.d.sync += [window_fault.eq(1), remaining.eq(0)]
+            with m.If(address[:exact_log2(beat)] != 0):
+                m.d.sync += [refused.eq(Fault.BAD_FIELD), remaining.eq(0)]
+            with m.Elif(outside):
+                m.d.sync += [refused.eq(Fault.READ_WINDOW), remaining.eq(0)]
             with m.Else():
                 m.d.sync += asking.eq(1)
 
@@ -121,8 +125,8 @@ class Fetch(wiring.Component):
                 self.fault.eq(1),
                 self.fault_code.eq(Mux(response[0], Fault.READ_DECERR, Fault.READ_SLVERR)),
             ]
-        with m.Elif(window_fault & ~beats.r_rdy & (beats.level == 0) & ~outstanding):
-            m.d.comb += [self.fault.eq(1), self.fault_code.eq(Fault.READ_WINDOW)]
+        with m.Elif((refused != Fault.NONE) & ~beats.r_rdy & (beats.level == 0) & ~outstanding):
+            m.d.comb += [self.fault.eq(1), self.fault_code.eq(refused)]
         if beat >= COMMAND_BYTES:
             per_beat = beat // COMMAND_BYTES
             slot = Signal(range(max(per_beat, 2)))
@@ -154,7 +158,7 @@ class Fetch(wiring.Component):
             m.d.sync += [
                 address.eq(self.base),
                 remaining.eq((self.length * COMMAND_BYTES + beat - 1) >> exact_log2(beat)),
-                slot.eq(0), window_fault.eq(0),
+                slot.eq(0), refused.eq(Fault.NONE),
             ]
         return m
 
@@ -171,8 +175,8 @@ class Sequencer(wiring.Component):
     start, base, length, window_base, window_limit, axi, halt, quiet: see :class:`Fetch`
     push:   one stream per engine queue (LOAD first; ``Engine`` without SEQUENCER)
     drained: every engine queue is empty
-    semaphores: port for FENCE
-    state:  BUSY: a command leaves or FENCE/HALT completes; WAIT_SEMAPHORE: FENCE; WAIT_MEMORY: fetching;
+    semaphores: port for FENCE and HALT
+    state:  BUSY: a command leaves or FENCE/HALT completes; WAIT_SEMAPHORE: FENCE/HALT; WAIT_MEMORY: fetching;
             IDLE: held by a full queue, by a FENCE or HALT whose predecessors run, or no program
     index:  index of the next command
     halted: level, HALT has been reached
@@ -185,10 +189,10 @@ class Sequencer(wiring.Component):
         bits = config.axi_address_bits
         super().__init__({
             "start": In(1),
-            "base": In(bits),
+            "base": In(bits + 1),
             "length": In(INDEX_BITS),
-            "window_base": In(bits),
-            "window_limit": In(bits),
+            "window_base": In(bits + 1),
+            "window_limit": In(bits + 1),
             "axi": Out(ReadSignature(bits, 8 * config.axi_data_bytes)),
             "halt": In(1),
             "quiet": Out(1),
@@ -217,7 +221,6 @@ class Sequencer(wiring.Component):
         engine = header.opcode[4:8]
         known = Signal()
         m.d.comb += known.eq(Cat(header.opcode == opcode for opcode in Opcode).any())
-        is_fence = header.opcode == Opcode.FENCE
         is_halt = header.opcode == Opcode.HALT
 
         busy = Signal()
@@ -243,15 +246,15 @@ class Sequencer(wiring.Component):
                 m.d.comb += wait_memory.eq(1)
             with m.Elif(~known):
                 m.d.comb += [self.fault.eq(1), self.fault_code.eq(Fault.UNKNOWN_OPCODE)]
-            with m.Elif(is_fence | is_halt):
+            with m.Elif(engine == Engine.SEQUENCER):
                 with m.If(~started):
                     m.d.comb += self.trace.start.eq(1)
                     m.d.sync += started.eq(1)
                 with m.If(self.drained):
-                    m.d.comb += self.semaphores.request.eq(is_fence)
-                    with m.If(is_halt | self.semaphores.grant):
-                        m.d.comb += [busy.eq(1), command.ready.eq(1), self.trace.end.eq(1)]
-                        m.d.comb += self.semaphores.strobe.eq(is_fence)
+                    m.d.comb += self.semaphores.request.eq(1)
+                    with m.If(self.semaphores.grant):
+                        m.d.comb += [busy.eq(1), command.ready.eq(1), self.trace.end.eq(1),
+                                     self.semaphores.strobe.eq(1)]
                         m.d.sync += started.eq(0)
                         with m.If(is_halt):
                             m.d.sync += [running.eq(0), self.halted.eq(1)]

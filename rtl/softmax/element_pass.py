@@ -36,7 +36,7 @@ class ElementPass(wiring.Component):
     elements:  its words, row-major
     mask:      its valid columns, row-major; ignored with ``normalize``
     m, s16, recip: words of its row group, as :class:`RowState` gives them (``s16`` in mode ``amla``); a row
-               whose ``recip`` is +inf has no valid key, its output is +0
+               whose ``recip`` is +inf has no valid key with a score above -inf, its output is +0
     part:      its place in the target word
     part_last: it completes the target word
     row_start, row_end: it is the first, the last of its row group

@@ -19,7 +19,7 @@ PLUS_INF = 0x7F800000
 class RowResult(wiring.Component):
     """``recip`` = 1 / ``divisor`` and ``lse`` = ln2·(m + log2 L), both +inf if L is zero; feed-forward.
 
-    L is zero if the row has no valid key; no other row has an infinite ``recip``.
+    L is zero if the row has no valid key, or none with a score above -inf; no other row has an infinite ``recip``.
 
     **Latency**: ``latency`` cycles. **Throughput**: one row per cycle.
 

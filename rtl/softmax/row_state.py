@@ -46,7 +46,6 @@ class RowState(wiring.Component):
     state_word, offsets_word, lse_word: words of its row group
     smax:          ROWMAX word of its row group, one cycle after ``issue``
     group_ready:   strobe: all rows of a row group have been written
-    nonfinite:     strobe: the maximum of a row with a valid column is NaN or infinite
     offsets, lse:  write ports of OFFSETS and LSE
     read_en, read_word: read ``m``, ``s16`` (mode ``amla``) and ``recip`` of a row group; they are there one
                    cycle later and hold
@@ -69,7 +68,7 @@ class RowState(wiring.Component):
             "issue": In(1), "row": In(range(config.m)), "row_valid": In(1),
             "state_word": In(word_bits), "offsets_word": In(word_bits), "lse_word": In(word_bits),
             "smax": In(config.m * 32),
-            "group_ready": Out(1), "nonfinite": Out(1),
+            "group_ready": Out(1),
             "offsets": In(memory.WritePort.Signature(
                 addr_width=word_bits, shape=config.m * 32 << config.comp_bits,
                 granularity=32 << config.comp_bits)),
@@ -147,7 +146,6 @@ class RowState(wiring.Component):
             port = writes[f"{name}_base" if name in self._sums else name]
             self._write(m, port, pipe.at(address, stage), strobe, getattr(update, name))
         updated = strobe & (index == config.m - 1)
-        m.d.sync += self.nonfinite.eq(strobe & update.nonfinite)
 
         result = self._result
         stage = result.latency + pipe.place("result", result, m=state["m"], L=state["L"],

@@ -18,7 +18,8 @@ from ..rescale import Rescale
 __all__ = ["RowUpdate"]
 
 ONE = 0x3F800000
-MINUS_INF = 0xFF800000
+#: The lowest finite number, where a row's maximum starts: never -inf, from which -inf would make NaN.
+LOWEST = 0xFF7FFFFF
 
 #: Clamp of the ratio's excess E: [-2**17, 2**17).
 EXCESS_BITS = 18
@@ -43,11 +44,10 @@ class RowUpdate(wiring.Component):
     first, valid: first tile of the row; the row has a valid column in this tile
     smax:   maximum of the row's valid raw scores
     m_in, c_in, l_in, L_in: state after the earlier tiles, ignored with ``first``; in mode ``pow2`` m_in is an integer
-    m, c:   new maximum (mode ``pow2``: the integer above it) and its rounding
+    m, c:   new maximum, at least the lowest finite number (mode ``pow2``: the integer above it), and its rounding
     s16:    factor of P, in the operand format
     l, L:   sums of the earlier tiles in the new frame
     offsets: row offsets, word s in bits 32·s and up; in mode ``mul`` word 0 is the factor of O, the others 0
-    nonfinite: the row has a valid column and its maximum is NaN or infinite
 
     ``c_in``, ``c`` exist in mode ``amla`` only, where ``s16`` is not constant; ``l_in``, ``l`` not in ``mul``.
     In mode ``pow2`` no multiplication is left but that of the maximum by sigma.
@@ -60,7 +60,7 @@ class RowUpdate(wiring.Component):
             "scale": In(32), "first": In(1), "valid": In(1), "smax": In(32),
             **{f"{name}_in": In(32) for name in state},
             **{name: Out(32) for name in state},
-            "s16": Out(16), "offsets": Out(32 << config.comp_bits), "nonfinite": Out(1),
+            "s16": Out(16), "offsets": Out(32 << config.comp_bits),
         })
         self._pipe = pipe = Pipeline()
         self.latency = pipe.finish(self._describe(pipe), self)
@@ -69,11 +69,8 @@ class RowUpdate(wiring.Component):
         """Describe the datapath; return the results by output port."""
         mode = self.config.mode
         first, valid = pipe.data(self.first, "first"), pipe.data(self.valid, "valid")
-        smax, m_in = pipe.data(self.smax, "smax"), pipe.data(self.m_in, "m_in")
-        sum_in = pipe.data(self.L_in, "sum_in")
-
-        def updated(name, new, empty, old):
-            return pipe.comb(name, lambda v, f, a, b: Mux(v, a, Mux(f, empty, b)), valid, first, new, old)
+        smax, sum_in = pipe.data(self.smax, "smax"), pipe.data(self.L_in, "sum_in")
+        m_in = pipe.register(pipe.comb("m_start", Mux, first, LOWEST, pipe.data(self.m_in, "m_in")))
 
         def scaled_sum(name, scaled, old):
             return pipe.comb(name, lambda v, f, a, b: Mux(f, 0, Mux(v, a, b)), valid, first, scaled, old)
@@ -81,14 +78,10 @@ class RowUpdate(wiring.Component):
         x_max = pipe.unit("scale_maximum", Mul(), a=smax, b=self.scale)
         if mode == "pow2":
             x_max = pipe.register(pipe.unit("ceil", Ceil(), a=x_max))
-        larger = pipe.unit("maximum", Maximum(), a=m_in, b=x_max)
-        m_new = pipe.register(pipe.comb("m_new", Mux, first, x_max, larger))
+        m_new = pipe.register(pipe.unit("maximum", Maximum(), a=m_in, b=x_max))
         minus_m = pipe.comb("minus_m", _negated, m_new)
         m_step = pipe.unit("m_step", Add(), a=m_in, b=minus_m)
-        results = {
-            "m": updated("m_out", m_new, MINUS_INF, m_in),
-            "nonfinite": pipe.comb("smax_nonfinite", lambda v, x: v & _nonfinite(x), valid, smax),
-        }
+        results = {"m": pipe.comb("m_out", Mux, valid, m_new, m_in)}
         keep = pipe.comb("keep", lambda f, v, new, old: f | ~v | _nonfinite(new) | _nonfinite(old),
                          first, valid, m_new, m_in)
         if mode == "pow2":
@@ -111,7 +104,7 @@ class RowUpdate(wiring.Component):
         s16, c_new, offsets = self._compensated_frame(pipe, keep, m_new, m_in, c_in)
         l_scaled = pipe.unit("rescale_l", Rescale(comp_bits=self.config.comp_bits), x=l_in, offsets=offsets)
         return results | {
-            "c": updated("c_out", c_new, ONE, c_in),
+            "c": pipe.comb("c_out", lambda v, f, new, old: Mux(v, new, Mux(f, ONE, old)), valid, first, c_new, c_in),
             "l": scaled_sum("l_out", l_scaled, l_in),
             "s16": s16,
             "offsets": offsets,

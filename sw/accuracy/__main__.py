@@ -1,7 +1,6 @@
 """``python -m amla.sw.accuracy``: see :mod:`amla.sw.accuracy.study`."""
 
-import sys
+from amla.rtl.command import run
 
-from .study import main
-
-sys.exit(main())
+if __name__ == "__main__":
+    run("amla.sw.accuracy.study", "sw", "plots")

@@ -3,19 +3,13 @@
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import AmlaError
-
-try:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import FuncFormatter, LogLocator
-    from PIL import Image  # a dependency of matplotlib
-except ImportError:
-    raise AmlaError("the accuracy study must find matplotlib for its plots: pip install matplotlib") from None
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator
+from PIL import Image  # a dependency of matplotlib
 
 __all__ = ["plot"]
 
@@ -31,22 +25,20 @@ _RATIO_LIMITS = (0.6, 5.0)
 _RATIO_TICKS = (0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
 
 
-def plot(study: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw every plot of the content of accuracy.json into ``folder``; returns the PNG files."""
+def plot(study: Mapping[str, Any]) -> dict[str, bytes]:
+    """Every plot of the content of accuracy.json: PNG files by name."""
     data = _Data(study)
-    files = []
-    for name, draw in (("error_by_mode", _error_by_mode), ("ratio_by_mode", _ratio_by_mode),
-                       ("error_growth", _error_growth), ("comp_bits", _comp_bits), ("element_errors", _element_errors)):
-        files.append(folder / f"{name}.png")
-        _save(draw(data), files[-1])
-    return files
+    return {f"{name}.png": _png(draw(data)) for name, draw in (
+        ("error_by_mode", _error_by_mode), ("ratio_by_mode", _ratio_by_mode), ("error_growth", _error_growth),
+        ("comp_bits", _comp_bits), ("element_errors", _element_errors))}
 
 
-def _save(figure: Figure, path: Path) -> None:
-    """Write a PNG of 256 colours: half the size, and nothing to see of it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=_DPI, format="png")
-    Image.open(buffer).convert("RGB").quantize(256).save(path, optimize=True)
+def _png(figure: Figure) -> bytes:
+    """A PNG of 256 colours: half the size, and nothing to see of it."""
+    full, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, dpi=_DPI, format="png")
+    Image.open(full).convert("RGB").quantize(256).save(small, format="PNG", optimize=True)
+    return small.getvalue()
 
 
 class _Data:

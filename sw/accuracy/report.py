@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from amla.rtl import files
+from amla.rtl.errors import reason
+
 from ..errors import AmlaError
 
 __all__ = ["load", "markdown", "write"]
@@ -33,11 +36,11 @@ def load(path: Path) -> dict[str, Any]:
     AmlaError: the file cannot be read or holds something else.
     """
     try:
-        study = json.loads(path.read_text())
+        study = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise AmlaError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise AmlaError(f"{path} must hold JSON: {error}") from None
+        raise AmlaError(f"cannot read {path}: {reason(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise AmlaError(f"{path} must hold JSON: {reason(error)}") from None
     if not isinstance(study, dict) or "results" not in study:
         raise AmlaError(f"{path} must be the result of an accuracy study, not another JSON file")
     return study
@@ -50,23 +53,17 @@ def write(study: Mapping[str, Any], folder: Path, *, docs: Path | None = None) -
 
     Raises
     ------
-    AmlaError: the folder cannot be written, or matplotlib is missing.
+    AmlaError: a folder cannot be written.
     """
     from .plots import plot  # loads matplotlib, which only the report needs
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        data, page = folder / "accuracy.json", folder / "results.md"
-        data.write_text(json.dumps(study, allow_nan=False) + "\n")
-        page.write_text(markdown(study))
-        shown = [page, *plot(study, folder)]
-        if docs is not None:
-            docs.mkdir(parents=True, exist_ok=True)
-            for path in shown:
-                (docs / path.name).write_bytes(path.read_bytes())
-        return [data, *shown]
-    except OSError as error:
-        raise AmlaError(f"cannot write {error.filename}: {error.strerror}") from None
+    places = [folder] if docs is None else [folder, docs]
+    for place in places:
+        files.make_folder(place)
+    page: dict[str, str | bytes] = {"results.md": markdown(study), **plot(study)}
+    made: dict[Path, str | bytes] = {folder / "accuracy.json": json.dumps(study, allow_nan=False) + "\n"}
+    files.write(made | {place / name: content for place in places for name, content in page.items()})
+    return [*made, *(folder / name for name in page)]
 
 
 def markdown(study: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ their errors are compared pair by pair.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from amla.model import MODES, Numerics, error_metrics, mla_reference
+from amla.model.checks import as_index
+from amla.rtl.files import check_folder
 
 from ..errors import AmlaError
 from ..workload.distributions import DISTRIBUTIONS, Shape, draw
@@ -79,10 +80,10 @@ class Study:
         if not self.distributions or not self.seeds:
             raise AmlaError("a study must have at least one distribution and one length, not none")
         for length, count in self.seeds.items():
-            if type(length) is not int or length < 1:
-                raise AmlaError(f"keys must be a positive integer, not {length!r}")
-            if type(count) is not int or count < 1:
-                raise AmlaError(f"seeds must be a positive integer, not {count!r}")
+            for name, value in (("keys", length), ("seeds", count)):
+                if (as_index(value) or 0) < 1:
+                    raise AmlaError(f"{name} must be a positive integer, not {value!r}")
+        object.__setattr__(self, "seeds", {as_index(length): as_index(count) for length, count in self.seeds.items()})
 
     def cases(self) -> list[tuple[str, int, int]]:
         """(distribution, keys, seed), the short ones first."""
@@ -240,7 +241,7 @@ def _better(entry: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the study from the command line; returns 0, 1 when the goal is missed, 2 for bad arguments."""
+    """Run the study from the command line; returns 0, 1 when the goal is missed. Raises AmlaError for bad arguments."""
     from .report import load, write
 
     parser = argparse.ArgumentParser(prog="python -m amla.sw.accuracy", description="Error of every mode of the golden "
@@ -257,18 +258,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--from-json", type=Path, nargs="+", metavar="FILE",
                         help="report earlier runs, of other lengths each; measure nothing")
     options = parser.parse_args(arguments)
-    try:
-        if options.from_json:
-            study = join([load(path) for path in options.from_json])
-        else:
-            seeds = {2048: 1} if options.quick else {
-                length: SEEDS.get(length, 1) if options.seeds is None else options.seeds
-                for length in options.keys}
-            study = run_study(Study(distributions=tuple(dict.fromkeys(options.distributions)), seeds=seeds), _say)
-        files = write(study, options.out, docs=options.docs)
-    except AmlaError as error:
-        print(f"accuracy: {error}", file=sys.stderr)
-        return 2
+    check_folder(options.out)
+    if options.from_json:
+        study = join([load(path) for path in options.from_json])
+    else:
+        seeds = {2048: 1} if options.quick else {
+            length: SEEDS.get(length, 1) if options.seeds is None else options.seeds
+            for length in options.keys}
+        study = run_study(Study(distributions=tuple(dict.fromkeys(options.distributions)), seeds=seeds), _say)
+    files = write(study, options.out, docs=options.docs)
     goal = study["goal"]
     _say(f"{', '.join(map(str, files))}\nafter {study['seconds']:.0f} s; goal: "
          f"{ {True: 'met', False: 'missed', None: 'not measured'}[goal['met']] }, amla / mul {goal['ratio']}")

@@ -98,10 +98,10 @@ class Loader:
         for token in self._rooms:
             self._consumers[token].signals(Semaphore.KV_FREE)
 
-    def _order(self, items: Sequence[Item]) -> list[tuple[int, Item, list[Callable[[], None]]]]:
+    def _order(self, items: Sequence[Item]) -> list[tuple[int, Item, Sequence[Callable[[], None]]]]:
         """(block in whose time there is room, item, loads), in the order of loading."""
         slots, preload = self._plan.regions["KV"].slots, self._plan.preload
-        todo: list[tuple[int, Item, list[Callable[[], None]]]] = []
+        todo: list[tuple[int, Item, Sequence[Callable[[], None]]]] = []
         for item in items:
             q = [partial(self._load_q, item, number) for number in range(len(self._plan.panels)) if item.first]
             keys = [partial(self._load_keys, item, panel) for panel in self._kv_panels(item) if item.loads_block]

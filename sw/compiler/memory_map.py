@@ -12,6 +12,7 @@ from amla.rtl.config import CoreConfig
 from amla.rtl.isa import COMMAND_BYTES
 
 from ..errors import AmlaError
+from ..memory.preset import IDEAL, Memory
 from ..workload.inputs import Inputs
 from ..workload.workload import Workload
 from .loads import Addresses
@@ -120,7 +121,8 @@ class Job:
         return (self.program.symbols["LSE"] - self.output_base) // beat + group
 
 
-def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload: int = 1) -> Job:
+def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload: int = 1,
+              memory: Memory = IDEAL) -> Job:
     """Plan, schedule and lay out a workload.
 
     Parameters
@@ -129,6 +131,7 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
     inputs:   the arrays
     config:   the core
     preload:  0 (serial baseline), 1 or 2
+    memory:   what the order of the program expects
 
     Raises
     ------
@@ -141,7 +144,7 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
         if array.dtype != dtype:
             raise AmlaError(f"{name} must be an array of {dtype}, as {config.name} computes in {config.format}, "
                             f"not of {array.dtype}")
-    plan = plan_tiles(workload, config, preload=preload)
+    plan = plan_tiles(workload, config, preload=preload, memory=memory)
     try:
         scale_word = softmax_scale_word(workload.scale)
     except ValueError as error:
@@ -170,11 +173,11 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
         write_window=(o_base, write_limit), annotations=tuple(annotations),
         symbols={"Q": q_base, "KV": kv_base, "PROGRAM": program_base, "O": o_base, "LSE": lse_base},
     )
-    memory = np.full(read_limit - o_base, 0xA5, np.uint8)
+    image = np.full(read_limit - o_base, 0xA5, np.uint8)
     binary = np.frombuffer(program.assemble(), np.uint8)
     for start, content in ((q_base, q), (kv_base, kv), (program_base, binary)):
-        memory[start - o_base:start - o_base + content.size] = content
-    return Job(config=config, workload=workload, plan=plan, program=program, base=o_base, memory=memory)
+        image[start - o_base:start - o_base + content.size] = content
+    return Job(config=config, workload=workload, plan=plan, program=program, base=o_base, memory=image)
 
 
 def _aligned(address: int, multiple: int) -> int:

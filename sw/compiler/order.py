@@ -15,23 +15,27 @@ from collections.abc import Sequence
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import SEMAPHORES, Engine, Opcode
 
+from ..memory.preset import IDEAL, Memory
 from .drafts import Draft
 from .program import Annotation, Command, members
 
 __all__ = ["LATENCY", "by_estimated_start", "duration", "estimated_cycles"]
 
-#: Cycles from the last step of a command to a waiter's start.
-LATENCY = {Engine.LOAD: 60, Engine.FEED: 8, Engine.CUBE: 24, Engine.DRAIN: 16, Engine.VECTOR: 60,
-            Engine.STORE: 40, Engine.SEQUENCER: 4}
+#: Cycles from the last step of a command to a waiter's start; of LOAD and STORE without memory's latency.
+LATENCY = {Engine.LOAD: 40, Engine.FEED: 8, Engine.CUBE: 24, Engine.DRAIN: 16, Engine.VECTOR: 60,
+            Engine.STORE: 20, Engine.SEQUENCER: 4}
 
 
-def duration(draft: Draft, config: CoreConfig) -> int:
+def duration(draft: Draft, config: CoreConfig, memory: Memory = IDEAL) -> int:
     """Cycles that a command occupies its engine, at full throughput."""
     f = {name: int(value) for name, value in draft.operands.items()}
+
+    def moving(rows: int) -> int:
+        return memory.cycles(2 * rows * f["cols"], config.axi_data_bytes)
+
     match draft.opcode:
         case Opcode.LOAD:
-            rows = max(f["rows"], -(-f["rows_padded"] // config.l1_banks))
-            return rows * (f["cols"] // config.beat_elements)
+            return max(moving(f["rows"]), -(-f["rows_padded"] // config.l1_banks) * (f["cols"] // config.beat_elements))
         case Opcode.FEED_A:
             return f["outer"] * f["inner"]
         case Opcode.FEED_B:
@@ -45,19 +49,19 @@ def duration(draft: Draft, config: CoreConfig) -> int:
         case Opcode.NORMALIZE:
             return f["mt"] * f["nt"] * (config.beat_elements // config.lanes)
         case Opcode.STORE:
-            return 1 if f.get("lse") else f["rows"] * (f["cols"] // config.beat_elements)
+            return 1 if f.get("lse") else moving(f["rows"])
         case _:
             return 1
 
 
-def by_estimated_start(drafts: Sequence[Draft], config: CoreConfig) -> list[Draft]:
+def by_estimated_start(drafts: Sequence[Draft], config: CoreConfig, memory: Memory = IDEAL) -> list[Draft]:
     """The drafts in the order of their estimated start; each engine's own order stays.
 
     A command of the sequencer (FENCE, HALT) stays behind all that was before it, and before all that was
     behind it.
     """
     result: list[Draft] = []
-    engines = _Engines(config)
+    engines = _Engines(config, memory)
     section: list[Draft] = []
     for draft in drafts:
         section.append(draft)
@@ -67,13 +71,13 @@ def by_estimated_start(drafts: Sequence[Draft], config: CoreConfig) -> list[Draf
     return result + engines.run(section)
 
 
-def estimated_cycles(commands: Sequence[Command], config: CoreConfig) -> int:
+def estimated_cycles(commands: Sequence[Command], config: CoreConfig, memory: Memory = IDEAL) -> int:
     """Cycles of a program from START to its end, by the same model.
 
-    Memory delivers a beat per cycle and commands are at hand when their engine is free, so the estimate is a
+    Memory delivers at its peak rate and commands are at hand when their engine is free, so the estimate is a
     little low: fetching takes its share of the reads, and a full queue holds up dispatch.
     """
-    engines = _Engines(config)
+    engines = _Engines(config, memory)
     section: list[Draft] = []
     for command in commands:
         operands = {**command.fields, **dict.fromkeys(command.flags, True)}
@@ -91,8 +95,9 @@ class _Engines:
     ``finished`` is the end of what ends last so far.
     """
 
-    def __init__(self, config: CoreConfig):
-        self._config = config
+    def __init__(self, config: CoreConfig, memory: Memory):
+        self._config, self._memory = config, memory
+        self._latency = LATENCY | {engine: LATENCY[engine] + memory.latency for engine in (Engine.LOAD, Engine.STORE)}
         self._free = dict.fromkeys(Engine, 0)
         self.finished = 0
         self._tokens: list[deque[int]] = [deque() for _ in range(SEMAPHORES)]
@@ -126,8 +131,8 @@ class _Engines:
             start = max(start, self._tokens[semaphore].popleft())
         if engine == Engine.SEQUENCER:
             start = max(start, self.finished)
-        self._free[engine] = start + duration(draft, self._config)
-        finish = self._free[engine] + LATENCY[engine]
+        self._free[engine] = start + duration(draft, self._config, self._memory)
+        finish = self._free[engine] + self._latency[engine]
         self.finished = max(self.finished, finish)
         if engine == Engine.SEQUENCER:
             self._free = dict.fromkeys(Engine, finish)

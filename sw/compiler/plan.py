@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from amla.rtl.config import CoreConfig
 
+from ..memory.preset import Memory
 from ..workload.workload import Workload
 
 __all__ = ["Part", "Piece", "Plan", "Region", "RowTile", "split"]
@@ -80,6 +81,7 @@ class Plan:
 
     Attributes
     ----------
+    memory:         what tiles and order of the program expect
     preload:        depth that was asked for
     kv_block:       keys per KV block (rescale interval), at most the core's
     why:            what decided the KV block, in words
@@ -99,6 +101,7 @@ class Plan:
 
     config: CoreConfig
     workload: Workload
+    memory: Memory
     preload: int
     kv_block: int
     why: str

@@ -44,7 +44,7 @@ def schedule(
     addresses:   of the arrays in GM
     block_table: int32 [b, max_blocks]; only the entries in use are read
     """
-    drafts = by_estimated_start(_Scheduler(plan, addresses, block_table).drafts(), plan.config)
+    drafts = by_estimated_start(_Scheduler(plan, addresses, block_table).drafts(), plan.config, plan.memory)
     return [draft.command() for draft in drafts], [draft.note for draft in drafts]
 
 
@@ -83,9 +83,9 @@ class _Scheduler:
         """C1 and C2 in turns, slab by slab, each in proportion to its share of the cube; C2 lags behind its C1.
 
         So the drain has the cube's time of both for a sub-tile of values, and the softmax that of the lag. Slabs are
-        placed on the axis of the C1s' cube cycles: an item's C2 from its start to that of the next item's. The C2 of the
-        last two items come after all C1 and in turns, sub-tile by sub-tile: the stores of the first columns, which
-        nothing else hides, then begin while there is a whole C2 left to do.
+        placed on the axis of the C1s' cube cycles: an item's C2 from its start to that of the next item's. The C2 of
+        the last two items come after all C1 and in turns, sub-tile by sub-tile: the stores of the first columns,
+        which nothing else hides, then begin while there is a whole C2 left to do.
         """
         plan, items = self._plan, self._items
         ends = [*accumulate(self._score_cycles(item) for item in items)]
@@ -132,7 +132,7 @@ class _Scheduler:
         slabs, slabs_last = self._values(item), self._values(last)
         while done_last < self._value_cycles(last):
             yield at
-            share = done_last * total / self._value_cycles(last)  # by columns: the blocks may have other numbers of keys
+            share = done_last * total / self._value_cycles(last)  # by columns: the blocks may differ in keys
             if done < total and done - share < ahead:
                 done += next(slabs)
             else:

@@ -8,12 +8,11 @@ The KV block is the tiler's choice, up to the core's ``kv_block``: as rescaling 
 nothing but the drain of O, and leaves L1 to keys that are on their way.
 """
 
-from dataclasses import dataclass
-
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import SEMAPHORE_MAX, Engine
 
 from ..errors import AmlaError
+from ..memory.preset import IDEAL, Memory
 from ..workload.workload import Workload
 from .order import LATENCY
 from .plan import Piece, Plan, Region, RowTile, split
@@ -58,16 +57,14 @@ class _TooSmall(Exception):
         self.buffer, self.needed, self.available = buffer, needed, available
 
 
-def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, latency: int = 20,
-               bytes_per_cycle: float | None = None) -> Plan:
-    """Cut a workload for a core.
+def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memory: Memory = IDEAL) -> Plan:
+    """Cut a workload for a core beside a memory.
 
     Row tiles and KV block are those of the lowest estimated time, among those that fit.
 
     Parameters
     ----------
-    latency:         cycles from a read's address to its first beat
-    bytes_per_cycle: of memory; None: a beat a cycle
+    memory: beside the core; its latency and rate bound what L1 must hold ahead
 
     Raises
     ------
@@ -80,7 +77,6 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, late
         if value % config.beat_elements:
             raise AmlaError(f"{key} must be a multiple of {config.beat_elements}, the elements of a beat of "
                             f"{config.name}, not {value!r}")
-    memory = _Memory(latency, min(bytes_per_cycle or config.axi_data_bytes, config.axi_data_bytes))
     groups = min(-(-workload.rows // config.m), config.max_rows // config.m)
     longest = max(max(workload.lengths), 1)
     largest = min(config.kv_block, -(-longest // config.k) * config.k)
@@ -104,19 +100,13 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, late
     return min((fit for fit in fits if fit.groups == groups), key=lambda fit: fit.cycles).plan()
 
 
-@dataclass(frozen=True)
-class _Memory:
-    latency: int
-    bytes_per_cycle: float
-
-
 class _Fit:
     """A row tile of a number of row groups and a KV block, fitted to the buffers; or :class:`_TooSmall`.
 
     ``cycles``: estimated, of the steady state of all requests and what follows the last load.
     """
 
-    def __init__(self, workload: Workload, config: CoreConfig, preload: int, groups: int, block: int, memory: _Memory):
+    def __init__(self, workload: Workload, config: CoreConfig, preload: int, groups: int, block: int, memory: Memory):
         self._workload, self._config, self._preload, self._memory = workload, config, preload, memory
         self._tiles = tuple(self._row_tile(piece) for piece in split(-(-workload.rows // config.m), groups))
         self.groups = self._tiles[0].groups
@@ -255,7 +245,7 @@ class _Fit:
             "drain of O": fractals * config.n // config.lanes + (tiles + 1) * _DRAIN_GAP,
             "feed": (groups + padded // config.n) * self._chunks + (groups * tiles + columns // config.n)
             * (padded // config.k),
-            "memory": (keys * row_bytes / self.sharing + commands) / self._memory.bytes_per_cycle,
+            "memory": (keys * row_bytes / self.sharing + commands) / self._memory.rate(config.axi_data_bytes),
         }
 
     def _estimate(self) -> tuple[float, str]:
@@ -298,7 +288,7 @@ class _Fit:
                + ", ".join(f"{name} {cycles:,.0f}" for name, cycles in whole.items())
                + f" cycles a block and row tile, bound by {self._bound}; {slots} of them in L1, {self._live} in use")
         return Plan(
-            config=config, workload=workload, preload=self._preload, kv_block=self._block, why=why,
+            config=config, workload=workload, memory=self._memory, preload=self._preload, kv_block=self._block, why=why,
             lag=lag, pressed=self.pressed, tiles=self._tiles, resident_tiles=self.sharing, panels=self.panels,
             score_slabs=self.score_slabs, value_tiles=self.value_tiles, value_chunks=self._value_chunks,
             units=self.units,

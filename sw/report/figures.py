@@ -59,11 +59,13 @@ def figures(report: Mapping[str, Any]) -> str:
 def roofline(report: Mapping[str, Any], core: Mapping[str, Any]) -> str:
     """Roofline plot (Williams, Waterman, Patterson, 2009), both axes logarithmic.
 
-    Arithmetic intensity is MACs over the bytes of the busier direction of the bus, as the two are independent.
+    Arithmetic intensity is MACs over the bytes of both directions where memory limits, which they share, and over those
+    of the busier one where the bus does, as there they are independent.
     """
     peak = core["m"] * core["n"] * core["k"]
-    bandwidth = core["axi_data_bytes"]
-    intensity = report["macs"] / max(report["bytes_read"], report["bytes_written"])
+    bandwidth = report["memory"]["bytes_per_cycle"]
+    shared = bandwidth < core["axi_data_bytes"]
+    intensity = report["macs"] / (sum if shared else max)((report["bytes_read"], report["bytes_written"]))
     if intensity <= 0:
         return '<p class="note">No MACs in this workload.</p>'
     ridge = peak / bandwidth
@@ -99,9 +101,9 @@ def roofline(report: Mapping[str, Any], core: Mapping[str, Any]) -> str:
         f"<title>{name}: {rate:,.1f} MAC/cycle at {intensity:,.1f} MAC/B</title></circle>"
         for name, colour, radius, rate in reversed(points))
     labels = (f'<text x="{_WIDTH - _RIGHT - 2}" y="{y(peak) + 15:.1f}" text-anchor="end">{peak:,} MAC/cycle</text>'
-              f'<text x="{x(ridge / 2.8) + 8:.1f}" y="{y(peak / 2.8) + 10:.1f}">{bandwidth} B/cycle</text>'
+              f'<text x="{x(ridge / 2.8) + 8:.1f}" y="{y(peak / 2.8) + 10:.1f}">{bandwidth:g} B/cycle</text>'
               f'<text class="soft" x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 4}" text-anchor="middle">'
-              "MAC per byte of the busier direction</text>"
+              f"MAC per byte{'' if shared else ' of the busier direction'}</text>"
               f'<text class="soft" x="2" y="10">MAC/cycle</text>')
     runs = "".join(f"{sign} {name}, " for sign, (name, *_) in zip("●○", points, strict=False))
     note = f"{runs}{intensity:,.1f} MAC/B; memory-bound below {ridge:,.1f}"

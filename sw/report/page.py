@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .figures import figures, roofline, utilisation
+from .report import memory_of
 from .results import Results
 from .timeline import ENGINES, STAGES, spans, stage_of
 from .waits import Gap, Pause, gaps, pauses
@@ -54,11 +55,11 @@ def render_page(results: Results) -> str:
         "timeline": _timeline(report) if report["cycles"] is not None else _SIMULATOR,
         "stalls": _stalls(report, gaps(results)) if report["cycles"] is not None else "",
         "footer": _footer(report),
-        "style": (_PARTS / "page.css").read_text(),
-        "script": "\n".join((_PARTS / name).read_text() for name in _SCRIPTS),
+        "style": (_PARTS / "page.css").read_text(encoding="utf-8"),
+        "script": "\n".join((_PARTS / name).read_text(encoding="utf-8") for name in _SCRIPTS),
         "data": _embedded(_data(results)),
     }
-    template = (_PARTS / "page.html").read_text()
+    template = (_PARTS / "page.html").read_text(encoding="utf-8")
     # One pass over the template: what is put in is not looked at again, whatever braces it holds.
     pieces = [piece.partition("}}") for piece in template.split("{{")]
     return pieces[0][0] + "".join(parts[key] + rest for key, _, rest in pieces[1:])
@@ -92,7 +93,7 @@ def _data(results: Results) -> dict[str, Any]:
 def _badges(report: dict[str, Any]) -> str:
     exact = [name for name, same in report["bit_exact"].items() if same]
     badges = [f"O and LSE bit-exact: {report['device']} = {' = '.join(exact)}"] if exact else []
-    badges += [f"mode {report['mode']}", f"preload {report['preload']}"]
+    badges += [f"mode {report['mode']}", f"preload {report['preload']}", f"memory {memory_of(report)}"]
     return " ".join(f'<span class="badge">{escape(badge)}</span>' for badge in badges)
 
 

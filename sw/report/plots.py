@@ -1,14 +1,15 @@
 """PNG plots of a run, for documents: utilisation, timeline, stalls, bandwidth. Needs matplotlib."""
 
-from pathlib import Path
+import io
 
 import numpy as np
+from amla.rtl.command import require
 
 from ..errors import AmlaError
 from .results import Results
 from .timeline import ENGINES, STAGES, spans
 
-__all__ = ["write_plots"]
+__all__ = ["draw_plots"]
 
 # The colours of page.css on white paper.
 _STAGE_COLOURS = {"load": "#cc79a7", "C1": "#0072b2", "V1": "#e69f00", "C2": "#009e73", "end": "#d55e00",
@@ -19,22 +20,21 @@ _STATE_COLOURS = {"busy": "#44aa99", "wait_memory": "#aa3377", "wait_semaphore":
 _STEPS = 400
 
 
-def write_plots(results: Results, folder: Path) -> list[Path]:
-    """Write utilisation.png, timeline.png, stalls.png and bandwidth.png; returns their paths.
+def draw_plots(results: Results) -> dict[str, bytes]:
+    """utilisation.png, timeline.png, stalls.png and bandwidth.png, by name.
 
     Raises
     ------
-    AmlaError: there was no run on the RTL, matplotlib is not installed, or a file cannot be written.
+    AmlaError: there was no run on the RTL, or matplotlib is not installed.
     """
     if results.trace is None or results.traffic is None:
         raise AmlaError("--plots needs a run with --device rtl, not the command simulator")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise AmlaError("--plots needs matplotlib: pip install 'amla[plots]'") from None
+    require("plots")
+    from matplotlib.figure import Figure
+
     report = results.report
     name = f"{report['workload']} on {report['config']}"
-    made = []
+    made = {}
     for title, height, draw in (("utilisation", 2.2, _utilisation), ("timeline", 4.0, _timeline),
                                 ("stalls", 3.2, _stalls), ("bandwidth", 2.6, _bandwidth)):
         figure = Figure(figsize=(10, height), dpi=150, layout="constrained")
@@ -42,12 +42,9 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
         axes.set_title(f"{name}: {title}", loc="left", fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)
         draw(axes, results)
-        path = folder / f"{title}.png"
-        try:
-            figure.savefig(path)
-        except OSError as error:
-            raise AmlaError(f"cannot write {path}: {error.strerror}") from None
-        made.append(path)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
+        made[f"{title}.png"] = buffer.getvalue()
     return made
 
 

@@ -1,15 +1,15 @@
-"""The utilisation report: JSON for programs, tables for people."""
+"""The utilisation report as tables for people; for programs it is report.json."""
 
-import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["render", "write"]
+__all__ = ["memory_of", "render"]
 
 #: Columns of the engine table: key in the report, heading, colour and block of the bar. The blocks differ too, for
 #: terminals and files without colour.
@@ -22,6 +22,12 @@ _STATES = (
 #: Width of a bar on a wide and on a narrow console.
 _BARS = (28, 12)
 _WIDE = 120
+
+
+def memory_of(report: Mapping[str, Any]) -> str:
+    """The memory of a run, in words."""
+    memory = report["memory"]
+    return f"{memory['name']}: {memory['latency']:,} cycles, {memory['bytes_per_cycle']:g} B/cycle"
 
 
 def _percent(value: float) -> str:
@@ -152,8 +158,8 @@ def render(report: dict[str, Any], console: Console | None = None) -> None:
         parts += [Text(), _engine_table(report, width)]
     parts += [Text(), _checks_table(report)]
     title = (
-        f"[bold]{report['workload']}[/] on [bold]{report['config']}[/]  "
-        f"device {report['device']}, mode {report['mode']}, preload {report['preload']}"
+        f"[bold]{escape(report['workload'])}[/] on [bold]{escape(report['config'])}[/]  "
+        f"device {report['device']}, mode {report['mode']}, preload {report['preload']}, memory {memory_of(report)}"
     )
     console.print(
         Panel(
@@ -165,11 +171,3 @@ def render(report: dict[str, Any], console: Console | None = None) -> None:
             padding=(1, 2),
         )
     )
-
-
-def write(report: dict[str, Any], path: Path, *, indent: int | None = 2) -> None:
-    """Write ``report`` as JSON to ``path`` in one step: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(report, indent=indent) + "\n")
-    partial.replace(path)

@@ -9,6 +9,7 @@
                    (cycles) and read, written (bytes per bucket)
 """
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from amla.rtl.errors import reason, shown
+from amla.rtl.files import make_folder, write
 
 from ..compiler.memory_map import Job
 from ..compiler.program import members
 from ..errors import AmlaError
-from .report import write
 
 __all__ = ["PROGRAM_FILE", "REPORT_FILE", "TRACE_FILE", "Results", "read_folder", "write_folder"]
 
@@ -54,8 +56,12 @@ class Results:
 
 
 def write_folder(folder: Path, report: dict[str, Any], job: Job, arrays: Mapping[str, np.ndarray] | None) -> None:
-    """Fill a results folder; ``arrays`` go to trace.npz, None (the command simulator) removes an earlier one."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Fill a results folder; ``arrays`` go to trace.npz, None (the command simulator) removes an earlier one.
+
+    Raises
+    ------
+    AmlaError: it cannot be written; what an earlier run left is then still there.
+    """
     program = job.program
     commands = [
         {"engine": command.engine.name.lower(), "text": str(command), "stage": note.stage, "request": note.request,
@@ -63,11 +69,18 @@ def write_folder(folder: Path, report: dict[str, Any], job: Job, arrays: Mapping
          "signal": [semaphore.name for semaphore in members(command.signal)]}
         for command, note in zip(program.commands, program.annotations, strict=True)
     ]
-    (folder / TRACE_FILE).unlink(missing_ok=True)
-    write({"core": asdict(job.config), "commands": commands}, folder / PROGRAM_FILE, indent=None)
+    files: dict[Path, str | bytes] = {
+        folder / PROGRAM_FILE: json.dumps({"core": asdict(job.config), "commands": commands}) + "\n",
+        folder / REPORT_FILE: json.dumps(report, indent=2) + "\n",
+    }
     if arrays is not None:
-        np.savez_compressed(folder / TRACE_FILE, allow_pickle=False, **arrays)
-    write(report, folder / REPORT_FILE)
+        archive = io.BytesIO()
+        np.savez_compressed(archive, allow_pickle=False, **arrays)
+        files[folder / TRACE_FILE] = archive.getvalue()
+    make_folder(folder)
+    write(files)
+    if arrays is None:
+        (folder / TRACE_FILE).unlink(missing_ok=True)
 
 
 def read_folder(folder: Path) -> Results:
@@ -77,8 +90,10 @@ def read_folder(folder: Path) -> Results:
     ------
     AmlaError: a file is missing, cannot be read or does not belong to the others.
     """
-    report, program = _json(folder / REPORT_FILE), _json(folder / PROGRAM_FILE)
+    report, program = _json(folder / REPORT_FILE, "workload"), _json(folder / PROGRAM_FILE, "core", "commands")
     commands = program["commands"]
+    if not isinstance(commands, list):
+        raise AmlaError(f"{folder / PROGRAM_FILE}: commands must be a list, not {shown(commands)}")
     trace = traffic = None
     if report.get("cycles") is not None:
         path = folder / TRACE_FILE
@@ -86,7 +101,7 @@ def read_folder(folder: Path) -> Results:
             with np.load(path) as archive:
                 arrays = {name: archive[name] for name in (*_TRACE, *_TRAFFIC)}
         except Exception as error:  # NumPy raises half a dozen kinds for what is no archive
-            raise AmlaError(f"cannot read {path} (`amla run` writes it): {error}") from None
+            raise AmlaError(f"cannot read {path} (`amla run` writes it): {reason(error)}") from None
         trace = {name: arrays[name] for name in _TRACE}
         traffic = {name: arrays[name] for name in _TRAFFIC}
         if len(trace["index"]) and not 0 <= trace["index"].min() <= trace["index"].max() < len(commands):
@@ -95,12 +110,13 @@ def read_folder(folder: Path) -> Results:
     return Results(report=report, core=program["core"], commands=commands, trace=trace, traffic=traffic)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path, *expected: str) -> dict[str, Any]:
+    """The object in a JSON file, with the keys ``expected`` of it."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise AmlaError(f"cannot read {path} (`amla run` writes it): {error}") from None
-    expected = "workload" if path.name == REPORT_FILE else "commands"
-    if not isinstance(content, dict) or expected not in content:
-        raise AmlaError(f"{path} must hold {expected!r}, not {str(content)[:40]!r}")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise AmlaError(f"cannot read {path} (`amla run` writes it): {reason(error)}") from None
+    for key in expected:
+        if not isinstance(content, dict) or key not in content:
+            raise AmlaError(f"{path} must hold {key!r}, not {shown(content)}")
     return content

@@ -4,13 +4,20 @@
 ``docs/full_size.md`` with it.
 """
 
+if __name__ == "__main__":
+    from amla.rtl.command import run
+
+    run("amla.sw.report.summary", "sw")
+
 import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amla.rtl.files import write
+
 from ..errors import AmlaError
+from .report import memory_of
 from .results import Results, read_folder
 from .waits import gaps
 
@@ -20,10 +27,10 @@ _HEAD = """# {title}
 
 Measured by the counters of the RTL in simulation; O and LSE of every run, the baseline's too, are bit-exact to the
 golden model and the command simulator. Utilisation: useful MACs ÷ (cycles × MACs per cycle). Bound: the roofline of the
-workload, the cube's peak or the bus. Baseline: the same work without preload. Written by `{command}`.
+workload, the cube's peak or its memory's. Baseline: the same work without preload. Written by `{command}`.
 """
 
-_RUNS = ("Workload", "What", "Cycles", "Utilisation", "Of the bound", "Bound by", "Baseline, cycles",
+_RUNS = ("Workload", "What", "Memory", "Cycles", "Utilisation", "Of the bound", "Bound by", "Baseline, cycles",
          "Baseline, utilisation", "Speed-up", "Error / `mul`'s", "Cycles/s")
 
 _CYCLES = ("Workload", "Cube busy", "waits for a token", "waits for memory", "idle", "Bytes read", "Bytes written")
@@ -47,7 +54,7 @@ def summary(runs: Sequence[Results], *, title: str, command: str) -> str:
                             f"{run.report['device']}")
     return "\n".join([
         _HEAD.format(title=title, command=command),
-        *_table(_RUNS, [_run(run.report) for run in runs], text_columns=2), "",
+        *_table(_RUNS, [_run(run.report) for run in runs], text_columns=3), "",
         "## The cube's cycles", "",
         "By the core's counters; every cycle from START to the interrupt is one of the four.", "",
         *_table(_CYCLES, [_cycles(run.report) for run in runs], text_columns=1), "",
@@ -63,9 +70,9 @@ def _run(report: Mapping[str, Any]) -> list[str]:
     baseline = ["", "", ""] if serial is None else [
         f"{serial['cycles']:,}", _percent(serial["utilisation"]), f"{serial['cycles'] / report['cycles']:.2f}"]
     ratio = report["error"]["relative_frobenius"] / report["error_mul"]["relative_frobenius"]
-    return [f"`{report['workload']}`", report["description"], f"{report['cycles']:,}", _percent(report["utilisation"]),
-            _percent(roofline["utilisation"]), roofline["bound"], *baseline, f"{ratio:.2f}",
-            f"{report['simulation']['cycles_per_second']:,.0f}"]
+    return [f"`{report['workload']}`", report["description"], memory_of(report), f"{report['cycles']:,}",
+            _percent(report["utilisation"]), _percent(roofline["utilisation"]), roofline["bound"], *baseline,
+            f"{ratio:.2f}", f"{report['simulation']['cycles_per_second']:,.0f}"]
 
 
 def _gaps(run: Results) -> Iterator[list[str]]:
@@ -89,7 +96,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: 
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m amla.sw.report.summary",
                                      description="Table of several runs, in Markdown.")
     parser.add_argument("output", type=Path, help="the Markdown file to write")
@@ -98,15 +105,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--command", default="python -m amla.sw.report.summary",
                         help="what the file says it is written by")
     arguments = parser.parse_args(argv)
-    try:
-        text = summary([read_folder(folder) for folder in arguments.folders], title=arguments.title,
-                       command=arguments.command)
-    except AmlaError as error:
-        print(f"summary: {error}", file=sys.stderr)
-        return 2
-    arguments.output.write_text(text)
-    return 0
+    write({arguments.output: summary([read_folder(folder) for folder in arguments.folders], title=arguments.title,
+                                     command=arguments.command)})
 
-
-if __name__ == "__main__":
-    sys.exit(main())

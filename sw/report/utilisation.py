@@ -1,9 +1,10 @@
-"""What a workload costs at least: useful MACs, bytes that must move, and the roofline of a core."""
+"""What a workload costs at least: useful MACs, bytes that must move, and the roofline of a core and its memory."""
 
 from dataclasses import dataclass
 
 from amla.rtl.config import CoreConfig
 
+from ..memory.preset import IDEAL, Memory
 from ..workload.workload import Workload
 
 __all__ = ["Roofline", "bytes_of", "macs_of", "roofline_of"]
@@ -17,7 +18,7 @@ class Roofline:
     ----------
     bound:          "compute" or "memory", whichever takes longer
     compute_cycles: useful MACs at one full fractal triple per cycle
-    memory_cycles:  beats that must be read, or written where those are more: the channels are independent
+    memory_cycles:  bytes to read, or to write where those are more, over the bus; or both at the rate of memory
     """
 
     compute_cycles: float
@@ -49,7 +50,9 @@ def bytes_of(workload: Workload) -> tuple[int, int]:
     return 2 * workload.head_dim * (rows + sum(workload.lengths)), rows * (2 * workload.head_dim_v + 4)
 
 
-def roofline_of(workload: Workload, config: CoreConfig) -> Roofline:
-    """The bound of a workload on a core."""
+def roofline_of(workload: Workload, config: CoreConfig, memory: Memory = IDEAL) -> Roofline:
+    """The bound of a workload on a core: directions share the rate of memory, but each has the bus for itself."""
+    moved = bytes_of(workload)
+    shared = sum(moved) / memory.bytes_per_cycle if memory.bytes_per_cycle else 0
     return Roofline(compute_cycles=macs_of(workload) / config.macs_per_cycle,
-                    memory_cycles=max(bytes_of(workload)) / config.axi_data_bytes)
+                    memory_cycles=max(shared, max(moved) / config.axi_data_bytes))

@@ -6,14 +6,17 @@ import numpy as np
 from amla.model import mla_decode
 
 from ..compiler.memory_map import Job
+from ..errors import AmlaError
 from ..simulator.simulator import SimulationResult, Simulator
 from ..workload.inputs import Inputs
 
 __all__ = ["Expected", "Mismatch", "check_levels", "expect"]
 
 
-class Mismatch(AssertionError):
+class Mismatch(AmlaError, AssertionError):
     """Two levels differ: names the first differing element and the command that last wrote it."""
+
+    status = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

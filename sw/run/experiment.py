@@ -11,10 +11,12 @@ from amla.model import error_metrics, mla_decode, mla_reference
 from amla.rtl.config import CoreConfig
 
 from ..compiler.memory_map import Job, build_job
+from ..memory.preset import IDEAL, Memory
 from ..report.utilisation import macs_of, roofline_of
 from ..workload.generate import make_inputs
 from ..workload.workload import Workload
 from .compare import Expected, Mismatch, check_levels, expect
+from .counters import check_counters
 from .rtl_job import RtlRun
 
 __all__ = ["Experiment", "prepare"]
@@ -57,16 +59,19 @@ class Experiment:
 
         Raises
         ------
-        Mismatch: a bit of O or LSE differs between the levels, a run did not reach HALT, or its counters do
-            not add up.
+        Mismatch: a bit of O or LSE differs between the levels, a run did not reach HALT, or its counters
+            disagree with its program or its trace.
         """
         check_levels(self.expected, None if run is None else run.output)
         config, load, simulated = self.job.config, self.job.workload, self.expected.simulated
-        macs, roofline = macs_of(load), roofline_of(load, config)
+        memory = self.job.plan.memory
+        macs, roofline = macs_of(load), roofline_of(load, config, memory)
         report: dict[str, Any] = {
             "config": config.name, "workload": load.name, "description": _describe(load),
             "device": "rtl" if run else "simulator", "mode": config.mode, "format": config.format,
             "preload": self.job.plan.preload,
+            "memory": {"name": memory.name, "latency": memory.latency,
+                       "bytes_per_cycle": memory.rate(config.axi_data_bytes)},
             "cycles": None, "macs": macs, "utilisation": None, "cube_active": None, "engines": {},
             "bytes_read": simulated.bytes_read, "bytes_written": simulated.bytes_written,
             "traffic": self.job.plan.traffic,
@@ -79,7 +84,7 @@ class Experiment:
         }
         if run is None:
             return report
-        cycles = _checked_cycles(run)
+        cycles = _checked_cycles(run, self.job)
         report |= {
             "cycles": cycles, "utilisation": macs / (cycles * config.macs_per_cycle),
             "cube_active": run.cube_active / cycles, "engines": run.counters,
@@ -92,14 +97,14 @@ class Experiment:
         report["roofline"]["utilisation"] = roofline.cycles / cycles
         if serial is not None and self.serial is not None:
             check_levels(self.serial, serial.output)
-            serial_cycles = _checked_cycles(serial)
+            serial_cycles = _checked_cycles(serial, self.serial.job)
             report["serial_baseline"] = {"cycles": serial_cycles,
                                          "utilisation": macs / (serial_cycles * config.macs_per_cycle)}
         return report
 
 
 def prepare(workload: Workload, config: CoreConfig, *, preload: int, baseline: bool,
-            progress: Callable[[str], None]) -> Experiment:
+            progress: Callable[[str], None], memory: Memory = IDEAL) -> Experiment:
     """Make the inputs, the programs, the golden and the simulated results of a workload.
 
     ``progress`` is called with one line before each step that takes a while. Raises AmlaError on bad input.
@@ -107,8 +112,8 @@ def prepare(workload: Workload, config: CoreConfig, *, preload: int, baseline: b
     progress("inputs")
     inputs = make_inputs(workload, format=config.format)
     progress("schedule")
-    job = build_job(workload, inputs, config, preload=preload)
-    serial = build_job(workload, inputs, config, preload=0) if baseline and preload else None
+    job = build_job(workload, inputs, config, preload=preload, memory=memory)
+    serial = build_job(workload, inputs, config, preload=0, memory=memory) if baseline and preload else None
     progress("golden model and command simulator")
     began = time.perf_counter()
     expected = expect(job, inputs)
@@ -125,14 +130,11 @@ def prepare(workload: Workload, config: CoreConfig, *, preload: int, baseline: b
                       error_mul=error_mul, seconds=seconds)
 
 
-def _checked_cycles(run: RtlRun) -> int:
-    """CYCLES of a run that reached HALT, once the four states of every engine have been seen to sum to it."""
+def _checked_cycles(run: RtlRun, job: Job) -> int:
+    """CYCLES of a run of ``job`` that reached HALT and whose counters agree with its program and its trace."""
     if run.status != "done":
         raise Mismatch(f"{run.name} ended with status {run.status}: {run.error}")
-    for engine, states in run.counters.items():
-        total = sum(states.values())
-        if total != run.cycles:
-            raise Mismatch(f"the counters of {engine} sum to {total}, not to CYCLES = {run.cycles}")
+    check_counters(run, job.program.commands, job.config)
     return run.cycles
 
 

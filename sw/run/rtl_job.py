@@ -5,7 +5,8 @@ imports the benches), ``read_results`` reads what it left. All runs of a folder 
 
 ::
 
-    job.json            {"config": {...}, "seed": 1, "axi": {...}, "waves": false, "watchdog": 100000,
+    job.json            {"config": {...}, "memory": {...}, "seed": 1, "stall": 0.0, "waves": false,
+                         "watchdog": 100000,
                          "runs": [{"name": ..., "base": ..., "registers": {...}, "output": [address, bytes]}]}
     <name>.memory.bin   GM from address ``base`` on; program and inputs included
     result.json         {"build_seconds": ..., "simulation_seconds": ..., "cycles_per_second": ...,
@@ -36,7 +37,6 @@ __all__ = [
     "JOB_FILE",
     "PROGRESS_FILE",
     "RESULT_FILE",
-    "AxiOptions",
     "RtlResults",
     "RtlRun",
     "job_folder",
@@ -51,20 +51,6 @@ PROGRESS_FILE = "progress.log"
 
 #: Cycles without progress after which the core gives up.
 _WATCHDOG = 100_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class AxiOptions:
-    """Behaviour of the memory.
-
-    Attributes
-    ----------
-    latency: least and most cycles from an address to its first beat
-    stall:   probability that a ready or valid of memory is low in a cycle
-    """
-
-    latency: tuple[int, int] = (20, 20)
-    stall: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,17 +126,23 @@ def job_folder(out: Path, config: str, *, keep: bool = False) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_job(folder: Path, jobs: Mapping[str, Job], *, seed: int = 0, axi: AxiOptions | None = None,
-              waves: bool = False, watchdog: int = _WATCHDOG) -> None:
-    """Fill ``folder`` with jobs of one configuration, by name.
+def write_job(folder: Path, jobs: Mapping[str, Job], *, seed: int = 0, stall: float = 0.0, waves: bool = False,
+              watchdog: int = _WATCHDOG) -> None:
+    """Fill ``folder`` with jobs of one configuration, by name; they run beside the memory that they were built for.
+
+    Parameters
+    ----------
+    seed, stall: probability that a ready or valid of memory is low in a cycle, drawn from this seed
+    waves:       record a waveform
+    watchdog:    cycles without progress after which the core gives up
 
     Raises
     ------
-    ValueError: no job, jobs of different configurations, or a name that is no file name.
+    ValueError: no job, jobs of different configurations or memories, or a name that is no file name.
     """
-    configs = {job.config for job in jobs.values()}
-    if len(configs) != 1:
-        raise ValueError(f"jobs must be of one configuration, not of {len(configs)!r}")
+    machines = {(job.config, job.plan.memory) for job in jobs.values()}
+    if len(machines) != 1:
+        raise ValueError(f"jobs must be of one configuration and memory, not of {len(machines)!r}")
     folder.mkdir(parents=True, exist_ok=True)
     runs = []
     for name, job in jobs.items():
@@ -160,15 +152,17 @@ def write_job(folder: Path, jobs: Mapping[str, Job], *, seed: int = 0, axi: AxiO
         runs.append({"name": name, "base": job.base, "registers": dict(job.registers),
                      "output": [job.output_base, job.output_bytes]})
     (folder / RESULT_FILE).unlink(missing_ok=True)
+    config, memory = machines.pop()
     content = {
-        "config": asdict(configs.pop()),
+        "config": asdict(config),
+        "memory": asdict(memory),
         "seed": seed,
-        "axi": asdict(axi or AxiOptions()),
+        "stall": stall,
         "waves": waves,
         "watchdog": watchdog,
         "runs": runs,
     }
-    (folder / JOB_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    (folder / JOB_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_results(folder: Path) -> RtlResults:
@@ -179,8 +173,8 @@ def read_results(folder: Path) -> RtlResults:
     AmlaError: there are none, or not those of all its runs.
     """
     try:
-        asked = [run["name"] for run in json.loads((folder / JOB_FILE).read_text())["runs"]]
-        content = json.loads((folder / RESULT_FILE).read_text())
+        asked = [run["name"] for run in json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))["runs"]]
+        content = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     except OSError:
         raise AmlaError(f"the simulation left no results in {folder}") from None
     found = [run["name"] for run in content["runs"]]

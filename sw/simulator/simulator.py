@@ -1,18 +1,18 @@
 """Functional command simulator: a program on the core's buffers, bit-exact, one command after the other.
 
 Buffers have the layouts of ``docs/architecture.md`` and start as NaN, so that a scheduler that reads what it
-has not written shows. Semaphores, fields, windows and buffer bounds are checked as the core checks them.
+has not written shows. A command is checked in the order of that page ("Order of checks"), as the core checks it.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 from amla.rtl.config import CoreConfig
-from amla.rtl.isa import COMMAND_BYTES, SEMAPHORE_MAX, SEMAPHORES, Engine, Fault, Opcode, Semaphore
+from amla.rtl.isa import COMMAND_BYTES, MAX_COMMANDS, SEMAPHORE_MAX, SEMAPHORES, Engine, Fault, Opcode, Semaphore
 
-from ..compiler.footprint import Footprint, buffer_words, footprint
+from ..compiler.footprint import Footprint, buffer_words, footprint, last_words
 from ..compiler.memory_map import Job
-from ..compiler.program import Command, UnknownOpcode, members, words
+from ..compiler.program import Command, UnknownOpcode, members
 from .executor import Executor
 
 __all__ = ["CommandFault", "SimulationResult", "Simulator", "simulate"]
@@ -43,7 +43,7 @@ class SimulationResult:
     commands:      executed
     bytes_read:    by LOAD
     bytes_written: by STORE
-    writer:        index of the command that last wrote each beat of the write window, -1 for none
+    writer:        index of the command that last wrote each beat of memory from the write window's base on, -1 for none
     """
 
     commands: int = 0
@@ -69,21 +69,25 @@ class Simulator:
     Parameters
     ----------
     config:       the core
-    memory:       uint8, GM from address ``base`` on; written in place
+    memory:       uint8, GM from address ``base`` on; written in place. Elsewhere no memory answers (DECERR)
     base:         address of the first byte of ``memory``
-    read_window, write_window: first byte, first byte past
+    read_window, write_window: first byte, first byte past; past the address space counts as its end
     scale_word:   FP32 word of softmax_scale * log2(e)
     """
 
     def __init__(self, config: CoreConfig, memory: np.ndarray, *, base: int, read_window: tuple[int, int],
                  write_window: tuple[int, int], scale_word: int):
         self._config, self._memory, self._base = config, memory, base
-        self._read_window, self._write_window = read_window, write_window
+        self._space = 1 << config.axi_address_bits
+        self._read_window, self._write_window = (
+            tuple(min(address, self._space) for address in window) for window in (read_window, write_window))
         self._beat = config.axi_data_bytes
         self._depths = buffer_words(config)
         self._executor = Executor(config, scale_word=scale_word)
         self._semaphores = [0] * SEMAPHORES
-        beats = -(-(write_window[1] - write_window[0]) // self._beat)
+        end = base + len(memory)
+        self._output = max(self._write_window[0], base)
+        beats = max(-(-(min(self._write_window[1], end) - self._output) // self._beat), 0)
         self._result = SimulationResult(writer=np.full(beats, -1, np.int64))
 
     @property
@@ -103,15 +107,10 @@ class Simulator:
         ------
         CommandFault: as the core's fault. A wait that program order cannot satisfy is the fault WATCHDOG.
         """
-        start = program - self._base
-        binary = self._memory[start:start + COMMAND_BYTES * length].tobytes()
-        for index, word in enumerate(words(binary)):
-            try:
-                command = Command.decode(word)
-            except UnknownOpcode as error:
-                raise CommandFault(Fault.UNKNOWN_OPCODE, Engine.SEQUENCER, index, str(error)) from None
+        program, length = min(program, self._space), min(length, MAX_COMMANDS)
+        for index in range(length):
+            command = self._fetch(index, program)
             self._take(index, command)
-            self._check_fields(index, command)
             self._execute(index, command)
             self._signal(index, command)
             self._result.commands += 1
@@ -119,7 +118,22 @@ class Simulator:
                 return self._result
         raise CommandFault(Fault.TRUNCATED_PROGRAM, Engine.SEQUENCER, length, "no HALT among the commands")
 
-    # Semaphores, fields, bounds.
+    # Fetch, semaphores, fields, bounds, windows.
+
+    def _fetch(self, index: int, program: int) -> Command:
+        def fault(code: Fault, text: str) -> CommandFault:
+            return CommandFault(code, Engine.SEQUENCER, index, text)
+
+        if program % self._beat:
+            raise fault(Fault.BAD_FIELD, f"PROGRAM_BASE must be a multiple of {self._beat}, not {program:#x}")
+        first = program + COMMAND_BYTES * index
+        stop = first + COMMAND_BYTES
+        # Memory is read in beats.
+        self._check_memory(index, Engine.SEQUENCER, first - first % self._beat, stop + -stop % self._beat)
+        try:
+            return Command.decode(int.from_bytes(self._memory[first - self._base:stop - self._base], "little"))
+        except UnknownOpcode as error:
+            raise fault(Fault.UNKNOWN_OPCODE, str(error)) from None
 
     def _take(self, index: int, command: Command) -> None:
         for semaphore in members(command.wait):
@@ -155,33 +169,37 @@ class Simulator:
             banks = self._config.l1_banks
             require(c["l1"] % banks == 0, f"l1 must be a multiple of {banks}, not {c['l1']}")
 
-    def _check_bounds(self, index: int, command: Command, touched: Footprint) -> None:
-        for accesses in (touched.reads, touched.writes):
-            for buffer, addresses in accesses.items():
-                last, depth = int(addresses.max()), self._depths[buffer]
-                if last >= depth:
-                    raise CommandFault(Fault.BUFFER_OVERRUN, command.engine, index,
-                                       f"word {last} of {buffer}, which has {depth}")
+    def _check_bounds(self, index: int, command: Command) -> None:
+        for buffer, last in last_words(command, self._config).items():
+            depth = self._depths[buffer]
+            if last >= depth:
+                raise CommandFault(Fault.BUFFER_OVERRUN, command.engine, index,
+                                   f"word {last} of {buffer}, which has {depth}")
 
-    def _check_window(self, index: int, command: Command, first: int, stop: int) -> None:
-        load = command.opcode == Opcode.LOAD
-        low, high = self._read_window if load else self._write_window
+    def _check_memory(self, index: int, engine: Engine, first: int, stop: int) -> None:
+        """The bytes from ``first`` to before ``stop`` are in the engine's window, and in memory."""
+        write = engine == Engine.STORE
+        low, high = self._write_window if write else self._read_window
         if first < low or stop > high:
-            raise CommandFault(Fault.READ_WINDOW if load else Fault.WRITE_WINDOW, command.engine, index,
+            raise CommandFault(Fault.WRITE_WINDOW if write else Fault.READ_WINDOW, engine, index,
                                f"bytes {first:#x} to {stop:#x} outside of {low:#x} to {high:#x}")
+        if first < self._base or stop > self._base + len(self._memory):
+            raise CommandFault(Fault.WRITE_DECERR if write else Fault.READ_DECERR, engine, index,
+                               f"no memory answers at bytes {first:#x} to {stop:#x}")
 
     # Commands.
 
     def _execute(self, index: int, command: Command) -> None:
         if command.engine == Engine.SEQUENCER:
             return
-        touched = footprint(command, self._config)
+        self._check_fields(index, command)
+        self._check_bounds(index, command)
         if command.opcode in (Opcode.LOAD, Opcode.STORE):
             rows = self._gm_rows(command)
             if rows.size:
-                stop = int(rows.max()) + self._row_bytes(command)
-                self._check_window(index, command, int(rows.min()), stop)
-        self._check_bounds(index, command, touched)
+                stop = int(rows[-1]) + self._row_bytes(command)
+                self._check_memory(index, command.engine, int(rows[0]), stop)
+        touched = footprint(command, self._config)
         if command.opcode == Opcode.LOAD:
             self._load(command, touched)
         elif command.opcode == Opcode.STORE:
@@ -222,5 +240,5 @@ class Simulator:
             data = out[:c["rows"]].view(np.uint8)
             places = rows[:, None] + np.arange(2 * c["cols"])
         self._memory[places - self._base] = data
-        self._result.writer[(places - self._write_window[0]) // self._beat] = index
+        self._result.writer[(places - self._output) // self._beat] = index
         self._result.bytes_written += places.size

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import ml_dtypes
 import numpy as np
 from amla.model.cache.paged import PagedBatch
+from amla.model.checks import as_index
 
 from ..errors import AmlaError
 from .generate import make_inputs
@@ -42,9 +43,10 @@ class Shape:
 
     def __post_init__(self) -> None:
         for name in ("rows", "head_dim", "head_dim_v", "kv_block"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise AmlaError(f"{name} must be a positive integer, not {value!r}")
+            value = as_index(getattr(self, name))
+            if value is None or value < 1:
+                raise AmlaError(f"{name} must be a positive integer, not {getattr(self, name)!r}")
+            object.__setattr__(self, name, value)
         rotary = self.head_dim - self.head_dim_v
         if rotary < 2 or rotary % 2:
             raise AmlaError(f"head_dim must be head_dim_v plus an even number of columns, not {self.head_dim!r}")
@@ -78,10 +80,11 @@ def draw(key: str, shape: Shape, length: int, seed: int) -> tuple[np.ndarray, np
     """
     if key not in DISTRIBUTIONS:
         raise AmlaError(f"distribution must be one of {', '.join(DISTRIBUTIONS)}, not {key!r}")
-    if type(length) is not int or length < 1:
+    count = as_index(length)
+    if count is None or count < 1:
         raise AmlaError(f"keys must be a positive integer, not {length!r}")
-    rng = np.random.default_rng([zlib.crc32(key.encode()), length, seed])
-    q, keys = DISTRIBUTIONS[key].draw(rng, shape, length)
+    rng = np.random.default_rng([zlib.crc32(key.encode()), count, seed])
+    q, keys = DISTRIBUTIONS[key].draw(rng, shape, count)
     return q.astype(ml_dtypes.bfloat16), keys.astype(ml_dtypes.bfloat16)
 
 

@@ -1,13 +1,12 @@
 """The arrays of a decode step, and the .npz files that hold them."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 from amla.model.cache.paged import PagedBatch
+from amla.rtl.errors import reason
 
 from ..errors import AmlaError
 
@@ -68,10 +67,10 @@ def load_npz(path: str | Path) -> Inputs:
             if missing:
                 raise AmlaError(f"{name}: missing array {missing[0]!r}; it must hold {', '.join(_KEYS)}")
             arrays = {key: archive[key] for key in _KEYS}
-    except OSError as error:
-        raise AmlaError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-        raise AmlaError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    except AmlaError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise a dozen kinds for what is no archive of arrays
+        raise AmlaError(f"cannot read {path}: {reason(error)}") from None
     for key in ("q", "kv_cache"):
         if arrays[key].dtype in (np.dtype("V2"), np.dtype(np.uint16)):
             arrays[key] = arrays[key].view(ml_dtypes.bfloat16)

@@ -1,11 +1,14 @@
 """Workload: what to compute, loaded from YAML; every wrong thing is one clear line."""
 
-import math
 from dataclasses import dataclass, fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import yaml
+from amla.model.checks import as_index
+from amla.rtl.errors import shown
+from amla.rtl.files import FILE_NAME, is_file_name
+from amla.rtl.yaml_file import load_yaml
 
 from ..errors import AmlaError
 from .inputs import Inputs, load_npz
@@ -65,30 +68,30 @@ class Workload:
 
     def __post_init__(self) -> None:
         for key, (low, high) in _LIMITS.items():
-            value = getattr(self, key)
-            _require(type(value) is int and low <= value <= high, key, f"an integer from {low} to {high}",
-                     value)
+            value = as_index(getattr(self, key))
+            _require(value is not None and low <= value <= high, key, f"an integer from {low} to {high}",
+                     getattr(self, key))
+            object.__setattr__(self, key, value)
         for key in ("causal", "poison"):
             _require(type(getattr(self, key)) is bool, key, "true or false", getattr(self, key))
-        for key in ("name", "inputs"):
-            _require(isinstance(getattr(self, key), str) and getattr(self, key), key, "a string",
-                     getattr(self, key))
+        _require(is_file_name(self.name), "name", FILE_NAME, self.name)
+        _require(isinstance(self.inputs, str), "inputs", "a string", self.inputs)
         _require(self.inputs in _GENERATORS or self.inputs.endswith(".npz"), "inputs",
                  f"{', '.join(_GENERATORS)} or the path of an .npz file", self.inputs)
         _require(self.head_dim_v <= self.head_dim, "head_dim_v", f"at most head_dim = {self.head_dim}",
                  self.head_dim_v)
         _require(isinstance(self.lengths, tuple) and len(self.lengths) > 0, "lengths",
                  "a list of at least one length", self.lengths)
-        for index, length in enumerate(self.lengths):
-            _require(type(length) is int and 0 <= length <= _MAX_KEYS, f"lengths[{index}]",
-                     f"an integer from 0 to {_MAX_KEYS}", length)
+        lengths = tuple(map(as_index, self.lengths))
+        for index, length in enumerate(lengths):
+            _require(length is not None and 0 <= length <= _MAX_KEYS, f"lengths[{index}]",
+                     f"an integer from 0 to {_MAX_KEYS}", self.lengths[index])
+        object.__setattr__(self, "lengths", lengths)
         scale = self.softmax_scale
         if scale is not None:
-            if type(scale) is int:
-                object.__setattr__(self, "softmax_scale", float(scale))
-            _require(type(scale) in (int, float) and math.isfinite(scale) and 1e-30 < scale < 1e30,
-                     "softmax_scale",
-                     "a positive number from 1e-30 to 1e30", scale)
+            _require(isinstance(scale, Real) and not isinstance(scale, bool) and 1e-30 < scale < 1e30,
+                     "softmax_scale", "a positive number from 1e-30 to 1e30", scale)
+            object.__setattr__(self, "softmax_scale", float(scale))
         if self.inputs == "layer":
             rotary = self.head_dim - self.head_dim_v
             _require(rotary >= 2 and rotary % 2 == 0, "head_dim",
@@ -136,11 +139,11 @@ class Workload:
         A relative .npz path is taken from ``folder``.
         """
         if not isinstance(values, dict):
-            raise AmlaError(f"{source} must be a mapping of keys to values, not {values!r}")
+            raise AmlaError(f"{source} must be a mapping of keys to values, not {shown(values)}")
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:
-                raise AmlaError(f"{source}: unknown key {key!r}; known keys are {', '.join(known)}")
+                raise AmlaError(f"{source}: unknown key {shown(key)}; known keys are {', '.join(known)}")
         values = {"name": source.removesuffix(".yaml").removesuffix(".yml"), **values}
         try:
             inputs = values.get("inputs")
@@ -162,19 +165,10 @@ class Workload:
     @classmethod
     def load(cls, name_or_path: str | Path) -> "Workload":
         """Load ``configs/workloads/<name>.yaml`` or a YAML file given by its path."""
-        path = Path(name_or_path)
-        if path.suffix not in (".yaml", ".yml"):
-            path = Path(__file__).resolve().parents[2] / "configs" / "workloads" / f"{name_or_path}.yaml"
-        try:
-            values = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise AmlaError(f"cannot read workload {name_or_path}: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise AmlaError(f"{path.name}: not valid YAML: {' '.join(str(error).split())}") from None
+        path, values = load_yaml(name_or_path, kind="workload", folder="workloads", error=AmlaError)
         return cls.from_dict(values, source=path.name, folder=path.parent)
-
 
 
 def _require(ok: object, key: str, rule: str, value: object) -> None:
     if not ok:
-        raise AmlaError(f"{key} must be {rule}, not {value!r}")
+        raise AmlaError(f"{key} must be {rule}, not {shown(value)}")

@@ -1,6 +1,5 @@
 """Runs programs on the core: memory, registers, start, interrupt, counters, trace, soft reset."""
 
-import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from ..host.axi import AxiMemory
 from ..host.axi_lite import AxiLiteDriver
 from ..host.gm import GlobalMemory, Region
 from ..signals import Pin
-from ..stream import CLOCK_NS, reset, start_clock
+from ..stream import BENCH_CYCLES, CLOCK_NS, reset, start_clock
 from .trace import Trace
 
 __all__ = ["GUARD_BYTES", "CoreBench", "CoreRun", "Error"]
@@ -65,14 +64,6 @@ class CoreRun:
     trace: dict[str, np.ndarray] = field(repr=False)
     traffic: dict[str, np.ndarray] = field(repr=False)
 
-    def check_counters(self) -> None:
-        """Fail unless the four states of every engine sum to CYCLES."""
-        for engine, states in self.counters.items():
-            total = sum(states.values())
-            assert total == self.cycles, (
-                f"counters of {engine} sum to {total}, CYCLES is {self.cycles}: {states}"
-            )
-
 
 class CoreBench:
     """A core, its memory and its register port.
@@ -100,9 +91,9 @@ class CoreBench:
         self.axi = AxiMemory(dut, self.memory, **axi)
         self.trace = Trace(dut)
 
-    async def start(self) -> None:
-        """Start the clock, reset the core, and enable its interrupt."""
-        start_clock(self.dut)
+    async def start(self, *, cycles: int = BENCH_CYCLES) -> None:
+        """Start the clock with the bench's limit, reset the core, and enable its interrupt."""
+        start_clock(self.dut, cycles=cycles)
         await reset(self.dut)
         await self.registers.write("IRQ_ENABLE", 1)
 
@@ -121,11 +112,9 @@ class CoreBench:
             self.memory.add(base + above, memory[above:], name="memory above the output")
         return region
 
-    def behave(
-        self, *, latency: tuple[int, int], stall: float = 0.0, rng: random.Random | None = None
-    ) -> None:
-        """Change how memory behaves; only between programs."""
-        self.axi.behave(latency=latency, stall=stall, rng=rng)
+    def behave(self, **options) -> None:
+        """Change how memory behaves, by options of :class:`~amla.tb.host.axi.AxiMemory`; only between programs."""
+        self.axi.behave(**options)
 
     async def run(
         self, registers: Mapping[str, int], *, watchdog: int = 100_000, limit: int = 1 << 32
@@ -141,7 +130,7 @@ class CoreBench:
         for name, value in {**registers, "WATCHDOG": watchdog}.items():
             await self.registers.write(name, value)
         self.trace.clear()
-        self.axi.traffic.clear()
+        self.axi.restart()
         began, first = time.perf_counter(), self.axi.cycle()
         await self.registers.write("CTRL", 1)
         interrupted = await self._interrupt(first, began, limit)

@@ -1,11 +1,13 @@
 """Programs at fault, each with the fault that the core must report."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 from amla.rtl.config import CoreConfig
-from amla.rtl.isa import COMMAND_BYTES, SEMAPHORE_MAX, Engine, Fault, Opcode, Semaphore
+from amla.rtl.isa import COMMAND_BYTES, INDEX_BITS, SEMAPHORE_MAX, Engine, Fault, Opcode, Semaphore
 from amla.sw.compiler.program import Command
+from amla.sw.simulator.simulator import CommandFault, Simulator
 
 from ..host.gm import PlannedError, Response
 from .driver import CoreBench, Error
@@ -18,7 +20,11 @@ __all__ = [
     "READ_WINDOW",
     "WRITE_WINDOW",
     "FaultCase",
+    "binary_of",
     "fault_cases",
+    "ordinary_registers",
+    "simulated_fault",
+    "wide",
 ]
 
 #: GM of the hand-written programs. Both windows end past what is mapped.
@@ -53,10 +59,46 @@ class FaultCase:
 
     def binary(self) -> bytes:
         """The program in memory."""
-        return b"".join(
-            (command if isinstance(command, int) else command.encode()).to_bytes(COMMAND_BYTES, "little")
-            for command in self.commands
-        )
+        return binary_of(self.commands)
+
+
+def binary_of(commands: Iterable[Command | int]) -> bytes:
+    """The words of a program, some of which may be no commands."""
+    return b"".join((command if isinstance(command, int) else command.encode()).to_bytes(COMMAND_BYTES, "little")
+                    for command in commands)
+
+
+def ordinary_registers(program: bytes) -> dict[str, int]:
+    """Registers that a hand-written program runs with, unless a case wants others."""
+    registers = {"PROGRAM_LENGTH": len(program) // COMMAND_BYTES, "SCALE": 0x3F800000}
+    for name, address in (
+        ("PROGRAM_BASE", PROGRAM),
+        ("READ_BASE", READ_WINDOW[0]),
+        ("READ_LIMIT", READ_WINDOW[1]),
+        ("WRITE_BASE", WRITE_WINDOW[0]),
+        ("WRITE_LIMIT", WRITE_WINDOW[1]),
+    ):
+        registers |= wide(name, address)
+    return registers
+
+
+def wide(name: str, value: int) -> dict[str, int]:
+    """The two registers of a value of 64 bits."""
+    return {f"{name}_LO": value & 0xFFFFFFFF, f"{name}_HI": value >> 32}
+
+
+def simulated_fault(config: CoreConfig, memory: np.ndarray, registers: Mapping[str, int]) -> Error | None:
+    """What the command simulator reports for the program in ``memory``, which begins at ``PROGRAM``."""
+    def value(name: str) -> int:
+        return registers[f"{name}_LO"] | registers[f"{name}_HI"] << 32
+
+    simulator = Simulator(config, memory, base=PROGRAM, read_window=(value("READ_BASE"), value("READ_LIMIT")),
+                          write_window=(value("WRITE_BASE"), value("WRITE_LIMIT")), scale_word=registers["SCALE"])
+    try:
+        simulator.run(value("PROGRAM_BASE"), registers["PROGRAM_LENGTH"])
+    except CommandFault as fault:
+        return Error(fault.code, fault.engine, fault.index)
+    return None
 
 
 def fault_cases(config: CoreConfig) -> Iterator[FaultCase]:
@@ -115,8 +157,13 @@ def _program_faults() -> Iterator[FaultCase]:
     yield FaultCase(name="no commands", commands=[_HALT], registers={"PROGRAM_LENGTH": 0},
                     error=Error(Fault.TRUNCATED_PROGRAM, sequencer, 0))
     for name, base in (("below", PROGRAM - 0x1000), ("past", READ_WINDOW[1])):
-        yield FaultCase(name=f"program {name} the read window", commands=[_HALT], simulated=False,
+        yield FaultCase(name=f"program {name} the read window", commands=[_HALT],
                         registers={"PROGRAM_BASE_LO": base}, error=Error(Fault.READ_WINDOW, sequencer, 0))
+    yield FaultCase(name="program base not a multiple of the beat", commands=[_HALT],
+                    registers={"PROGRAM_BASE_LO": PROGRAM + 8}, error=Error(Fault.BAD_FIELD, sequencer, 0))
+    yield FaultCase(name="a length past the largest index", commands=[_FENCE] * 6,
+                    registers={"PROGRAM_LENGTH": 1 << INDEX_BITS, "READ_LIMIT_LO": PROGRAM + 4 * COMMAND_BYTES},
+                    error=Error(Fault.READ_WINDOW, sequencer, 4))
 
 
 def _semaphore_faults() -> Iterator[FaultCase]:
@@ -159,6 +206,36 @@ def _window_faults(config: CoreConfig) -> Iterator[FaultCase]:
     }.items():
         yield _one(f"STORE {name}", store(**operands), Fault.WRITE_WINDOW)
     yield _one("STORE of LSE past", store(address=WRITE_WINDOW[1] - 16, rows=5, lse=True), Fault.WRITE_WINDOW)
+    yield from _beyond_the_address_space(config)
+
+
+def _beyond_the_address_space(config: CoreConfig) -> Iterator[FaultCase]:
+    """Addresses and windows past the address bits: no bit of a register is forgotten."""
+    space = 1 << config.axi_address_bits
+
+    def window(kind: str, base: int, limit: int) -> dict[str, int]:
+        return wide(f"{kind}_BASE", base) | wide(f"{kind}_LIMIT", limit)
+
+    everything, moved = (0, (1 << 64) - 1), (space + READ_WINDOW[0], space + READ_WINDOW[1])
+    for name, registers in {
+        "base": wide("PROGRAM_BASE", space + PROGRAM),
+        "base in the window's top": wide("PROGRAM_BASE", (1 << 63) + PROGRAM) | window("READ", *everything),
+        "window": window("READ", *moved),
+        "base and window": wide("PROGRAM_BASE", space + PROGRAM) | window("READ", *moved),
+        "window's base": wide("READ_BASE", space),
+    }.items():
+        yield FaultCase(name=f"program {name} beyond the address space", commands=[_HALT], registers=registers,
+                        error=Error(Fault.READ_WINDOW, Engine.SEQUENCER, 0))
+    for name, command in {"beyond": load(address=space + DATA), "across": load(address=space - 512)}.items():
+        yield _one(f"LOAD {name} the end of the address space", command, Fault.READ_WINDOW,
+                   registers=window("READ", *everything))
+    moved = (space + WRITE_WINDOW[0], space + WRITE_WINDOW[1])
+    for name, command, limits in (
+        ("beyond", store(address=space + OUTPUT), everything), ("across", store(address=space - 512), everything),
+        ("whose window is beyond", store(), moved), ("and its window beyond", store(address=space + OUTPUT), moved),
+    ):
+        yield _one(f"STORE {name} the end of the address space", command, Fault.WRITE_WINDOW,
+                   registers=window("WRITE", *limits))
 
 
 def _bus_faults(config: CoreConfig) -> Iterator[FaultCase]:

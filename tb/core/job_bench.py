@@ -11,6 +11,8 @@ from pathlib import Path
 import cocotb
 import numpy as np
 from amla.rtl.config import CoreConfig
+from amla.sw.memory.preset import Memory
+from amla.sw.run.counters import check_states
 from amla.sw.run.rtl_job import JOB_FILE, PROGRESS_FILE, RESULT_FILE
 
 from .driver import CoreBench, CoreRun
@@ -22,17 +24,16 @@ __all__ = ["run_job"]
 async def run_job(dut):
     """All runs of the folder named by AMLA_JOB, one after the other."""
     folder = Path(os.environ["AMLA_JOB"])
-    job = json.loads((folder / JOB_FILE).read_text())
-    rng = random.Random(job["seed"])
+    job = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
     label = ""
 
     def progress(text: str) -> None:
-        with open(folder / PROGRESS_FILE, "a") as file:
+        with open(folder / PROGRESS_FILE, "a", encoding="utf-8") as file:
             file.write(f"{label}: {text}\n")
 
-    axi = {"latency": tuple(job["axi"]["latency"]), "stall": job["axi"]["stall"], "rng": rng}
-    bench = CoreBench(dut, CoreConfig.from_dict(job["config"]), progress=progress, **axi)
-    await bench.start()
+    bench = CoreBench(dut, CoreConfig.from_dict(job["config"]), progress=progress,
+                      preset=Memory.from_dict(job["memory"]), stall=job["stall"], rng=random.Random(job["seed"]))
+    await bench.start(cycles=1 << 32)  # however long the job is: the core's watchdog ends what is stuck
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
     began, cycles, runs = time.perf_counter(), 0, []
     for run in job["runs"]:
@@ -41,7 +42,7 @@ async def run_job(dut):
         output = bench.load(memory, run["base"], tuple(run["output"]))
         result = await bench.run(run["registers"], watchdog=job["watchdog"])
         bench.memory.check_guards()
-        result.check_counters()
+        check_states(result)
         cycles += result.cycles
         progress(_summary(result))
         output.data.tofile(folder / f"{label}.output.bin")
@@ -57,7 +58,7 @@ async def run_job(dut):
         "cycles_per_second": cycles / seconds,
         "runs": runs,
     }
-    (folder / RESULT_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    (folder / RESULT_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _summary(result: CoreRun) -> str:

@@ -2,29 +2,35 @@
 
 import os
 import random
+from collections.abc import Mapping
 
 import cocotb
 import numpy as np
 from amla.rtl.config import CoreConfig
 from amla.rtl.host.csr import REGISTERS
-from amla.rtl.isa import Engine, Fault, Opcode
+from amla.rtl.isa import COMMAND_BYTES, Engine, Fault, Opcode
 from amla.sw.compiler.program import Command
 from amla.sw.run.compare import Expected, check_levels, expect
-from amla.sw.simulator.simulator import CommandFault, Simulator
+from amla.sw.run.counters import check_counters, check_states
 from amla.tb.core.driver import CoreBench, CoreRun, Error
 from amla.tb.core.faults import (
     DATA,
     OUTPUT,
     OUTPUT_BYTES,
     PROGRAM,
-    READ_WINDOW,
     WRITE_WINDOW,
     FaultCase,
+    binary_of,
     fault_cases,
     load,
+    ordinary_registers,
+    simulated_fault,
+    store,
+    wide,
 )
 from amla.tb.core.random_jobs import random_job
 from amla.tb.signals import Pin
+from amla.tb.stream import BENCH_CYCLES
 from cocotb.triggers import RisingEdge
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
@@ -32,6 +38,8 @@ SEED = int(os.environ["AMLA_SEED"])
 
 #: Longer than any stall of a correct program below, short enough for a hundred deadlocks.
 WATCHDOG = 1500
+
+_FENCE, _HALT = Command.build(Opcode.FENCE), Command.build(Opcode.HALT)
 
 
 def good_job(number: int) -> Expected:
@@ -47,7 +55,7 @@ async def run_good(bench: CoreBench, good: Expected) -> None:
     run = await bench.run(job.registers, watchdog=WATCHDOG)
     assert run.status == "done", f"the next program ended with {run.error or run.status}"
     check_levels(good, output.data)
-    run.check_counters()
+    check_counters(run, job.program.commands, CONFIG)
 
 
 def lay_out(bench: CoreBench, program: bytes) -> dict[str, int]:
@@ -58,16 +66,7 @@ def lay_out(bench: CoreBench, program: bytes) -> dict[str, int]:
     bench.memory.clear()
     bench.memory.add(PROGRAM, memory, name="inputs")
     bench.memory.add(OUTPUT, b"\xa5" * OUTPUT_BYTES, name="output", guard=4096)
-    registers = {"PROGRAM_LENGTH": len(program) // 32, "SCALE": 0x3F800000}
-    for name, address in (
-        ("PROGRAM_BASE", PROGRAM),
-        ("READ_BASE", READ_WINDOW[0]),
-        ("READ_LIMIT", READ_WINDOW[1]),
-        ("WRITE_BASE", WRITE_WINDOW[0]),
-        ("WRITE_LIMIT", WRITE_WINDOW[1]),
-    ):
-        registers |= {f"{name}_LO": address, f"{name}_HI": 0}
-    return registers
+    return ordinary_registers(program)
 
 
 def check_fault(bench: CoreBench, run: CoreRun, error: Error) -> None:
@@ -75,24 +74,16 @@ def check_fault(bench: CoreBench, run: CoreRun, error: Error) -> None:
     assert run.status == "error", f"ended with status {run.status}, expected {error}"
     assert run.error == error, f"ended with {run.error}, expected {error}"
     bench.memory.check_guards()
-    run.check_counters()
+    check_states(run)
 
 
-def check_simulator(case: FaultCase) -> None:
+def check_simulator(case: FaultCase, registers: Mapping[str, int]) -> None:
     """The command simulator reports the same fault."""
-    binary = case.binary()
     memory = np.zeros(WRITE_WINDOW[1] - PROGRAM, np.uint8)
+    binary = case.binary()
     memory[:len(binary)] = np.frombuffer(binary, np.uint8)
-    simulator = Simulator(CONFIG, memory, base=PROGRAM, read_window=READ_WINDOW, write_window=WRITE_WINDOW,
-                          scale_word=0x3F800000)
-    length = case.registers.get("PROGRAM_LENGTH", len(binary) // 32)
-    try:
-        simulator.run(PROGRAM, length)
-    except CommandFault as fault:
-        found = Error(fault.code, fault.engine, fault.index)
-        assert found == case.error, f"the simulator reports {found}, expected {case.error}"
-    else:
-        raise AssertionError(f"the simulator reports nothing, expected {case.error}")
+    found = simulated_fault(CONFIG, memory, registers)
+    assert found == case.error, f"the simulator reports {found}, expected {case.error}"
 
 
 @cocotb.test()
@@ -100,7 +91,7 @@ async def every_fault_stops_and_recovers(dut):
     """Code, engine, index; nothing written that should not be; START is refused; then a clean program."""
     rng = random.Random(f"{SEED}/faults")
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
-    await bench.start()
+    await bench.start(cycles=10 * BENCH_CYCLES)
     goods = [good_job(number) for number in range(6)]
     count, failures = 0, []
     for case in fault_cases(CONFIG):
@@ -111,7 +102,7 @@ async def every_fault_stops_and_recovers(dut):
         case.prepare(bench)
         try:
             if case.simulated:
-                check_simulator(case)
+                check_simulator(case, registers)
             run = await bench.run(registers, watchdog=WATCHDOG, limit=40_000)
             check_fault(bench, run, case.error)
             region = bench.memory.read(OUTPUT, OUTPUT_BYTES)
@@ -132,6 +123,30 @@ async def every_fault_stops_and_recovers(dut):
     assert not failures, f"{len(failures)} of {count} faults, seed {SEED}:\n" + "\n".join(failures)
 
 
+@cocotb.test()
+async def windows_may_end_the_address_space(dut):
+    """Program, data and output up to the last byte that AXI can address, windows up to it and past it: it runs."""
+    bench = CoreBench(dut, CONFIG, latency=(1, 1))
+    await bench.start()
+    space = 1 << CONFIG.axi_address_bits
+    base = space - 0x4000
+    for limit in (space, (1 << 64) - 1):
+        for program_at, output_at in ((space - 4 * COMMAND_BYTES, base), (base, space - 96)):
+            program = binary_of([load(address=space - 512, pitch=32, rows=16, rows_padded=16), _FENCE,
+                                 store(address=output_at, pitch=32), _HALT])
+            bench.memory.clear()
+            region = bench.memory.add(base, b"\xa5" * 0x4000)
+            bench.memory.write(program_at, program)
+            registers = ordinary_registers(program) | wide("PROGRAM_BASE", program_at)
+            for window in ("READ", "WRITE"):
+                registers |= wide(f"{window}_BASE", base) | wide(f"{window}_LIMIT", limit)
+            run = await bench.run(registers, watchdog=WATCHDOG, limit=40_000)
+            assert run.status == "done", f"limit {limit:#x}: ended with {run.error or run.status}"
+            bench.memory.write(program_at, b"\xa5" * len(program))
+            written = np.flatnonzero(region.data != 0xA5)
+            assert len(written) and written.min() >= output_at - base and written.max() < output_at - base + 96
+
+
 async def check_clean(bench: CoreBench) -> None:
     """After a soft reset errors and counters are zero."""
     for name, register in REGISTERS.items():
@@ -146,8 +161,7 @@ async def memory_that_does_not_answer(dut):
     bench = CoreBench(dut, CONFIG, latency=(5, 5))
     await bench.start()
     good = good_job(0)
-    program = b"".join(command.encode().to_bytes(32, "little") for command in (
-        Command.build(Opcode.FENCE), load(), load(address=DATA + 0x1000), Command.build(Opcode.HALT)))
+    program = binary_of([_FENCE, load(), load(address=DATA + 0x1000), _HALT])
     for engine, index, at in ((Engine.SEQUENCER, 0, PROGRAM), (Engine.LOAD, 1, DATA)):
         registers = lay_out(bench, program)
         holder = cocotb.start_soon(_hold_at(dut, bench, at))
@@ -202,7 +216,7 @@ async def zero_watchdog_is_off(dut):
     """WATCHDOG = 0: a deadlocked program waits for ever, and a soft reset still ends it."""
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
     await bench.start()
-    binary = Command.build(Opcode.FENCE, wait=1).encode().to_bytes(32, "little")
+    binary = binary_of([Command.build(Opcode.FENCE, wait=1)])
     run = await bench.run(lay_out(bench, binary), watchdog=0, limit=30_000)
     assert run.status == "timeout" and run.error is None and run.cycles >= 30_000
     await bench.soft_reset()

@@ -1,4 +1,4 @@
-"""What the benches of the pipelined engines share: commands, protocol checks, timing model.
+"""What the benches of the pipelined engines share: commands and protocol checks.
 
 A bench keeps the engine's buffers as :class:`~amla.tb.memory.SyncMemory` models, whose words are unsigned
 integers, and gives for each command the words it must write; :class:`EngineBench` drives the commands and
@@ -7,7 +7,7 @@ checks the protocol, the words at every ``done``, and the cycle of every ``done`
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import cocotb
@@ -20,9 +20,10 @@ from cocotb.triggers import RisingEdge
 from ..memory import SyncMemory
 from ..signals import Pin
 from ..stream import StreamDriver, reset
+from .timing import Timeline
 
 __all__ = [
-    "Command", "EngineBench", "Timeline", "bench_config", "bench_environment", "encode", "pack", "unpack",
+    "Command", "EngineBench", "bench_config", "bench_environment", "encode", "pack", "unpack",
 ]
 
 #: Environment variable that carries the configuration of a build to its bench.
@@ -78,38 +79,6 @@ class Command:
     writes: dict[tuple[str, int], int] = field(default_factory=dict)
     items: Sequence = ()
     fault: Fault = Fault.NONE
-
-
-class Timeline:
-    """Cycle model of an engine: an item per cycle, a command's first one cycle after its acceptance.
-
-    Parameters
-    ----------
-    earliest: (item, cycle) -> cycle in which the item issues, at least ``cycle``; may keep state
-    latency:  cycles from the issue of a command's last item to ``done``
-    """
-
-    def __init__(self, earliest: Callable[..., int], latency: int):
-        self._earliest = earliest
-        self._latency = latency
-        self._free = 0  # the issue stage may accept a command in this cycle
-        self._dones: list[int] = []
-        self.stalls = 0
-
-    def next_accept(self) -> int:
-        """First cycle in which the engine can accept the next command."""
-        index = len(self._dones) - MAX_UNFINISHED
-        return max(self._free, self._dones[index] + 1 if index >= 0 else 0)
-
-    def accept(self, items: Iterable, cycle: int) -> int:
-        """Accept a command in ``cycle``; return the cycle of its ``done``."""
-        for item in items:
-            issue = self._earliest(item, cycle + 1)
-            self.stalls += issue - cycle - 1
-            cycle = issue
-        self._free = cycle
-        self._dones.append(cycle + self._latency)
-        return self._dones[-1]
 
 
 class EngineBench:

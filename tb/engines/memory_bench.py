@@ -6,9 +6,8 @@ from typing import Any
 import cocotb
 from amla.rtl.isa import Fault
 from amla.sw.compiler.program import Command
-from cocotb.triggers import RisingEdge
 
-from ..stream import StreamDriver, reset
+from ..stream import PATIENCE, StreamDriver, reset, until
 
 __all__ = ["MemoryBench"]
 
@@ -20,11 +19,9 @@ class MemoryBench:
     --------------------------------
     dut, start: top level and driver of the command stream
     done, fault: commands finished so far; fault code, or None
-    patience:   cycles without the awaited event after which the bench fails
     expect(command), _watch(): announce a command to the scoreboards; the coroutine that observes the engine
     """
 
-    patience: int
     dut: Any
     start: StreamDriver
     done: int
@@ -43,14 +40,10 @@ class MemoryBench:
         for command in commands:
             self.expect(command)
         await self.start.send_all([command.encode() for command in commands])
-        await self.until(lambda: self.done == target or self.fault is not None)
+        await self.until(lambda: self.done == target or self.fault is not None, "the end of the commands",
+                         cycles=3 * PATIENCE)
         assert self.fault is None, f"unexpected fault {Fault(self.fault).name}"
 
-    async def until(self, condition: Callable[[], bool], cycles: int | None = None) -> None:
-        """Wait for ``condition``, looked at after every clock edge; fails after ``cycles`` (or ``patience``)."""
-        cycles = self.patience if cycles is None else cycles
-        for _ in range(cycles):
-            if condition():
-                return
-            await RisingEdge(self.dut.clk)
-        raise AssertionError(f"nothing happened for {cycles} cycles")
+    async def until(self, condition: Callable[[], object], what: str, *, cycles: int = PATIENCE) -> None:
+        """:func:`~amla.tb.stream.until` on the engine's clock."""
+        await until(self.dut, condition, what, cycles=cycles)

@@ -12,7 +12,9 @@ from cocotb.triggers import RisingEdge
 from ..memory import SyncMemory
 from ..signals import Pin
 from ..stream import start_clock
-from .harness import Command, EngineBench, Timeline, bench_config, encode, pack, unpack
+from .harness import Command, EngineBench, bench_config, encode, pack, unpack
+from .timing import cube_timeline
+from .wraps import wraps
 
 CONFIG = bench_config()
 SPECIAL_BF16 = (0x0000, 0x8000, 0x7F80, 0xFF80, 0x7FC0, 0x0001, 0x7F7F, 0x0080)
@@ -82,23 +84,11 @@ class CubeModel:
         return self.command(*rng.choice([(), ("accumulate",)]), mt=mt, nt=nt, kt=kt, **place)
 
 
-def timeline() -> Timeline:
-    issued: dict[int, int] = {}
-
-    def earliest(word: int, cycle: int) -> int:
-        if word in issued:
-            cycle = max(cycle, issued[word] + Fdpa.latency + 2)
-        issued[word] = cycle
-        return cycle
-
-    return Timeline(earliest, latency=Fdpa.latency + 2)
-
-
 def bench(dut, **options) -> tuple[EngineBench, CubeModel, random.Random]:
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
     model = CubeModel(dut, rng, **options)
-    return EngineBench(dut, model.buffers, timeline), model, rng
+    return EngineBench(dut, model.buffers, lambda: cube_timeline(CONFIG)), model, rng
 
 
 async def count_active(dut, counts: list[int]) -> None:
@@ -175,7 +165,7 @@ def faults():
         yield fine | {count: 65535}
     for name in ("l0a", "l0b", "l0c"):
         words = getattr(CONFIG, f"{name}_words")
-        for start in (words - 3, words - 1, words, 65535):
+        for start in (words - 3, words - 1, words, 65535, *wraps(words, 16)):
             yield fine | {name: start}
 
 

@@ -12,7 +12,9 @@ from amla.rtl.softmax.lanes import AccumulateLane
 
 from ..memory import SyncMemory
 from ..stream import start_clock
-from .harness import Command, EngineBench, Timeline, bench_config, encode, pack, unpack
+from .harness import Command, EngineBench, bench_config, encode, pack, unpack
+from .timing import drain_timeline
+from .wraps import wraps
 
 CONFIG = bench_config()
 GROUPS = CONFIG.n // CONFIG.lanes
@@ -163,24 +165,11 @@ class DrainModel:
                 "heads": rng.choice([0, 1, 2, 3, 5, 65535]), "head0": rng.choice([0, 1, 4, 65535])}
 
 
-def timeline() -> Timeline:
-    issued: dict[tuple[str, int], int] = {}
-
-    def earliest(item: tuple[str, int, bool], cycle: int) -> int:
-        buffer, word, reads = item
-        if (buffer, word) in issued and (buffer == "o" or reads):
-            cycle = max(cycle, issued[buffer, word] + (LANE_LATENCY + 2 if buffer == "o" else 3))
-        issued[buffer, word] = cycle
-        return cycle
-
-    return Timeline(earliest, latency=max(LANE_LATENCY, 3) + 2)
-
-
 def bench(dut, **options) -> tuple[EngineBench, DrainModel, random.Random]:
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
     model = DrainModel(dut, rng, **options)
-    return EngineBench(dut, model.buffers, timeline), model, rng
+    return EngineBench(dut, model.buffers, lambda: drain_timeline(CONFIG)), model, rng
 
 
 @cocotb.test()
@@ -255,12 +244,15 @@ def faults():
             yield opcode, (), fine | {count: 0}
             yield opcode, (), fine | {count: 65535}
         for place, (depth, used) in words.items():
-            for start in (depth - used + 1, depth - 1, depth, 65535):
+            for start in (depth - used + 1, depth - 1, depth, 65535, *wraps(depth, 16)):
                 yield opcode, (), fine | {place: start}
                 if place != "offsets":
                     yield opcode, ("first",), fine | {place: start}
         yield opcode, (), fine | {f"{name}_pitch": WORDS[name]}
         yield opcode, (), fine | {f"{name}_pitch": 65535}
+        last = WORDS[name] - 2 * GROUPS  # of row group 0
+        for pitch in wraps(WORDS[name], 16, base=last):
+            yield opcode, (), fine | {name: last, f"{name}_pitch": pitch}
 
 
 @cocotb.test()

@@ -8,12 +8,13 @@ from amla.rtl.isa import Fault, Opcode
 
 from ..memory import SyncMemory
 from ..stream import start_clock
-from .harness import Command, EngineBench, Timeline, bench_config, encode, pack, unpack
+from .harness import Command, EngineBench, bench_config, encode, pack, unpack
+from .timing import BLOCK, feed_timeline
+from .wraps import wraps
 
 CONFIG = bench_config()
 GROUP = CONFIG.k // CONFIG.n
 L0_WORDS = {"l0a": CONFIG.l0a_words, "l0b": CONFIG.l0b_words}
-START = object()  # an item that begins a block to transpose
 
 
 class FeedModel:
@@ -61,7 +62,7 @@ class FeedModel:
                     words = [columns[h * CONFIG.n:(h + 1) * CONFIG.n] for h in range(GROUP)]
                 for j, word in enumerate(words):
                     command.writes[name, l0] = pack(word)
-                    command.items = [*command.items, START if transpose and j == 0 else None]
+                    command.items = [*command.items, BLOCK if transpose and j == 0 else None]
                     l0 += 1
         return command
 
@@ -73,7 +74,7 @@ class FeedModel:
         count = GROUP if flags else 1
         space = L0_WORDS[name] // count
         outer = rng.randint(1, min(4, space))
-        inner = rng.randint(1, space // outer)
+        inner = rng.randint(1, min(24, space // outer))
         fields = {"outer": outer, "inner": inner}
         room = CONFIG.l1_words - 1
         for stride, times in (("group_stride", count), ("inner_stride", inner), ("outer_stride", outer)):
@@ -88,25 +89,11 @@ class FeedModel:
         return self.command(opcode, *flags, **fields)
 
 
-def timeline() -> Timeline:
-    head = 0
-
-    def earliest(item, cycle: int) -> int:
-        nonlocal head
-        if item is START:
-            wait = -head % GROUP
-            head, cycle = head + wait, cycle + wait
-        head += 1
-        return cycle
-
-    return Timeline(earliest, latency=GROUP + 2)
-
-
 def bench(dut) -> tuple[EngineBench, FeedModel, random.Random]:
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
     model = FeedModel(dut, rng)
-    return EngineBench(dut, model.buffers, timeline), model, rng
+    return EngineBench(dut, model.buffers, lambda: feed_timeline(CONFIG)), model, rng
 
 
 @cocotb.test()
@@ -159,12 +146,22 @@ def faults(model: FeedModel):
         yield model.command(opcode, **fine | {"l1": (1 << 24) - 1})
         yield model.command(opcode, **fine | {"inner_stride": 65535})
         yield model.command(opcode, **fine | {"outer_stride": 65535})
+        last = CONFIG.l1_words - 1
+        for l1 in wraps(CONFIG.l1_words, 24):
+            yield model.command(opcode, **fine | {"l1": l1})
+        for stride in wraps(CONFIG.l1_words, 16, base=last):
+            yield model.command(opcode, **fine | {"l1": last, "inner_stride": stride})
+            yield model.command(opcode, **fine | {"l1": last, "inner": 1, "outer_stride": stride})
+        for l0 in wraps(L0_WORDS[name], 16):
+            yield model.command(opcode, **fine | {"l0": l0})
         yield model.command(opcode, **fine | {"l0": L0_WORDS[name] - 3})
         yield model.command(opcode, **fine | {"l0": 65535})
     yield model.command(Opcode.FEED_B, "transpose", **fine | {"l0": L0_WORDS["l0b"] - 4 * GROUP + 1})
     if GROUP > 1:
         stride = CONFIG.l1_words // (GROUP - 1)
         yield model.command(Opcode.FEED_B, "transpose", **fine | {"group_stride": stride})
+        for stride in wraps(CONFIG.l1_words, 16, base=last):
+            yield model.command(Opcode.FEED_B, "transpose", **fine | {"l1": last, "group_stride": stride})
 
 
 @cocotb.test()

@@ -14,6 +14,7 @@ from amla.rtl.issue.dispatch import MAX_UNFINISHED
 from amla.tb.engines.bursts import expected_bursts
 from amla.tb.engines.configurations import bench_configuration
 from amla.tb.engines.memory_bench import MemoryBench
+from amla.tb.engines.wraps import wraps
 from amla.tb.host.axi import AxiMemory
 from amla.tb.host.gm import GlobalMemory, PlannedError, Response
 from amla.tb.signals import Pin
@@ -84,13 +85,12 @@ def pack(address: int, row: int, value: int) -> int:
 class Bench(MemoryBench):
     """The engine, its memory, and a watcher of everything it does."""
 
-    patience = 50_000
-
-    def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0, l1_stall=0.0):
+    def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0, l1_stall=0.0, top=False):
         self.dut, self.rng = dut, rng
         self.config = CONFIG
         self.size = self.config.axi_data_bytes
-        self.base = rng.randrange(1, (1 << self.config.axi_address_bits) // GM_BYTES - 1) * GM_BYTES
+        places = (1 << self.config.axi_address_bits) // GM_BYTES  # the last one ends the address space
+        self.base = (places - 1 if top else rng.randrange(1, places)) * GM_BYTES
         self.limit = self.base + GM_BYTES
         self.memory = GlobalMemory()
         content = np.random.default_rng(rng.getrandbits(32)).integers(0, 256, GM_BYTES, np.uint8)
@@ -300,7 +300,7 @@ async def stall_counts_waiting(dut):
     test.pins["l1_ready"].set(0)
     task = cocotb.start_soon(test.run([Command(address=0, pitch=0, rows=0, rows_padded=1,
                                                cols=test.config.beat_elements)]))
-    await test.until(lambda: test.stalls == before + 50, 100)
+    await test.until(lambda: test.stalls == before + 50, "50 cycles of stall", cycles=100)
     assert test.done == 2
     test.pins["l1_ready"].set(1)
     await task
@@ -322,6 +322,8 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
     good = Command(address=test.base, pitch=size, rows=4, rows_padded=4, cols=config.beat_elements)
     all_rows = min(65535, config.l1_words // config.l1_banks * config.n)  # as many as L1 holds
 
+    most = 1 << (all_rows - 1).bit_length() - 1  # steps between rows, a power of two
+
     def but(**changes) -> Command:
         return Command(**{**vars(good), **changes})
 
@@ -331,7 +333,12 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
         but(address=(1 << 48) - 4 * size), but(address=test.base + (1 << config.axi_address_bits)),
         *(but(address=address, pitch=(1 << 32) - size, rows=all_rows, rows_padded=all_rows)
           for address in (test.base, (1 << 48) - size)),
+        *(but(address=test.base + offset) for offset in wraps(GM_BYTES, 48) if test.base + offset < 1 << 48),
+        but(pitch=1 << 31, rows=2),
+        but(pitch=1 << 31, rows=most + 1, rows_padded=most + 1),
     ]
+    # Row groups of padding and beats of a row, each the largest power of two.
+    groups, beats = (1 << (65535 // unit).bit_length() - 1 for unit in (config.n, config.beat_elements))
     return [
         *((Fault.READ_WINDOW, command) for command in window),
         (Fault.BAD_FIELD, but(rows_padded=0)),
@@ -342,6 +349,8 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
         (Fault.BAD_FIELD, but(pitch=size + 1)),
         *([(Fault.BAD_FIELD, but(l1=config.l1_banks // 2))] if config.l1_banks > 1 else []),
         (Fault.BUFFER_OVERRUN, but(l1=config.l1_words)),
+        *((Fault.BUFFER_OVERRUN, but(l1=l1)) for l1 in wraps(config.l1_words, 24)),
+        (Fault.BUFFER_OVERRUN, but(rows=0, rows_padded=groups * config.n, cols=beats * config.beat_elements)),
         (Fault.BUFFER_OVERRUN, but(l1=(1 << 24) - config.l1_banks)),
         (Fault.BUFFER_OVERRUN, but(l1=config.l1_words - config.l1_banks, row0=config.n - 1)),
         (Fault.BUFFER_OVERRUN, but(l1=config.l1_words - config.l1_banks, rows=0, rows_padded=config.n + 1)),
@@ -352,9 +361,9 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
 async def _ends_in_fault(test: Bench, fault: Fault, commands: list[Command]) -> None:
     """Send ``commands``, of which one is at fault; await it, then check that all is over."""
     sender = cocotb.start_soon(test.start.send_all([command.encode() for command in commands]))
-    await test.until(lambda: test.fault is not None)
+    await test.until(lambda: test.fault is not None, f"the fault {fault.name}")
     assert test.fault == fault, f"fault {Fault(test.fault).name}, expected {fault.name}"
-    await test.until(test.pins["quiet"].get)
+    await test.until(test.pins["quiet"].get, "quiet")
     for _ in range(100):
         await RisingEdge(test.dut.clk)
         assert not test.start.ready.get()
@@ -369,7 +378,7 @@ async def commands_at_fault(dut):
     start_clock(dut)
     number, total = 0, 1
     while number < total:
-        test = Bench(dut, rng, latency=(1, 40), stall=0.2, l1_stall=0.2)
+        test = Bench(dut, rng, latency=(1, 40), stall=0.2, l1_stall=0.2, top=number % 2)
         await test.reset()
         cases = _bad(test)
         total = len(cases)
@@ -387,8 +396,8 @@ async def commands_at_fault(dut):
 
 @cocotb.test()
 async def legal_edges(dut):
-    """Commands one step short of a fault run."""
-    test = await bench(dut)
+    """Commands one step short of a fault run, up to the end of the address space."""
+    test = await bench(dut, top=True)
     config, size = test.config, test.size
     depth = config.l1_words // config.l1_banks
     last = Command(address=test.limit - 4 * size, pitch=size, rows=4, rows_padded=4,
@@ -398,7 +407,8 @@ async def legal_edges(dut):
         Command(address=0, pitch=0, rows=0, rows_padded=1, cols=config.beat_elements),
         Command(address=test.base, pitch=(1 << 32) - size, rows=1, rows_padded=4, cols=config.beat_elements),
         Command(address=test.base, pitch=0, rows=65535, rows_padded=3, cols=config.beat_elements),
-        Command(address=test.base, pitch=0, rows=2, rows_padded=config.n * depth, cols=config.beat_elements),
+        Command(address=test.base, pitch=0, rows=2, rows_padded=min(config.n * depth, 16384),
+                cols=config.beat_elements),
     ])
     test.writes.finish()
     test.bursts.finish()
@@ -459,7 +469,7 @@ async def halt_stops_for_good(dut):
         test.halt()
         await RisingEdge(dut.clk)
         written_before_halt += test.written
-        await test.until(test.pins["quiet"].get)
+        await test.until(test.pins["quiet"].get, "quiet")
         for _ in range(60):
             await RisingEdge(dut.clk)
         assert test.axi.quiet and test.fault is None

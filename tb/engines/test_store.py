@@ -15,6 +15,7 @@ from amla.rtl.issue.dispatch import MAX_UNFINISHED
 from amla.tb.engines.bursts import expected_bursts
 from amla.tb.engines.configurations import bench_configuration
 from amla.tb.engines.memory_bench import MemoryBench
+from amla.tb.engines.wraps import wraps
 from amla.tb.host.axi import AxiMemory
 from amla.tb.host.gm import GlobalMemory, PlannedError, Response
 from amla.tb.memory import SyncMemory
@@ -88,12 +89,11 @@ class Model:
 class Bench(MemoryBench):
     """The engine, its buffers, its memory, and a watcher of everything it does."""
 
-    patience = 20_000
-
-    def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0):
+    def __init__(self, dut, rng: random.Random, *, latency=(1, 1), stall=0.0, top=False):
         self.dut, self.rng, self.config = dut, rng, CONFIG
         self.size = CONFIG.axi_data_bytes
-        self.base = rng.randrange(1, (1 << CONFIG.axi_address_bits) // GM_BYTES - 1) * GM_BYTES
+        places = (1 << CONFIG.axi_address_bits) // GM_BYTES  # the last one ends the address space
+        self.base = (places - 1 if top else rng.randrange(1, places)) * GM_BYTES
         self.limit = self.base + GM_BYTES
         self.memory = GlobalMemory()
         content = np.random.default_rng(rng.getrandbits(32)).integers(0, 256, GM_BYTES, np.uint8)
@@ -157,7 +157,7 @@ class Bench(MemoryBench):
     def random_command(self) -> Command:
         config, rng, size = self.config, self.rng, self.size
         if rng.random() < 0.3:
-            rows = rng.choice([1, config.m, rng.randrange(1, config.state_rows + 1)])
+            rows = rng.choice([1, config.m, rng.randrange(1, min(config.state_rows, 200) + 1)])
             groups = -(-rows // config.m)
             address = self.base + rng.choice([0, GM_BYTES // size - groups,
                                               rng.randrange(GM_BYTES // size - groups + 1)]) * size
@@ -168,7 +168,8 @@ class Bench(MemoryBench):
                            cols=rng.getrandbits(16), out_pitch=rng.getrandbits(16))
         beats = rng.choice([1, 1, 2, 3, rng.randrange(1, 20)])
         rows = rng.choice([1, 2, config.m, rng.randrange(1, 40)])
-        out_pitch = rng.choice([beats, beats, 0, 1, rng.randrange(2 * beats + 2)])
+        furthest = (config.out_words - beats) // max((rows - 1) // config.m, 1)
+        out_pitch = rng.choice([beats, beats, 0, 1, rng.randrange(2 * beats + 2), max(furthest, 0)])
         room = config.out_words - ((rows - 1) // config.m * out_pitch + beats)
         pitch = rng.choice([beats, beats, beats + 1, 2 * beats, max(beats, 4096 // size)]) * size
         slack = GM_BYTES - (rows - 1) * pitch - beats * size
@@ -308,7 +309,7 @@ async def data_do_not_wait_for_the_address(dut):
     command = Command(address=test.base, pitch=0, rows=1, cols=2 * test.config.beat_elements)
     test.expect(command)
     await test.start.send(command.encode())
-    await test.until(lambda: test.beats.compared == 2, 30)
+    await test.until(lambda: test.beats.compared == 2, "two beats", cycles=30)
     assert test.bursts.compared == 0 and test.pins["m_axi_awvalid"].get()
     test.stop()
     await reset(dut)  # the burst is never answered
@@ -341,7 +342,12 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
     def but(command: Command = good, **changes) -> Command:
         return Command(**{**vars(command), **changes})
 
+    last = config.out_words - 1
     return [
+        *((Fault.WRITE_WINDOW, but(address=test.base + offset)) for offset in wraps(GM_BYTES, 48)
+          if test.base + offset < 1 << 48),
+        (Fault.WRITE_WINDOW, but(pitch=1 << 31, rows=2)),
+        (Fault.WRITE_WINDOW, but(pitch=1 << 31, rows=(1 << 15) + 1)),
         (Fault.WRITE_WINDOW, but(address=test.base - size)),
         (Fault.WRITE_WINDOW, but(address=test.limit - 3 * size)),
         (Fault.WRITE_WINDOW, but(address=test.limit)),
@@ -363,6 +369,11 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
         (Fault.BAD_FIELD, but(lse, address=test.base + 4)),
         (Fault.BUFFER_OVERRUN, but(out=config.out_words)),
         (Fault.BUFFER_OVERRUN, but(out=65535)),
+        *((Fault.BUFFER_OVERRUN, but(out=out)) for out in wraps(config.out_words, 16)),
+        *((Fault.BUFFER_OVERRUN, but(rows=config.m + 1, out=last, out_pitch=pitch))
+          for pitch in wraps(config.out_words, 16, base=last)),
+        (Fault.BUFFER_OVERRUN, but(rows=(1 << 15) + 1, out_pitch=1 << 15, pitch=0)),
+        *((Fault.BUFFER_OVERRUN, but(lse, out=out)) for out in wraps(config.state_words, 16)),
         (Fault.BUFFER_OVERRUN, but(cols=2 * config.beat_elements, out=config.out_words - 1)),
         (Fault.BUFFER_OVERRUN, but(rows=config.m + 1, out_pitch=config.out_words)),
         (Fault.BUFFER_OVERRUN, but(rows=65535, out_pitch=65535, pitch=0)),
@@ -375,9 +386,9 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
 async def _ends_in_fault(test: Bench, fault: Fault, commands: list[Command]) -> None:
     """Send ``commands``, of which one is at fault; await it, then check that all is over."""
     sender = cocotb.start_soon(test.start.send_all([command.encode() for command in commands]))
-    await test.until(lambda: test.fault is not None)
+    await test.until(lambda: test.fault is not None, f"the fault {fault.name}")
     assert test.fault == fault, f"fault {Fault(test.fault).name}, expected {fault.name}"
-    await test.until(test.pins["quiet"].get)
+    await test.until(test.pins["quiet"].get, "quiet")
     for _ in range(60):
         await RisingEdge(test.dut.clk)
         assert not test.start.ready.get()
@@ -393,7 +404,7 @@ async def commands_at_fault(dut):
     start_clock(dut)
     number, total = 0, 1
     while number < total:
-        test = Bench(dut, rng, latency=(1, 40), stall=0.2)
+        test = Bench(dut, rng, latency=(1, 40), stall=0.2, top=number % 2)
         await test.reset()
         cases = _bad(test)
         total = len(cases)
@@ -412,8 +423,8 @@ async def commands_at_fault(dut):
 
 @cocotb.test()
 async def legal_edges(dut):
-    """Commands one step short of a fault run."""
-    test = await bench(dut, latency=(1, 3), stall=0.1)
+    """Commands one step short of a fault run, up to the end of the address space."""
+    test = await bench(dut, latency=(1, 3), stall=0.1, top=True)
     config, size = test.config, test.size
     await test.run([
         Command(address=test.limit - 4 * size, pitch=size, rows=4, cols=config.beat_elements,
@@ -469,7 +480,7 @@ async def halt_stops_for_good(dut):
             await RisingEdge(dut.clk)
         test.pins["halt"].set(1)
         await RisingEdge(dut.clk)
-        await test.until(test.pins["quiet"].get)
+        await test.until(test.pins["quiet"].get, "quiet")
         for _ in range(60):
             await RisingEdge(dut.clk)
         assert test.axi.quiet and test.fault is None

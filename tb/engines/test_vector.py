@@ -30,11 +30,14 @@ from cocotb.triggers import RisingEdge
 from ..memory import SyncMemory
 from ..signals import Pin
 from ..stream import start_clock
-from .harness import Command, EngineBench, Timeline, bench_config, encode, pack
+from .harness import Command, EngineBench, bench_config, encode, pack
+from .timing import Timeline
+from .wraps import wraps
 
 CONFIG = bench_config()
 SPECIAL = (0x00000000, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F812345, 0x00000001, 0x807FFFFF,
            0x7F7FFFFF, 0xFF7FFFFF, 0x00800000)
+MINUS_INF = 0xFF800000
 #: Words of sigma: 1/sqrt(192)·log2(e), 1, a small and a large one.
 SCALES = (0x3DD54009, 0x3F800000, 0x3B123456, 0x40490FDB)
 
@@ -111,12 +114,14 @@ class VectorModel:
     Parameters
     ----------
     special: probability of a special word among the scores and in O
+    lost:    probability of a row whose every score in a tile is -inf
     """
 
-    def __init__(self, dut, rng: random.Random, *, special: float = 0.0):
+    def __init__(self, dut, rng: random.Random, *, special: float = 0.0, lost: float = 0.0):
         self.rng = rng
         self.numbers = np.random.default_rng(rng.getrandbits(64))
         self.special = special
+        self.lost = lost
         #: Standard deviations to choose from per command, and means per row.
         self.spreads = [0.0, 0.05, 1.0, 8.0, 60.0, 3e4]
         self.means = [0.0, 0.0, 5.0, -40.0, 400.0, -3000.0]
@@ -183,11 +188,13 @@ class VectorModel:
             return command
         command.items = [softmax_cycles(mt, kt)]
         scores = self._words(mt * m, kt * CONFIG.k)
+        scores[self.numbers.random(len(scores)) < self.lost] = MINUS_INF
         scores = self._place(command, "s", fields["s"], fields["s_pitch"], scores)
         valid = valid_columns(mt * m, fields["limit"], fields["heads"], fields["head0"])
         rowmax = row_maximum(scores, valid)
         here = slice(fields["state"] * m, (fields["state"] + mt) * m)
         state = RowState(**{name: getattr(self.state, name)[here] for name in ("m", "c", "l", "L")})
+        weightless = (state.L == 0) & ("first" not in flags)
         p, offsets = softmax_tile(scores, valid, rowmax, state, scale_word=self.scale, first="first" in flags,
                                   mode=CONFIG.mode, comp_bits=CONFIG.comp_bits)
         for mi in range(mt):
@@ -199,8 +206,7 @@ class VectorModel:
                 command.writes["p", fields["p"] + mi * kt + chunk] = pack(p[rows, columns])
         counted = np.arange(scores.shape[1]) < valid[:, None]
         exponentials = exp2(sub(mul(scores, np.uint32(self.scale)), state.m[:, None]))
-        command.nonfinite = bool(
-            (_nonfinite(rowmax) & (valid > 0)).any() or (_nonfinite(exponentials) & counted).any())
+        command.nonfinite = bool((_nonfinite(exponentials) & counted).any())
         touched = slice(fields["state"], fields["state"] + mt)
         self.started[touched] = True
         self.ended[touched] = False
@@ -208,6 +214,11 @@ class VectorModel:
         self.seen["empty row"] += bool((valid == 0).any())
         self.seen["rescaled row"] += "first" not in flags and bool((offsets[:, 0] != UNSCALED).any())
         self.seen["nonfinite"] += command.nonfinite
+        lost = (valid > 0) & (rowmax == MINUS_INF)
+        self.seen["lost at first"] += "first" in flags and bool(lost.any())
+        self.seen["lost again"] += bool((lost & weightless).any())
+        self.seen["lost later"] += "first" not in flags and bool((lost & ~weightless).any())
+        self.seen["found"] += bool((weightless & (state.L != 0)).any())
         return command
 
     def normalize(self, *flags: str, **fields: int) -> VectorCommand:
@@ -285,7 +296,7 @@ class VectorModel:
         """A legal NORMALIZE of row groups that have a state."""
         rng = self.rng
         mt = rng.randint(1, 3)
-        nt = rng.randint(1, max(1, min(CONFIG.out_words // mt, CONFIG.o_words // (OUT_PARTS * mt))))
+        nt = rng.randint(1, max(1, min(20, CONFIG.out_words // mt, CONFIG.o_words // (OUT_PARTS * mt))))
         groups = nt * OUT_PARTS
         states = [word for word in range(CONFIG.state_words - mt + 1) if self.started[word:word + mt].all()]
         if not states:
@@ -379,6 +390,17 @@ async def special_values(dut):
 
 
 @cocotb.test()
+async def scores_of_minus_infinity(dut):
+    """Tiles in which every score of a row is -inf: the first ones, all, or later ones."""
+    bench = VectorBench(dut, lost=0.5)
+    model = bench.model
+    await bench.run([model.random_command() for _ in range(120)])
+    for event in ("lost at first", "lost again", "lost later", "found", "row without key"):
+        assert model.seen[event], f"no {event} among the commands"
+    assert not model.seen["nonfinite"]
+
+
+@cocotb.test()
 async def long_rows(dut):
     """One row tile over many tiles without mask, its end in several commands."""
     bench = VectorBench(dut)
@@ -421,8 +443,11 @@ def faults():
     yield "softmax", softmax | {"s_pitch": 65535}
     for name, words in (("s", CONFIG.s_words), ("p", CONFIG.l1_words), ("rowmax", CONFIG.state_words),
                         ("state", CONFIG.state_words), ("offsets", CONFIG.state_words)):
-        for start in (words - 1, words, 65535):
+        for start in (words - 1, words, 65535, *wraps(words, 24 if name == "p" else 16)):
             yield "softmax", softmax | {name: start}
+    last = CONFIG.s_words - 2 * P_PARTS  # of row group 0
+    for pitch in wraps(CONFIG.s_words, 16, base=last):
+        yield "softmax", softmax | {"s": last, "s_pitch": pitch}
     yield "softmax", softmax | {"p": (1 << 24) - 1}
     for name in ("mt", "nt"):
         yield "normalize", normalize | {name: 0}
@@ -431,8 +456,11 @@ def faults():
         yield "normalize", normalize | {name: 65535}
     for name, words in (("o", CONFIG.o_words), ("out", CONFIG.out_words), ("lse", CONFIG.state_words),
                         ("state", CONFIG.state_words)):
-        for start in (words - 1, words, 65535):
+        for start in (words - 1, words, 65535, *wraps(words, 16)):
             yield "normalize", normalize | {name: start}
+    for name, words, used in (("o", CONFIG.o_words, OUT_PARTS), ("out", CONFIG.out_words, 1)):
+        for pitch in wraps(words, 16, base=words - used):
+            yield "normalize", normalize | {name: words - used, f"{name}_pitch": pitch}
 
 
 @cocotb.test()

@@ -4,12 +4,18 @@ Prints a table, writes ``build/formal/report.json`` and ends with a status other
 proven or a planted bug is not found.
 """
 
+if __name__ == "__main__":
+    from amla.rtl.command import run
+
+    run("amla.tb.formal.__main__", "formal")
+
 import argparse
 import json
 import sys
 import time
 from pathlib import Path
 
+from amla.rtl.files import make_folder, write
 from rich.console import Console
 from rich.table import Table
 
@@ -43,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     passed = sum(entry["passed"] for entry in entries)
     seconds = round(time.monotonic() - start, 1)
     report = {"passed": passed, "proofs": len(entries), "seconds": seconds, "entries": entries}
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    make_folder(options.out)
+    write({options.out / "report.json": json.dumps(report, indent=1, ensure_ascii=False) + "\n"})
     console = Console() if sys.stdout.isatty() else Console(width=180)
     console.print(_table(entries))
     for entry in entries:
@@ -54,6 +60,3 @@ def main(arguments: list[str] | None = None) -> int:
                   f"{options.out / 'report.json'}")
     return 0 if passed == len(entries) else 1
 
-
-if __name__ == "__main__":
-    sys.exit(main())

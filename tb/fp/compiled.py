@@ -107,13 +107,14 @@ def _build(component: wiring.Component, name: str, inputs: _Ports, outputs: _Por
     with locked(out):
         emit(component, name=name, out=out)
         design, main = out / f"{name}.v", out / "main.cpp"
-        main.write_text(_main(inputs, outputs, clocked="input clk;" in design.read_text()))
+        main.write_text(_main(inputs, outputs, clocked="input clk;" in design.read_text(encoding="utf-8")),
+                        encoding="utf-8")
         command = ["verilator", *_ARGUMENTS, "--prefix", "Vtop", "--top-module", name, "--Mdir", str(out / "obj"),
                    *(text for variable in make_arguments() for text in ("-MAKEFLAGS", variable)),
                    str(design), str(main)]
         with built_once(out, command, [design, main]) as wanted:
             if wanted:
-                with open(out / "build.log", "w") as log:
+                with open(out / "build.log", "wb") as log:
                     status = run_child(command, timeout=TIMEOUT_S, stdout=log, stderr=subprocess.STDOUT)
                 if status:
                     raise RuntimeError(f"verilator ended with status {status}")

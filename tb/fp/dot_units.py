@@ -4,8 +4,9 @@ from functools import partial
 
 import numba
 import numpy as np
-from amla.model.fp.fdpa import fdpa_fp16_word, fdpa_word
-from amla.model.fp.formats import BF16, FP16, Format
+from amla.model.fp.fdpa import fdpa_fields
+from amla.model.fp.formats import OPERANDS as FORMATS
+from amla.model.fp.formats import Format
 from amla.rtl.fp.fdpa import Fdpa
 from amla.rtl.fp.word import OPERANDS
 from amla.tb.fp.table import Operator
@@ -15,14 +16,11 @@ __all__ = ["DOT_UNITS"]
 
 
 @numba.njit
-def _rows(a, b, c, acc_frac_bits, fp16):
+def _rows(a, b, c, acc_frac_bits, fields):
     """``fdpa`` of each row of a and b."""
     out = np.empty(len(c), dtype=np.uint32)
     for row in range(len(c)):
-        if fp16:
-            out[row] = fdpa_fp16_word(a[row], b[row], c[row], acc_frac_bits)
-        else:
-            out[row] = fdpa_word(a[row], b[row], c[row], acc_frac_bits)
+        out[row] = fdpa_fields(a[row], b[row], c[row], acc_frac_bits, *fields)
     return out
 
 
@@ -31,8 +29,8 @@ def _vectors(rng: np.random.Generator, count: int, k: int, format: Format) -> di
     return {"a": a, "b": b, "c": c}
 
 
-def _golden(a: np.ndarray, b: np.ndarray, c: np.ndarray, acc_frac_bits: int, fp16: bool) -> dict[str, np.ndarray]:
-    y = _rows(a, b, c, acc_frac_bits, fp16)
+def _golden(a: np.ndarray, b: np.ndarray, c: np.ndarray, acc_frac_bits: int, format: Format) -> dict[str, np.ndarray]:
+    y = _rows(a, b, c, acc_frac_bits, format.fields)
     finite = (y & 0x7F800000) != 0x7F800000
     assert 0.5 < finite.mean() < 0.99 and (y[finite] != 0).mean() > 0.5, "vectors miss a class"
     return {"y": y}
@@ -40,8 +38,8 @@ def _golden(a: np.ndarray, b: np.ndarray, c: np.ndarray, acc_frac_bits: int, fp1
 
 def _unit(k: int, acc_frac_bits: int, format: str) -> Operator:
     return Operator(make=partial(Fdpa, k=k, acc_frac_bits=acc_frac_bits, format=OPERANDS[format]),
-                    vectors=partial(_vectors, k=k, format={"bf16": BF16, "fp16": FP16}[format]),
-                    golden=partial(_golden, acc_frac_bits=acc_frac_bits, fp16=format == "fp16"))
+                    vectors=partial(_vectors, k=k, format=FORMATS[format]),
+                    golden=partial(_golden, acc_frac_bits=acc_frac_bits, format=FORMATS[format]))
 
 
 #: ``fdpa`` by its leaf's name: both k of the configurations, the ends of F, and a k that is no power of two.

@@ -6,10 +6,12 @@ while it waits out a latency, and the data of a read burst are turned into digit
 
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cocotb
 import numpy as np
+from amla.sw.memory.preset import IDEAL, Memory
+from amla.sw.memory.timing import Timing
 from cocotb.triggers import Event, RisingEdge, Timer
 from cocotb.utils import get_sim_steps, get_sim_time
 
@@ -85,13 +87,13 @@ class Traffic:
 
 @dataclass
 class _Burst:
-    """One accepted burst; ``due`` is the first cycle in which its answer may be driven."""
+    """One accepted burst; ``times`` are the earliest cycles of its R beats, or of its B."""
 
     number: int
     ident: int
     address: int
     beats: int
-    due: int = 0
+    times: list[int] = field(default_factory=list)
     first: int = 0  # cycle of the first beat
     next: int = 0
     digits: str = ""
@@ -101,16 +103,19 @@ class _Burst:
 class AxiMemory:
     """Answers the AXI4 manager ``<prefix>_*`` of ``dut`` from a :class:`~amla.tb.host.gm.GlobalMemory`.
 
-    Bursts of one ID are answered in order, those of different IDs in any order; with ``interleave`` their R
-    beats mix. Every rule below fails the test when the manager breaks it: INCR bursts of full-width aligned
-    beats; no burst over a 4 KiB boundary; valid, once high, stays and the payload with it until ready; WLAST
-    on the last beat and only there. A burst outside the mapped regions gets DECERR and writes nothing.
+    A :class:`~amla.sw.memory.timing.Timing` says when each beat may go out at the earliest. Bursts of one ID are
+    answered in order, those of different IDs in any order; their R beats mix where a burst has to wait for its next
+    one, and with ``interleave`` wherever they can. Every rule below fails the test when the manager breaks it: INCR
+    bursts of full-width aligned beats; no burst over a 4 KiB boundary; valid, once high, stays and the payload with it
+    until ready; WLAST on the last beat and only there. A burst outside the mapped regions gets DECERR and writes
+    nothing.
 
     Parameters
     ----------
     dut, memory: top level; the bytes
     prefix:     of the signal names
-    latency:    least and most cycles from the address to the first R beat, and from the last W beat to B
+    preset:     what memory is like
+    latency:    instead of the preset's: least and most, at random for each burst, so that IDs overtake each other
     stall:      probability that a ready or a valid of this side is low in a cycle
     interleave: mix the R beats of different IDs
     rng:        source of all randomness; needed unless latency is fixed, stall zero and interleave off
@@ -127,7 +132,8 @@ class AxiMemory:
         memory: GlobalMemory,
         *,
         prefix: str = "m_axi",
-        latency: tuple[int, int] = (20, 20),
+        preset: Memory = IDEAL,
+        latency: tuple[int, int] | None = None,
         stall: float = 0.0,
         interleave: bool = False,
         rng: random.Random | None = None,
@@ -135,7 +141,6 @@ class AxiMemory:
         self.memory = memory
         self.traffic = Traffic()
         self.hold = False
-        self.behave(latency=latency, stall=stall, interleave=interleave, rng=rng)
         self._edge = RisingEdge(dut.clk)
         self._period = get_sim_steps(CLOCK_NS, "ns")
         self._pins = {name: Pin(dut, f"{prefix}_{name}") for name in (
@@ -144,6 +149,7 @@ class AxiMemory:
             "awid", "awaddr", "awlen", "awsize", "awburst", "awvalid", "awready",
             "wdata", "wstrb", "wlast", "wvalid", "wready", "bid", "bresp", "bvalid", "bready")}
         self._beat_bytes = self._pins["rdata"].width // 8
+        self.behave(preset=preset, latency=latency, stall=stall, interleave=interleave, rng=rng)
         self._accepted = {"ar": 0, "aw": 0}
         self._reads: dict[int, deque[_Burst]] = {}
         self._write_bursts: deque[_Burst] = deque()  # addresses whose data have not all come
@@ -163,17 +169,26 @@ class AxiMemory:
             )
         ]
 
-    def behave(self, *, latency: tuple[int, int], stall: float = 0.0, interleave: bool = False,
-               rng: random.Random | None = None) -> None:
+    def behave(self, *, preset: Memory = IDEAL, latency: tuple[int, int] | None = None, stall: float = 0.0,
+               interleave: bool = False, rng: random.Random | None = None) -> None:
         """Change the behaviour from here on; parameters as of the class."""
+        latency = latency or (preset.latency, preset.latency)
         if not 1 <= latency[0] <= latency[1]:
             raise ValueError(f"latency must be two cycles 1 <= least <= most, not {latency!r}")
         if not 0.0 <= stall < 1.0:
             raise ValueError(f"stall must be a probability below 1, not {stall!r}")
         if rng is None and (latency[0] != latency[1] or stall or interleave):
             raise ValueError(f"rng must be given for random behaviour, not {rng!r}")
-        self._latency, self._stall, self._interleave = latency, stall, interleave
+        self._spread, self._stall, self._interleave = latency[1] - latency[0], stall, interleave
+        self._preset = replace(preset, latency=latency[0],
+                               out_of_order=preset.out_of_order or interleave or self._spread > 0)
         self._rng = rng or random.Random(0)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the traffic, and begin the time of memory anew: what comes does not depend on what was."""
+        self.traffic.clear()
+        self._timing = Timing(self._preset, self._beat_bytes, start=self.cycle())
 
     def cycle(self) -> int:
         """Clock cycles since the simulation began."""
@@ -242,9 +257,9 @@ class AxiMemory:
 
         await self._receive(channel, pins, accept)
 
-    def _delay(self) -> int:
-        low, high = self._latency
-        return low if low == high else self._rng.randint(low, high)
+    def _arrival(self) -> int:
+        """Cycle in which what comes now arrives at memory, given its random way."""
+        return self.cycle() + (self._rng.randint(0, self._spread) if self._spread else 0)
 
     @staticmethod
     def _planned(errors: list[PlannedError], address: int, total: int) -> PlannedError | None:
@@ -270,14 +285,14 @@ class AxiMemory:
         bits = np.unpackbits(content.reshape(burst.beats, self._beat_bytes)[:, ::-1])
         bits += ord("0")
         burst.digits = bits.tobytes().decode("ascii")
-        burst.due = self.cycle() + self._delay() - 1
+        burst.times = self._timing.read(burst.ident, burst.address, total, self._arrival())
         self._reads.setdefault(burst.ident, deque()).append(burst)
         self._read_arrival.set()
 
     def _next_read(self) -> _Burst | None:
-        """The burst that sends next: the oldest that is due, or with ``interleave`` any that is."""
-        now = self.cycle()
-        due = [queue[0] for queue in self._reads.values() if queue and queue[0].due <= now]
+        """The burst that sends next: the oldest whose beat is due, or with ``interleave`` any such."""
+        following = self.cycle() + 1  # what is driven now is seen then
+        due = [queue[0] for queue in self._reads.values() if queue and queue[0].times[queue[0].next] <= following]
         if not due or self.hold:
             return None
         return self._rng.choice(due) if self._interleave else min(due, key=lambda burst: burst.number)
@@ -291,18 +306,19 @@ class AxiMemory:
             burst = self._next_read()
             if burst is None:
                 set_valid(0)
-                await self._wait(
-                    [queue[0].due for queue in self._reads.values() if queue], self._read_arrival
-                )
+                await self._wait([queue[0].times[queue[0].next] for queue in self._reads.values() if queue],
+                                 self._read_arrival)
                 continue
             rid.set(burst.ident)
-            while burst.next < burst.beats:
+            now, times = self.cycle(), burst.times
+            while burst.next < burst.beats and times[burst.next] <= now + 1:
                 if self._stall and self._rng.random() < self._stall:
                     set_valid(0)
                     await edge
+                    now += 1
                     continue
                 if burst.next == 0:
-                    burst.first = self.cycle() + 1
+                    burst.first = now + 1
                 set_bits(burst.digits[burst.next * width:(burst.next + 1) * width])
                 if resp != burst.responses[burst.next]:
                     resp = burst.responses[burst.next]
@@ -313,23 +329,27 @@ class AxiMemory:
                     rlast.set(last)
                 set_valid(1)
                 await edge
+                now += 1
                 while not ready():
                     await edge
+                    now += 1
                 if self._interleave:
                     break
             if burst.next == burst.beats:
                 self._reads[burst.ident].popleft()
-                self.traffic.reads.append((burst.first, self.cycle(), burst.beats * self._beat_bytes))
+                self.traffic.reads.append((burst.first, now, burst.beats * self._beat_bytes))
 
-    async def _wait(self, due: list[int], arrival: Event) -> None:
-        """Sleep until something arrives or, when something waits, until its time; returns at a clock edge."""
+    async def _wait(self, times: list[int], arrival: Event) -> None:
+        """Sleep until something can be driven: without ``times``, earliest cycles of what waits, until something
+        arrives. Returns at a clock edge, and may do so too early."""
         if self.hold:
             await self._edge
-        elif not due:
+        elif not times:
             arrival.clear()
             await arrival.wait()
         else:
-            cycles = min(due) - self.cycle()
+            # Not past the first cycle in which an answer to what arrives meanwhile could be due.
+            cycles = min(min(times) - 1 - self.cycle(), self._preset.latency - self._preset.activate)
             if cycles > 1:
                 await Timer(cycles * self._period - self._period // 2, "step")
             await self._edge
@@ -367,7 +387,7 @@ class AxiMemory:
                 burst.first = self.cycle()
             burst.next += 1
             if last:
-                burst.due = self.cycle() + self._delay() - 1
+                burst.times = [self._timing.write(burst.ident, burst.address, burst.beats * size, self._arrival())]
                 self.traffic.writes.append((burst.first, self.cycle(), burst.beats * size))
                 self._answers.append(self._write_bursts.popleft())
                 self._answer_arrival.set()
@@ -375,9 +395,9 @@ class AxiMemory:
     async def _responses(self) -> None:
         set_valid, ready = self._pins["bvalid"].set, self._pins["bready"].get
         while True:
-            if self.hold or not self._answers or self._answers[0].due > self.cycle():
+            if self.hold or not self._answers or self._answers[0].times[0] > self.cycle() + 1:
                 set_valid(0)
-                await self._wait([burst.due for burst in list(self._answers)[:1]], self._answer_arrival)
+                await self._wait([burst.times[0] for burst in list(self._answers)[:1]], self._answer_arrival)
             elif self._stall and self._rng.random() < self._stall:
                 set_valid(0)
                 await self._edge

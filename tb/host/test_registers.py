@@ -5,8 +5,8 @@ import random
 import cocotb
 from amla.rtl.host.csr import REGISTERS
 from amla.tb.signals import Pin
-from amla.tb.stream import reset, start_clock
-from cocotb.triggers import RisingEdge, with_timeout
+from amla.tb.stream import reset, start_clock, until
+from cocotb.triggers import RisingEdge
 
 OKAY, SLVERR = 0, 2
 
@@ -32,16 +32,14 @@ class Host:
             self.pin[name].set(value)
         self.pin[f"{channel}valid"].set(1)
         await RisingEdge(self.dut.clk)
-        while not self.pin[f"{channel}ready"].get():
-            await RisingEdge(self.dut.clk)
+        await until(self.dut, self.pin[f"{channel}ready"].get, f"{channel}ready")
         self.pin[f"{channel}valid"].set(0)
 
     async def _take(self, channel, *names):
         await self._pause()
         self.pin[f"{channel}ready"].set(1)
         await RisingEdge(self.dut.clk)
-        while not self.pin[f"{channel}valid"].get():
-            await RisingEdge(self.dut.clk)
+        await until(self.dut, self.pin[f"{channel}valid"].get, f"{channel}valid")
         self.pin[f"{channel}ready"].set(0)
         return [self.pin[name].get() for name in names]
 
@@ -92,14 +90,14 @@ async def behaves_like_a_dictionary(dut):
         if rng.random() < 0.5:
             data, strobe = rng.getrandbits(32), rng.randrange(16)
             mask = sum(0xFF << 8 * byte for byte in range(4) if strobe >> byte & 1)
-            response = await with_timeout(host.write(address, data, strobe), 2000, "ns")
+            response = await host.write(address, data, strobe)
             assert response == (SLVERR if register is None else OKAY), f"step {step}: write {address:#x}: {response}"
             if register is not None and register.access == "rw":
                 content[register.name] = content[register.name] & ~mask | data & mask
             elif register is not None and register.access in ("w1", "w1c") and data & mask:
                 expected_seen.append((register.name, data & mask))
         else:
-            data, response = await with_timeout(host.read(address), 2000, "ns")
+            data, response = await host.read(address)
             if register is None:
                 assert (data, response) == (0, SLVERR), f"step {step}: read {address:#x}"
             else:

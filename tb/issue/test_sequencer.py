@@ -6,11 +6,11 @@ import random
 import cocotb
 from amla.rtl.isa import COMMAND_BYTES, INDEX_BITS, Engine, Fault, Opcode
 from amla.tb.signals import Pin
-from amla.tb.stream import StreamDriver, StreamMonitor, reset, start_clock
+from amla.tb.stream import StreamDriver, StreamMonitor, reset, start_clock, until
 from cocotb.triggers import FallingEdge, RisingEdge
 
 BEAT = int(os.environ.get("BENCH_BEAT_BYTES", "16"))
-BASE = 0x4000_0000
+BASE, SPACE = 0xC5_4000_0000, 1 << 40  # past 32 bits
 DISPATCHED = [opcode for opcode in Opcode if opcode >> 4]
 
 
@@ -20,7 +20,7 @@ class Bench:
     def __init__(self, dut, rng, *, stall=0.3):
         self.dut, self.rng = dut, rng
         self.pushed: list[tuple[int, int, int]] = []  # engine, index, command, in order of arrival
-        self.program = b""
+        self.program, self.base = b"", BASE
         self.bad_beat: int | None = None
         self.bad_response = 2
         self.window = (0, 0)
@@ -53,18 +53,18 @@ class Bench:
             self.bursts.append((address, beats))
             assert self.window[0] <= address and address + beats * BEAT <= self.window[1], "outside the window"
             for beat in range(beats):
-                offset = address - BASE + beat * BEAT
+                offset = address - self.base + beat * BEAT
                 word = int.from_bytes(self.program[offset:offset + BEAT].ljust(BEAT, b"\xee"), "little")
                 response = self.bad_response if offset // BEAT == self.bad_beat else 0
                 await self.r.send(word | response << 8 * BEAT | (beat == beats - 1) << (8 * BEAT + 2))
 
-    async def run(self, commands, *, length=None, window=None, cycles=30_000):
-        """Start the program; return "halted" or the fault code."""
+    async def run(self, commands, *, length=None, base=BASE, window=None, cycles=30_000):
+        """Start the program at ``base``; return "halted" or the fault code."""
         self.program = b"".join(command.to_bytes(COMMAND_BYTES, "little") for command in commands)
         length = len(commands) if length is None else length
-        low, high = window or (BASE, BASE + -(-length * COMMAND_BYTES // BEAT) * BEAT)
-        self.window = (low, high)
-        for name, value in (("base", BASE), ("length", length), ("window_base", low), ("window_limit", high)):
+        low, high = window or (base, base + _beats(length) * BEAT)
+        self.base, self.window = base, (low, high)
+        for name, value in (("base", base), ("length", length), ("window_base", low), ("window_limit", high)):
             self.pin[name].set(value)
         self.pin["start"].set(1)
         await RisingEdge(self.dut.clk)
@@ -86,12 +86,16 @@ class Bench:
         raise AssertionError(f"neither HALT nor fault in {cycles} cycles, index {self.pin['index'].get()}")
 
 
+def _beats(commands):
+    return -(-commands * COMMAND_BYTES // BEAT)
+
+
 def _program(rng, count):
     commands = []
     for _ in range(count):
         opcode = rng.choice([*DISPATCHED, Opcode.FENCE]) if rng.random() < 0.9 else Opcode.FENCE
         commands.append(opcode | rng.getrandbits(248) << 8)
-    return [*commands, int(Opcode.HALT)]
+    return [*commands, Opcode.HALT | rng.getrandbits(32) << 16]
 
 
 def _check(bench, commands):
@@ -102,13 +106,13 @@ def _check(bench, commands):
         mine = [(index, command) for e, index, command in bench.pushed if e == engine]
         assert mine == [(i, command) for i, command in enumerate(commands) if expected[i] == engine], engine.name
     fences = [(command >> 16 & 0xFFFF, command >> 32 & 0xFFFF) for command in commands
-              if command & 0xFF == Opcode.FENCE]
+              if command & 0xFF in (Opcode.FENCE, Opcode.HALT)]
     assert bench.fences == fences
 
 
 @cocotb.test()
 async def delivers_programs(dut):
-    """Programs of 1 to 100 commands, one after another, with random pauses everywhere."""
+    """Programs of 1 to 100 commands, one after another, some up to the end of the address space, with random pauses."""
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
     bench = Bench(dut, rng)
@@ -117,9 +121,9 @@ async def delivers_programs(dut):
         commands = _program(rng, count)
         bench.pushed.clear()
         bench.fences.clear()
-        assert await bench.run(commands) == "halted"
-        while not bench.pin["quiet"].get():
-            await RisingEdge(dut.clk)
+        base = rng.choice((BASE, SPACE - _beats(len(commands)) * BEAT)) if count else SPACE - _beats(1) * BEAT
+        assert await bench.run(commands, base=base) == "halted"
+        await until(dut, bench.pin["quiet"].get, "quiet")
         _check(bench, commands)
         for address, beats in bench.bursts:
             assert address // 4096 == (address + beats * BEAT - 1) // 4096, "burst crosses 4 KiB"
@@ -147,14 +151,14 @@ async def reports_faults_at_their_command(dut):
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
     bench = Bench(dut, rng)
-    for case in range(40):
+    for case in range(64):
         await reset(dut)
         bench.pushed.clear()
         bench.fences.clear()
         bench.bad_beat = None
         commands = _program(rng, 30)
         at = rng.randrange(30)
-        kind = case % 5
+        kind = case % 8
         if kind == 0:
             commands[at] = commands[at] & ~0xFF | rng.choice([0, 0x03, 0x11, 0x22, 0x61, 0x70, 0xFF])
             assert await bench.run(commands) == Fault.UNKNOWN_OPCODE
@@ -164,10 +168,20 @@ async def reports_faults_at_their_command(dut):
             end = BASE + at * COMMAND_BYTES
             assert await bench.run(commands, window=(BASE, end)) == Fault.READ_WINDOW
             at = (end - BASE) // BEAT * BEAT // COMMAND_BYTES
+        elif kind == 3:
+            base = SPACE - _beats(at) * BEAT
+            assert await bench.run(commands, base=base, window=(BASE, SPACE)) == Fault.READ_WINDOW
+            at = _beats(at) * BEAT // COMMAND_BYTES
+        elif kind == 4:
+            at = 0
+            assert await bench.run(commands, base=SPACE, window=(BASE, SPACE)) == Fault.READ_WINDOW
+        elif kind == 5:
+            at = 0
+            assert await bench.run(commands, base=BASE + 1, window=(SPACE, SPACE)) == Fault.BAD_FIELD
         else:
-            bench.bad_beat, bench.bad_response = at * COMMAND_BYTES // BEAT, kind - 1
+            bench.bad_beat, bench.bad_response = at * COMMAND_BYTES // BEAT, kind - 4
             at = bench.bad_beat * BEAT // COMMAND_BYTES
-            code = Fault.READ_SLVERR if kind == 3 else Fault.READ_DECERR
+            code = Fault.READ_SLVERR if kind == 6 else Fault.READ_DECERR
             assert await bench.run(commands) == code
         assert bench.pin["index"].get() == at, f"case {case}: index {bench.pin['index'].get()}, expected {at}"
         # What was fetched before the fault has been handed over; wait for stalled queues.

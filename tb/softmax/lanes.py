@@ -19,7 +19,7 @@ from amla.tb.fp.vectors import fp32, narrow_words, pairs, words
 __all__ = ["LANES"]
 
 _COMP_BITS = 2
-_QUIET_NAN = np.uint32(0x7FC00000)
+_QUIET_NAN, _MINUS_INF, _LOWEST = np.uint32(0x7FC00000), np.uint32(0xFF800000), np.uint32(0xFF7FFFFF)
 
 
 def _accumulate_vectors(rng: np.random.Generator, count: int, mode: str) -> dict[str, np.ndarray]:
@@ -45,10 +45,12 @@ def _accumulate(o: np.ndarray, pv: np.ndarray, offsets: np.ndarray, first: np.nd
 
 
 def _element_vectors(rng: np.random.Generator, count: int, format: Format) -> dict[str, np.ndarray]:
-    """Scores below the row maximum as in a softmax, and words of any kind."""
+    """Scores below the row maximum as in a softmax, those of a row that has none above -inf, and words of any kind."""
     score, sigma = fp32(rng.normal(0, 40, count)), fp32(rng.uniform(0.01, 0.3, count))
     maximum = add(mul(score, sigma), fp32(rng.exponential(6, count)))
     factor = narrow(fp32(rng.uniform(0.7, 1.42, count)), format)
+    lost = rng.random(count) < 0.02
+    score, maximum = np.where(lost, _MINUS_INF, score), np.where(lost, _LOWEST, maximum)
     usual = rng.random(count) < 0.75
     return {"s": np.where(usual, score, words(rng, count)), "scale": np.where(usual, sigma, words(rng, count)),
             "m": np.where(usual, maximum, words(rng, count)),

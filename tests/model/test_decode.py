@@ -109,6 +109,37 @@ def test_a_request_does_not_depend_on_its_batch(mode):
         assert np.array_equal(some_lse, lse[order])
 
 
+@pytest.mark.parametrize("dtype", [BF16, np.float16], ids=["bf16", "fp16"])
+@pytest.mark.parametrize("mode", MODES)
+def test_keys_of_score_minus_infinity_have_no_weight(mode, dtype):
+    """32 of them before the others change no bit, whatever the KV block; with no other key a row sees none."""
+    q, cache, table, lengths = paged_case(6, lengths=[40, 33, 32], tokens=2, d=64, page=16)
+    cache[table[:, :2], :, 0, 63], q[..., 63] = -np.inf, 2.0  # a column of K alone
+    q, cache = q.astype(dtype), cache.astype(dtype)
+    options = {"head_dim_v": 48, "causal": True}
+    ref_out, ref_lse = mla_reference(q, cache, table, lengths, **options)
+    none = np.isposinf(ref_lse)
+    assert none.tolist() == [[[False, False]] * 4, [[True, False]] * 4, [[True, True]] * 4]
+    for kv_block in (16, 32, 48, 64):
+        results = [mla_decode(q, cache, *keys, mode=mode, numerics=Numerics(kv_block=kv_block), **options)
+                   for keys in ((table, lengths), (np.ascontiguousarray(table[:, 2:]), lengths - 32))]
+        (out, lse), (wanted, wanted_lse) = results
+        assert np.array_equal(out.view(np.uint16), wanted.view(np.uint16)) and np.array_equal(lse, wanted_lse)
+        assert np.array_equal(np.isposinf(lse), none) and np.allclose(lse[~none], ref_lse[~none], rtol=1e-5)
+        assert np.allclose(out.astype(float), ref_out, rtol=2.01 / 128, atol=8e-4)
+
+
+@pytest.mark.parametrize("kv_block", [16, 32])
+@pytest.mark.parametrize("mode", MODES)
+def test_scores_that_overflow_to_minus_infinity_have_no_weight(mode, kv_block):
+    """Finite data: 16 keys whose scores overflow, then one."""
+    q, cache = np.full((1, 1, 1, 16), 2.0, BF16), np.full((17, 1, 1, 16), -3e38, BF16)
+    cache[16] = 0.5
+    out, lse = mla_decode(q, cache.reshape(1, 17, 1, 16), np.zeros((1, 1), np.int32), np.array([17], np.int32),
+                          head_dim_v=16, mode=mode, numerics=Numerics(kv_block=kv_block))
+    assert np.all(out == 0.5) and lse.item() == 4.0  # q·k / 4
+
+
 def test_page_size_and_placement_change_no_bit():
     rng = np.random.default_rng(8)
     q, kv = values_like_flashmla(rng, (1, 1, 4, 32)), values_like_flashmla(rng, (96, 32))

@@ -1,11 +1,20 @@
 """FlashMLA's decode call: its tolerances against a float64 oracle, its conventions, batch invariance, its rules."""
 
+from fractions import Fraction
 from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
 import pytest
-from amla.model import Numerics, flash_mla_with_kvcache, get_mla_metadata, mla_decode
+from amla.model import (
+    MODES,
+    FlashMLASchedMeta,
+    Numerics,
+    flash_mla_with_kvcache,
+    get_mla_metadata,
+    mla_decode,
+    mla_reference,
+)
 from amla.model.attention.split_kv import merge_splits
 from amla.model.cache.fp8_cache import dequantize_fp8, quantize_fp8
 from amla.model.fp.convert import to_bf16
@@ -287,6 +296,21 @@ def test_a_nan_stays_in_its_request():
     assert bits((out[1:], lse[1:])) == bits((clean[0][1:], clean[1][1:]))
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_keys_of_score_minus_infinity_have_no_weight(mode):
+    """Two splits of them before the others change no bit, with and without sink; with no other key a row sees none."""
+    q, cache, table, lengths, _ = small_case([200, 129, 128])
+    cache[table[:, :8], :, 0, 63], q[..., 63] = -np.inf, 2.0  # a column of K alone
+    for sink in (None, np.array([-np.inf, 0, 1], np.float32)):
+        (out, lse), wanted = (
+            flash_mla_with_kvcache(q, cache, *keys, 48, *get_mla_metadata(keys[1], keys_per_split=64), causal=True,
+                                   mode=mode, attn_sink=sink, numerics=Numerics(kv_block=32))
+            for keys in ((table, lengths), (np.ascontiguousarray(table[:, 8:]), lengths - 128)))
+        assert bits((out, lse)) == bits(wanted)
+        assert np.isposinf(lse[:, 0]).tolist() == [[False, False], [True, False], [True, True]]
+        assert not out[2].astype(bool).any() and np.isfinite(out.astype(float)).all()
+
+
 def test_sparse_over_all_keys_is_dense():
     q, cache, table, lengths, _ = small_case([50])
     slots = (table[0, np.arange(50) // 16] * 16 + np.arange(50) % 16).astype(np.int32)
@@ -371,6 +395,160 @@ def test_real_torch_tensors():
     assert bits((out.view(torch.int16).numpy(), lse.numpy())) == bits(wanted)
 
 
+@pytest.mark.parametrize("kind", ["dense", "causal", "float16", "sparse", "extra"])
+def test_calls_of_flashmlas_own_tests(kind):
+    """All by position in FlashMLA's order, one FlashMLASchedMeta for repeated calls; requests without keys."""
+    rng = np.random.default_rng(4)
+    plan, num_splits = get_mla_metadata()
+    if kind in ("sparse", "extra"):
+        (cache, indices, counts, keys), (extra, more, extra_counts, extra_keys) = (
+            sparse_scope(rng, batch=3, tokens=2, topk=70, page=page, d=576, fp8=True, ragged=True) for page in (16, 5))
+        q, table, lengths, sink = values(rng, (3, 2, 8, 576)), None, None, rng.normal(size=8).astype(np.float32)
+        if kind == "sparse":
+            extra = more = extra_counts = None
+            extra_keys = [[np.zeros((0, 576), BF16)] * 2] * 3
+        scale, last = 576**-0.55, (True, indices, sink, extra, more, counts, extra_counts)
+    else:
+        q, cache, table, lengths, dense = dense_case(
+            rng, lengths=[0, 130, 5], tokens=2, shared=8, kv_heads=1, page=64, d=576, fp8=False)
+        if kind == "float16":
+            q, cache = q.astype(np.float16), cache.astype(np.float16)
+        sink, scale, last = None, None, (False,)
+    call = (q, cache, table, lengths, 512, plan, num_splits, scale, kind == "causal", *last)
+    out, lse = flash_mla_with_kvcache(*call)
+    assert plan.have_initialized and plan.tile_scheduler_metadata.dtype == plan.num_splits.dtype == np.int32
+    assert bits(flash_mla_with_kvcache(*call)) == bits((out, lse))
+    assert out.dtype == q.dtype and out.shape == (3, 2, 8, 512)
+    for request in range(3):
+        for token in range(2):
+            if table is None:
+                visible = seen_as(np.concatenate([keys[request][token], extra_keys[request][token]]), True)
+            else:
+                hidden = (1 - token) * (kind == "causal")
+                visible = dense[request][: max(len(dense[request]) - hidden, 0), 0].astype(float)
+            wanted, wanted_lse = attention(q[request, token], visible, scale or 576**-0.5, 512, sink)
+            assert np.allclose(out[request, token].astype(float), wanted, rtol=2.01 / 128, atol=8e-4)
+            assert np.allclose(lse[request, :, token], wanted_lse, rtol=8.01 / 65536, atol=1e-6)
+
+
+def test_the_first_call_plans_and_later_ones_must_be_alike():
+    q, cache, table, lengths, _ = small_case([300, 100])
+    plan, _ = get_mla_metadata(keys_per_split=128)
+    result = flash_mla_with_kvcache(q, cache, table, lengths, 48, plan)
+    assert vars(plan.config) == {
+        "b": 2, "s_q": 2, "h_q": 3, "page_block_size": 16, "h_k": 1, "causal": False, "is_fp8_kvcache": False,
+        "topk": None, "extra_page_block_size": None, "extra_topk": None}
+    assert plan.tile_scheduler_metadata.tolist() == [
+        [0, 0, 0, 2, 0, 1, 1, 0], [0, 0, 2, 4, 1, 1, 1, 0], [0, 0, 4, 5, 2, 1, 1, 0], [1, 1, 0, 2, 0, 0, 0, 0]]
+    assert plan.num_splits.tolist() == [0, 3, 4]
+    assert bits(flash_mla_with_kvcache(q, cache, table, lengths, 48, plan.tile_scheduler_metadata, plan.num_splits)
+                ) == bits(result)
+    shorter = np.array([4, 0], np.int32)  # fewer keys are covered, even where their number is one of blocks
+    assert bits(flash_mla_with_kvcache(q, cache, table, shorter, 48, plan)) == bits(
+        flash_mla_with_kvcache(q, cache, table, shorter, 48, None))
+    for arguments, options, message in (
+        ((q[:, :1], cache, table, lengths), {}, "s_q must be 2, as when tile_scheduler_metadata was planned, not 1"),
+        ((q[:, :, :2], cache, table, lengths), {}, "h_q must be 3, .*, not 2"),
+        ((q[:1], cache, table[:1], lengths[:1]), {}, "b must be 2, .*, not 1"),
+        ((q, cache, table, lengths), {"causal": True}, "causal must be False, .*, not True"),
+        ((q, cache.reshape(-1, 8, 1, 64), np.repeat(table, 2, 1) * 0, lengths), {},
+         "page_block_size must be 16, .*, not 8"),
+        ((q, cache, None, None), {"indices": INDICES}, "topk must be None, .*, not 8"),
+        ((q, cache, table * 0, np.array([300, 130], np.int32)), {},
+         "tile_scheduler_metadata must cover the 3 blocks of request 1, not 2"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            flash_mla_with_kvcache(*arguments, 48, plan, **options)
+    assert bits(flash_mla_with_kvcache(q, cache, table, lengths, 48, plan)) == bits(result)
+
+
+def test_a_refused_call_plans_nothing():
+    q, cache, table, lengths, _ = small_case([30])
+    plan, _ = get_mla_metadata()
+    with pytest.raises(ValueError, match="head_dim_v"):
+        flash_mla_with_kvcache(q, cache, table, lengths, 65, plan)
+    assert plan == FlashMLASchedMeta()
+
+
+@pytest.mark.parametrize("rows", [None, 1, 9])
+def test_a_plan_of_topk_length_is_enough(rows):
+    """FlashMLA plans for topk_length (at least one key), rounded up to whole blocks, and the extra cache's after it."""
+    rng = np.random.default_rng(8)
+    q, cache, _ = sparse_arguments()
+    indices = rng.integers(0, 64, (2, 2, 500)).astype(np.int32)
+    options = {"indices": indices, "topk_length": np.array([70, 0], np.int32), "extra_k_cache": cache,
+               "extra_indices_in_kvcache": indices[:, :, :90], "extra_topk_length": np.array([60, 65], np.int32)}
+    plan = get_mla_metadata(np.array([128 + 60, 64 + 65], np.int32), keys_per_split=1024, num_sm_parts=rows)
+    result = bits(flash_mla_with_kvcache(q, cache, None, None, 48, *plan, **options))
+    assert result == bits(flash_mla_with_kvcache(q, cache, None, None, 48, None, **options))
+    plan = get_mla_metadata(np.array([130, 65], np.int32), keys_per_split=1024, num_sm_parts=rows)
+    assert result == bits(flash_mla_with_kvcache(q, cache, None, None, 48, *plan, **options))
+
+
+def test_a_table_in_keys_is_refused_where_there_were_some():
+    """FlashMLA counted in keys before it had sparse attention, where a plan for topk may go far past topk_length."""
+    *arguments, _ = small_case([100, 64])
+    with pytest.raises(ValueError, match=r"^tile_scheduler_metadata must count in blocks of 64 keys, not in keys "):
+        flash_mla_with_kvcache(*arguments, 48, np.array([[0, 0, 1, 64, 0, 0, 0, 0]], np.int32))
+    q, cache, indices = sparse_arguments()
+    options = {"indices": np.repeat(indices, 103, 2)[:, :, :4096], "topk_length": np.array([100, 64], np.int32)}
+    got = flash_mla_with_kvcache(q, cache, None, None, 48, np.array([[0, 0, 1, 64, 0, 0, 0, 0]], np.int32), **options)
+    assert bits(got) == bits(flash_mla_with_kvcache(q, cache, None, None, 48, None, **options))
+
+
+SCALARS = [np.float32(0.25), np.float64(0.25), np.array(0.25), np.array([0.25], np.float16), np.array([[0.25]], BF16),
+           Fraction(1, 4)]
+
+
+@pytest.mark.parametrize("scale", SCALARS, ids=lambda scale: f"{type(scale).__name__}-{np.shape(scale)}")
+def test_scalars_of_any_kind(scale):
+    *arguments, _ = small_case([40, 0])
+    wanted = {flag: flash_mla_with_kvcache(*arguments, 48, None, None, 0.25, flag) for flag in (False, True)}
+    for flag in (0, 1, np.bool_(0), np.bool_(1), np.int64(1)):
+        got = flash_mla_with_kvcache(*arguments, np.int64(48), None, None, scale, flag)
+        assert bits(got) == bits(wanted[bool(flag)])
+        options = {"head_dim_v": np.uint8(48), "softmax_scale": scale, "causal": flag}
+        assert bits(mla_decode(*arguments, **options)) == bits(wanted[bool(flag)])
+        plain = mla_reference(*arguments, head_dim_v=48, softmax_scale=0.25, causal=bool(flag))
+        assert all(map(np.array_equal, mla_reference(*arguments, **options), plain))
+
+
+@pytest.mark.parametrize("function", [mla_decode, mla_reference])
+@pytest.mark.parametrize(("change", "error", "message"), [
+    ({"head_dim_v": "48"}, TypeError, "head_dim_v must be an int, not '48'"),
+    ({"causal": "no"}, TypeError, "causal must be a bool, not 'no'"),
+    ({"softmax_scale": "1"}, TypeError, "softmax_scale must be a real number, not '1'"),
+    ({"softmax_scale": [0.1]}, TypeError, r"softmax_scale must be a real number, not \[0.1\]"),
+    ({"softmax_scale": 1j}, TypeError, "softmax_scale must be a real number, not 1j"),
+    ({"softmax_scale": -1}, ValueError, "softmax_scale must be positive .*, not -1"),
+])
+def test_scalars_that_are_none(function, change, error, message):
+    *arguments, _ = small_case([40, 0])
+    with pytest.raises(error, match=f"^{message}"):
+        function(*arguments, **{"head_dim_v": 48, **change})
+
+
+def test_torch_scalars_and_types():
+    torch = pytest.importorskip("torch")
+    *arguments, _ = small_case([40, 0])
+    wanted = flash_mla_with_kvcache(*arguments, 48, None, None, 0.25, True)
+    for scale in (torch.tensor(0.25), torch.tensor([0.25], dtype=torch.bfloat16),
+                  torch.tensor(0.25, requires_grad=True)):
+        got = flash_mla_with_kvcache(*arguments, torch.tensor([48]), None, None, scale, torch.tensor(True))
+        assert bits(got) == bits(wanted)
+    plan, _ = get_mla_metadata()
+    tensors = [torch.from_numpy(array.view(np.int16)).view(torch.bfloat16) if array.dtype == BF16
+               else torch.from_numpy(array) for array in arguments]
+    flash_mla_with_kvcache(*tensors, 48, plan)
+    assert isinstance(plan.tile_scheduler_metadata, torch.Tensor) and isinstance(plan.num_splits, torch.Tensor)
+    for index, name in enumerate(("q", "k_cache", "block_table", "cache_seqlens")):
+        changed = [*tensors]
+        changed[index] = torch.zeros(tensors[index].shape, dtype=torch.float8_e5m2)
+        with pytest.raises(TypeError, match=f"^{name} must be an array of a type that NumPy has, not a tensor of "
+                                            "torch.float8_e5m2 in layout torch.strided$"):
+            flash_mla_with_kvcache(*changed, 48, None)
+
+
 INDICES = np.zeros((2, 2, 8), np.int32)
 
 
@@ -380,7 +558,16 @@ INDICES = np.zeros((2, 2, 8), np.int32)
     ({"numerics": Numerics(k=128)}, ValueError, "head dimension d must be a multiple of k = 128, not 64"),
     ({"descale_q": 1.0}, ValueError, "descale_q must be None, as FP8 scales are in the cache, not 1.0"),
     ({"descale_k": 1.0}, ValueError, "descale_k must be None, as FP8 scales are in the cache, not 1.0"),
-    ({"causal": 1}, TypeError, "causal must be a bool, not 1"),
+    ({"causal": "yes"}, TypeError, "causal must be a bool, not 'yes'"),
+    ({"causal": 2}, TypeError, "causal must be a bool, not 2"),
+    ({"softmax_scale": "0.1"}, TypeError, "softmax_scale must be a real number, not '0.1'"),
+    ({"softmax_scale": np.ones(2)}, TypeError, r"softmax_scale must be a real number, not array\(\[1., 1.\]\)"),
+    ({"head_dim_v": "48"}, TypeError, "head_dim_v must be an int, not '48'"),
+    ({"head_dim_v": True}, TypeError, "head_dim_v must be an int, not True"),
+    ({"tile_scheduler_metadata": FlashMLASchedMeta(), "num_splits": np.zeros(3, np.int32)}, ValueError,
+     "num_splits must be None with a FlashMLASchedMeta as tile_scheduler_metadata, not "),
+    ({"is_fp8_kvcache": True, "k_cache": np.zeros((6, 16, 1, 584), np.uint8)}, ValueError,
+     "k_cache must have 656 bytes per token, as the FP8 layout of 584 bytes is not supported yet, not shape "),
     ({"is_fp8_kvcache": None}, TypeError, "is_fp8_kvcache must be a bool, not None"),
     ({"q": np.zeros((2, 2, 3, 64), np.float32)}, TypeError,
      "q must be an array of bfloat16 or float16, not of float32"),

@@ -2,6 +2,7 @@
 
 from dataclasses import FrozenInstanceError
 
+import numpy as np
 import pytest
 from amla.model.numerics import HARDWARE_MODES, MODES, Numerics, check_mode
 from amla.rtl import config
@@ -35,6 +36,12 @@ def test_defaults_are_the_configurations(name):
 def test_rejects_values(values, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         Numerics(**values)
+
+
+def test_integers_of_any_kind_are_taken():
+    numerics = Numerics(kv_block=np.int64(64), k=np.uint8(8), acc_frac_bits=np.array(24), comp_bits=np.int8(3))
+    assert numerics == Numerics(kv_block=64, k=8, acc_frac_bits=24, comp_bits=3)
+    assert {type(value) for value in vars(numerics).values()} == {int}
 
 
 @pytest.mark.parametrize("value", [True, 16.0, "16"])

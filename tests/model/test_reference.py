@@ -40,6 +40,20 @@ def test_default_scale_and_large_scores():
     assert out.ravel().tolist() == [100.0] * 4 and lse.item() == 20000.0
 
 
+def test_scores_of_minus_infinity():
+    """They have no weight; a row with no other score is one that sees no key. A NaN stays one."""
+    q = np.ones((1, 1, 3, 4), ml_dtypes.bfloat16)
+    q[0, 0, :, 3] = 1.0, np.inf, np.nan
+    cache = np.array([[[1.0, 2.0, 3.0, -1.0]] * 2], ml_dtypes.bfloat16)
+    arguments = q, cache, np.zeros((1, 1), np.int32), np.array([2], np.int32)
+    out, lse = mla_reference(*arguments, head_dim_v=3)
+    assert np.allclose(out[0, 0, 0], [1, 2, 3]) and not out[0, 0, 1].any() and np.isnan(out[0, 0, 2]).all()
+    assert np.isfinite(lse[0, 0]) and np.isposinf(lse[0, 1]) and np.isnan(lse[0, 2])
+    cache[0, 1, 3] = 1.0
+    out, lse = mla_reference(*arguments, head_dim_v=3)
+    assert np.isnan(out[0, 0, 1]).all() and np.isnan(lse[0, 1])  # +inf among them
+
+
 def test_error_metrics():
     ref_out, ref_lse = np.array([[3.0, 4.0], [0.0, 0.0]]), np.array([1.5, np.inf])
     out = np.array([[3.0, 4.5], [0.0, 0.0]], np.float32)

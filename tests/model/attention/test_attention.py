@@ -155,6 +155,20 @@ def test_nan_and_inf_in_valid_data(mode, poison):
     assert np.isnan(out).any(axis=1).tolist() == np.isnan(lse).tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_block_of_minus_infinity_behind_others(mode):
+    """It takes nothing from what the blocks before and after it add."""
+    rng = np.random.default_rng(30)
+    q, kv = rng.normal(size=(4, 32)), rng.normal(size=(64, 32))
+    q[:, 31], kv[:, 31] = 2.0, 0.0
+    kv[16:48, 31] = -np.inf
+    others = np.concatenate([kv[:16], kv[48:]])
+    out, lse = run(q, kv, width=16, mode=mode, kv_block=16)
+    wanted, wanted_lse = run(q, others, width=16, mode=mode, kv_block=16)
+    np.testing.assert_allclose(out, wanted, atol=1e-4)
+    np.testing.assert_allclose(lse, wanted_lse, rtol=1e-5)
+
+
 @pytest.mark.parametrize("mode", HARDWARE_MODES)
 def test_rows_without_key(mode):
     rng = np.random.default_rng(31)

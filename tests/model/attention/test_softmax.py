@@ -14,6 +14,7 @@ from amla.model.fp.recip import recip
 from amla.model.numerics import HARDWARE_MODES
 
 ONE, NAN, INF, MINUS_INF, SIGN = 0x3F800000, 0x7FC00000, 0x7F800000, 0xFF800000, 0x80000000
+LOWEST = 0xFF7FFFFF  # the lowest finite number
 
 
 def value(word):
@@ -140,7 +141,7 @@ def slow_row(scores, columns, row, scale, first, mode, comp_bits, format=BF16):
         offsets[0] = ONE
     if columns == 0:
         if first:
-            row[:] = MINUS_INF, ONE, 0, 0
+            row[:] = LOWEST, ONE, 0, 0
         return p_row, offsets
     maximum_raw = scores[0]
     for score in scores[1:columns]:
@@ -149,8 +150,7 @@ def slow_row(scores, columns, row, scale, first, mode, comp_bits, format=BF16):
     m = mul(maximum_raw, scale)
     if mode == "pow2":
         m = ceil(m)
-    if not first:
-        m = maximum(m_prev, m)
+    m = maximum(LOWEST if first else m_prev, m)
     s16, c = frame(m, mode, format)
     sum_l, sum_L, nan = 0, 0, False
     for i in range(columns):
@@ -192,6 +192,8 @@ def score_blocks(rng, rows, columns, blocks):
             scores[row, rng.integers(columns, size=1 + columns // 3)] = special
         if block == 0:
             scores[rows - 1] = -np.inf
+        scores[rows - (3 if block < 2 else 2)] = -np.inf  # two blocks first; all but two
+        scores[rows - 4] = -np.inf
         yield words(scores)
 
 
@@ -203,9 +205,10 @@ def test_blocks_equal_the_transcription(mode, comp_bits, seed, format):
     rng = np.random.default_rng([seed, comp_bits])
     rows, columns, blocks, width = 15, 12, 4, 5
     scale = softmax_scale_word(float(rng.uniform(0.02, 1.5)))
-    state, slow = RowState.empty(rows), [[MINUS_INF, ONE, 0, 0] for _ in range(rows)]
+    state, slow = RowState.empty(rows), [[LOWEST, ONE, 0, 0] for _ in range(rows)]
     limits = rng.integers(-1, blocks * columns + 1, size=rows)
     limits[:4] = 0, 1, columns, blocks * columns
+    limits[-4:] = blocks * columns
     output, slow_output = np.full((rows, width), 0xDEAD, np.uint32), np.zeros((rows, width), object)
     for block, scores in enumerate(score_blocks(rng, rows, columns, blocks)):
         first = block == 0
@@ -234,7 +237,8 @@ def test_blocks_equal_the_transcription(mode, comp_bits, seed, format):
     out = normalize(output, r)
     for row, (m, _, l, L) in enumerate(slow):
         if L & 0x7FFFFFFF == 0:
-            assert limits[row] <= 0 and int(lse[row]) == INF and not out[row].any()
+            assert limits[row] <= 0 or row == rows - 4
+            assert int(lse[row]) == INF and not out[row].any()
         else:
             factor = unary(recip, L if mode == "mul" else l)
             assert int(r[row]) == factor and int(lse[row]) == mul(0x3F317218, add(m, unary(log2, L)))
@@ -305,6 +309,33 @@ def test_pow2_moves_by_whole_powers_of_two():
                 np.testing.assert_allclose(got.view(np.float32), wanted, rtol=tolerance)
             moved |= set(delta.tolist())
     assert 0 in moved and min(moved) < -255 and len(moved) > 20
+
+
+@pytest.mark.parametrize("format", [BF16, FP16], ids=["bf16", "fp16"])
+@pytest.mark.parametrize("scale_word", [ONE, 0x40000000], ids=["", "overflow"])
+@pytest.mark.parametrize("mode", HARDWARE_MODES)
+def test_blocks_of_minus_infinity_change_no_bit(mode, scale_word, format):
+    """Two blocks whose every score, or scaled score, is −inf, before others: as if they had not been there."""
+    rng = np.random.default_rng(13)
+    rows, columns, width = 20, 8, 3
+    lost = words(np.full((rows, columns), -np.inf if scale_word == ONE else -3e38))
+    blocks = [words(rng.normal(size=(rows, columns)) * 20 + mean) for mean in (-100, 0, 30)]
+    products = [words(rng.normal(size=(rows, width))) for _ in blocks]
+
+    def attended(blocks, products):
+        state, output = RowState.empty(rows), np.full((rows, width), 0xDEAD, np.uint32)
+        for index, (scores, product) in enumerate(zip(blocks, products, strict=True)):
+            valid = np.full(rows, columns)
+            p, offsets = softmax_tile(scores, valid, row_maximum(scores, valid), state, scale_word=scale_word,
+                                      first=index == 0, mode=mode, comp_bits=2, format=format)
+            accumulate(output, product, offsets, first=index == 0, mode=mode, comp_bits=2)
+            assert scores is not lost or not p.any()
+        r, lse = reciprocal_and_lse(state, mode=mode)
+        return normalize(output, r).tolist(), lse.tolist()
+
+    nothing = np.zeros((rows, width), np.uint32)
+    assert attended([lost, lost, *blocks], [nothing, nothing, *products]) == attended(blocks, products)
+    assert attended([lost, lost], [nothing, nothing]) == (nothing.tolist(), [INF] * rows)
 
 
 def test_row_maximum_covers_valid_columns_only():

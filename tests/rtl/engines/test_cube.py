@@ -11,6 +11,7 @@ from amla.tb.runner import run_bench
     pytest.param("square", marks=pytest.mark.smoke),
     pytest.param("wide", marks=pytest.mark.regress),
     pytest.param("tall", marks=pytest.mark.regress),
+    pytest.param("deep", marks=pytest.mark.regress),
 ])
 def test_cube(variant):
     config = VARIANTS[variant]

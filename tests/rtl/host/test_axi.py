@@ -2,9 +2,11 @@
 """AXI signatures, and the read arbiter in simulation."""
 
 import pytest
+from amaranth import Module
+from amaranth.lib import wiring
 from amla.rtl.host.axi import Axi4ReadSignature, ReadArbiter, ReadSignature, WriteSignature
 from amla.tb.engines.flat import FlatAxi
-from amla.tb.runner import run_bench
+from amla.tb.runner import BenchError, run_bench
 
 
 @pytest.mark.smoke
@@ -12,6 +14,29 @@ from amla.tb.runner import run_bench
 def test_read_arbiter(clients):
     top = FlatAxi(ReadArbiter(32, 128, clients=clients), address_bits=32, data_bytes=16)
     run_bench(top, name=f"read_arbiter_{clients}", module="amla.tb.host.test_read_arbiter")
+
+
+class Starving(wiring.Component):
+    """A read arbiter that never serves its last client."""
+
+    def __init__(self):
+        self._arbiter = ReadArbiter(32, 128, clients=2)
+        super().__init__(self._arbiter.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.arbiter = arbiter = self._arbiter
+        wiring.connect(m, wiring.flipped(self.bus), arbiter.bus)
+        wiring.connect(m, wiring.flipped(self.clients[0]), arbiter.clients[0])
+        return m
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("testcase", ["every_client_gets_its_data", "turns_are_fair", "a_late_client_waits_one_turn"])
+def test_a_client_that_starves_is_named(testcase):
+    with pytest.raises(BenchError, match=r"clients__1__ar: payload 0 was not taken in \d+ cycles"):
+        run_bench(FlatAxi(Starving(), address_bits=32, data_bytes=16), name="starving_arbiter",
+                  module="amla.tb.host.test_read_arbiter", testcase=testcase)
 
 
 @pytest.mark.smoke

@@ -1,12 +1,9 @@
-"""The study's plots: readable axes, nothing silently cut off, no matplotlib no plots."""
+"""The study's plots: readable axes, nothing silently cut off."""
 
-import importlib
 import io
-import sys
 
 import pytest
 from amla.sw.accuracy import plots as accuracy_plots
-from amla.sw.errors import AmlaError
 
 _MODES = ("mul", "amla", "paper")
 
@@ -58,10 +55,3 @@ def test_unused_panels_are_hidden(data):
     figure, panels = accuracy_plots._panels(data, 2.0)
     assert [key for key, _ in panels] == ["near", "far", "lost", "more"]
     assert [axes.get_visible() for axes in figure.axes] == [True] * 4 + [False] * 2
-
-
-def test_without_matplotlib(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.delitem(sys.modules, "amla.sw.accuracy.plots")
-    with pytest.raises(AmlaError, match="must find matplotlib for its plots: pip install matplotlib"):
-        importlib.import_module("amla.sw.accuracy.plots")

@@ -103,5 +103,5 @@ def test_bad_files(tmp_path):
     path.write_text("{}")
     with pytest.raises(AmlaError, match="must be the result of an accuracy study"):
         load(path)
-    with pytest.raises(AmlaError, match="cannot write"):
+    with pytest.raises(AmlaError, match="cannot make the folder"):
         write({}, path)

@@ -21,7 +21,7 @@ from amla.sw.accuracy.study import (
     summarize,
 )
 from amla.sw.errors import AmlaError
-from amla.sw.workload.distributions import Shape
+from amla.sw.workload.distributions import Shape, draw
 
 SHAPE = Shape(rows=4, head_dim=24, head_dim_v=16, kv_block=32)
 
@@ -131,6 +131,13 @@ def test_studies_that_do_not_join():
         join([study, _tiny((64,), ("equal",))])
 
 
+def test_integers_of_any_kind_are_taken():
+    study = Study(distributions=("equal",), seeds={np.int64(8): np.uint8(2)}, shape=Shape(rows=np.int16(4)))
+    assert study == Study(distributions=("equal",), seeds={8: 2}, shape=Shape(rows=4))
+    assert {type(value) for value in (*study.seeds, *study.seeds.values(), study.shape.rows)} == {int}
+    assert all(map(np.array_equal, draw("equal", Shape(rows=2), np.int64(5), 0), draw("equal", Shape(rows=2), 5, 0)))
+
+
 @pytest.mark.parametrize("values, message", [
     ({"distributions": ("cauchy",), "seeds": {8: 1}}, "distribution must be one of .*, not 'cauchy'"),
     ({"distributions": (), "seeds": {8: 1}}, "at least one distribution and one length, not none"),
@@ -144,7 +151,7 @@ def test_bad_studies(values, message):
 
 @pytest.fixture
 def without_plots(monkeypatch):
-    monkeypatch.setattr(accuracy_plots, "plot", lambda study, folder: [])
+    monkeypatch.setattr(accuracy_plots, "plot", lambda study: {})
 
 
 def test_command(tmp_path, capsys, without_plots):
@@ -168,9 +175,12 @@ def test_the_goal_settles_the_status(limit, status, verdict, tmp_path, capsys, m
     assert verdict in capsys.readouterr().out
 
 
-def test_command_with_bad_arguments(tmp_path, capsys):
-    assert main(["--keys", "0", "--out", str(tmp_path)]) == 2
-    assert main(["--from-json", str(tmp_path / "none.json")]) == 2
-    assert main(["--seeds", "0", "--out", str(tmp_path)]) == 2
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 3 and "accuracy: keys must be a positive integer, not 0" in captured.err
+@pytest.mark.parametrize("arguments, message", [
+    (["--keys", "0"], "keys must be a positive integer, not 0"), (["--seeds", "0"], "seeds"),
+    (["--from-json", "none.json"], "cannot read none.json"), (["--out", __file__], "is not a folder"),
+])
+def test_command_with_bad_arguments(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AmlaError, match=message):
+        main(arguments)
+    assert not [*tmp_path.iterdir()]

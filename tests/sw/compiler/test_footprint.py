@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 from amla.rtl.isa import Opcode
-from amla.sw.compiler.footprint import buffer_words, footprint
+from amla.sw.compiler.footprint import buffer_words, footprint, last_words
 from amla.sw.compiler.program import Command
 
 pytestmark = pytest.mark.smoke
@@ -13,6 +13,15 @@ pytestmark = pytest.mark.smoke
 
 def _same(array, expected):
     assert array.ravel().tolist() == expected
+
+
+def _footprint(command, config):
+    """The footprint; its last words are those that the check of bounds sees."""
+    touched = footprint(command, config)
+    both = [touched.reads, touched.writes]
+    assert last_words(command, config) == {buffer: max(side[buffer].max() for side in both if buffer in side)
+                                           for buffer in touched.reads | touched.writes}
+    return touched
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -24,26 +33,26 @@ def test_walks(small, seed):
     c = Command.build(Opcode.LOAD, l1=2 * r(9), row0=r(n) - 1, rows_padded=r(30), cols=beat * r(3),
                       a_side=seed % 2)
     group, chunks = (m if seed % 2 else n), c["cols"] // k
-    _same(footprint(c, small).writes["L1"], [c["l1"] + (c["row0"] + row) // group * chunks + chunk
+    _same(_footprint(c, small).writes["L1"], [c["l1"] + (c["row0"] + row) // group * chunks + chunk
                                              for row in range(c["rows_padded"]) for chunk in range(chunks)])
 
     c = Command.build(Opcode.FEED_B, l1=r(50), l0=r(9), outer=r(4), inner=r(4), outer_stride=r(50),
                       inner_stride=r(9),
                       group_stride=r(9), transpose=True)
-    _same(footprint(c, small).reads["L1"],
+    _same(_footprint(c, small).reads["L1"],
           [c["l1"] + o * c["outer_stride"] + i * c["inner_stride"] + j * c["group_stride"]
            for o in range(c["outer"]) for i in range(c["inner"]) for j in range(k // n)])
-    _same(footprint(c, small).writes["L0B"],
+    _same(_footprint(c, small).writes["L0B"],
           list(range(c["l0"], c["l0"] + c["outer"] * c["inner"] * (k // n))))
 
     c = Command.build(Opcode.FEED_A, l1=r(50), l0=r(9), outer=r(4), inner=r(4), outer_stride=r(50),
                       inner_stride=r(9))
-    _same(footprint(c, small).reads["L1"], [c["l1"] + o * c["outer_stride"] + i * c["inner_stride"]
+    _same(_footprint(c, small).reads["L1"], [c["l1"] + o * c["outer_stride"] + i * c["inner_stride"]
                                             for o in range(c["outer"]) for i in range(c["inner"])])
 
     c = Command.build(Opcode.MMAD, l0a=r(9), l0b=r(9), l0c=r(9), mt=r(4), nt=r(4), kt=r(4),
                       accumulate=seed % 2)
-    touched = footprint(c, small)
+    touched = _footprint(c, small)
     _same(touched.reads["L0A"],
           [c["l0a"] + ki * c["mt"] + mi for ki in range(c["kt"]) for mi in range(c["mt"])])
     _same(touched.reads["L0B"],
@@ -54,14 +63,14 @@ def test_walks(small, seed):
 
     c = Command.build(Opcode.DRAIN_S, l0c=r(9), mt=r(4), nt=r(4), s=r(9), s_pitch=r(50), rowmax=r(9),
                       first=seed % 2)
-    touched = footprint(c, small)
+    touched = _footprint(c, small)
     _same(touched.writes["S"], [c["s"] + mi * c["s_pitch"] + ni * (n // lanes) + g for mi in range(c["mt"])
                                 for ni in range(c["nt"]) for g in range(n // lanes)])
     assert ("ROWMAX" in touched.reads) != bool(seed % 2)
 
     c = Command.build(Opcode.DRAIN_O, l0c=r(9), mt=r(4), nt=r(4), o=r(9), o_pitch=r(50), offsets=r(9),
                       first=seed % 2)
-    touched = footprint(c, small)
+    touched = _footprint(c, small)
     _same(touched.writes["O"], [c["o"] + mi * c["o_pitch"] + ni * (n // lanes) + g for mi in range(c["mt"])
                                 for ni in range(c["nt"]) for g in range(n // lanes)])
     assert ("OFFSETS" in touched.reads and "O" in touched.reads) != bool(seed % 2)
@@ -69,7 +78,7 @@ def test_walks(small, seed):
     c = Command.build(Opcode.SOFTMAX, s=r(9), s_pitch=r(90), rowmax=r(9), state=r(9), offsets=r(9), mt=r(4),
                       kt=r(4),
                       p=r(9))
-    touched = footprint(c, small)
+    touched = _footprint(c, small)
     _same(touched.writes["L1"],
           [c["p"] + mi * c["kt"] + ch for mi in range(c["mt"]) for ch in range(c["kt"])])
     _same(touched.reads["S"], [c["s"] + mi * c["s_pitch"] + g for mi in range(c["mt"])
@@ -78,7 +87,7 @@ def test_walks(small, seed):
     c = Command.build(Opcode.NORMALIZE, o=r(9), o_pitch=r(90), state=r(9), out=r(9), out_pitch=r(9), lse=r(9),
                       mt=r(4),
                       nt=r(4), first=True)
-    touched = footprint(c, small)
+    touched = _footprint(c, small)
     _same(touched.reads["O"], [c["o"] + mi * c["o_pitch"] + j * (beat // lanes) + g for mi in range(c["mt"])
                                for j in range(c["nt"]) for g in range(beat // lanes)])
     _same(touched.writes["OUT"],
@@ -86,7 +95,7 @@ def test_walks(small, seed):
     _same(touched.writes["LSE"], [c["lse"] + mi for mi in range(c["mt"])])
 
     c = Command.build(Opcode.STORE, rows=r(30), cols=beat * r(4), out=r(9), out_pitch=r(9))
-    _same(footprint(c, small).reads["OUT"],
+    _same(_footprint(c, small).reads["OUT"],
           [c["out"] + g * c["out_pitch"] + j for g in range(-(-c["rows"] // m))
                                              for j in range(c["cols"] // beat)])
 

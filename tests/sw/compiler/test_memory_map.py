@@ -9,6 +9,7 @@ from amla.rtl.isa import COMMAND_BYTES
 from amla.sw.compiler.memory_map import build_job
 from amla.sw.compiler.program import disassemble
 from amla.sw.errors import AmlaError
+from amla.sw.memory.preset import IDEAL, Memory
 from amla.sw.simulator.simulator import simulate
 from amla.sw.workload.generate import make_inputs
 from amla.sw.workload.workload import Workload
@@ -22,6 +23,16 @@ def test_memory_holds_inputs_and_program(make_job):
         assert np.array_equal(stored, np.ascontiguousarray(array).view(np.uint8).ravel()), name
     binary = job.memory[symbols["PROGRAM"] - base:][:COMMAND_BYTES * len(job.program)].tobytes()
     assert disassemble(binary) == list(job.program.commands)
+
+
+def test_the_order_is_made_for_the_memory(small):
+    """The same commands, in the order in which they are expected to start beside that memory."""
+    load = Workload.load("single")
+    inputs = make_inputs(load)
+    ideal, far = (build_job(load, inputs, small, memory=memory) for memory in (IDEAL, Memory.load("far")))
+    assert far.plan.memory == Memory.load("far") and ideal.plan.memory == build_job(load, inputs, small).plan.memory
+    assert far.program.commands != ideal.program.commands
+    assert sorted(map(str, far.program.commands)) == sorted(map(str, ideal.program.commands))
 
 
 def test_windows_are_tight_and_apart(make_job):

@@ -5,10 +5,11 @@ import pytest
 from amla.rtl.isa import Engine, Opcode, Semaphore
 from amla.sw.compiler.drafts import Draft
 from amla.sw.compiler.loads import Addresses
-from amla.sw.compiler.order import by_estimated_start, duration
+from amla.sw.compiler.order import by_estimated_start, duration, estimated_cycles
 from amla.sw.compiler.program import Annotation
 from amla.sw.compiler.schedule import _Scheduler
 from amla.sw.compiler.tiling import plan_tiles
+from amla.sw.memory.preset import IDEAL, Memory
 from amla.sw.workload.workload import Workload
 
 pytestmark = pytest.mark.smoke
@@ -67,6 +68,24 @@ def test_streams_that_wait_for_each_other(tiny):
 ], ids=lambda value: value.opcode.name if isinstance(value, Draft) else str(value))
 def test_durations_on_tiny(tiny, draft, cycles):
     assert duration(draft, tiny) == cycles
+
+
+def test_memory_sets_how_long_moving_takes(tiny):
+    load, store = _draft(Opcode.LOAD, rows=3, rows_padded=4, cols=24), _draft(Opcode.STORE, rows=5, cols=16)
+    half = Memory(name="half", latency=20, bytes_per_cycle=8)
+    assert [duration(draft, tiny, half) for draft in (load, store)] == [2 * 9, 2 * 10]
+    # What only pads is written without memory, a row of all banks at a time.
+    zeros = _draft(Opcode.LOAD, rows=0, rows_padded=8, cols=24)
+    assert duration(zeros, tiny, half) == duration(zeros, tiny) == 8 // tiny.l1_banks * 3
+
+
+@pytest.mark.parametrize("opcode, padded", [(Opcode.LOAD, {"rows_padded": 1}), (Opcode.STORE, {})])
+def test_memory_sets_when_what_waits_for_it_starts(tiny, opcode, padded):
+    """What memory is farther away shows once."""
+    moves = _draft(opcode, rows=1, cols=8, signal=[Semaphore.L0_READY], **padded)
+    program = [draft.command() for draft in (moves, _mmad(9, wait=[Semaphore.L0_READY]), _draft(Opcode.HALT))]
+    far = Memory(name="far", latency=500)
+    assert estimated_cycles(program, tiny, far) - estimated_cycles(program, tiny, IDEAL) == 500 - 20
 
 
 def test_engine_orders_survive(small):

@@ -7,6 +7,7 @@ import pytest
 from amla.sw.compiler.plan import Piece, split
 from amla.sw.compiler.tiling import plan_tiles
 from amla.sw.errors import AmlaError
+from amla.sw.memory.preset import Memory
 from amla.sw.workload.workload import Workload
 
 
@@ -67,6 +68,13 @@ def test_main_workloads_on_small(small, name, preload):
     # Sub-tiles cover the cube's pipeline.
     groups = plan.tiles[0].groups
     assert groups * (plan.kv_block // small.n) >= 16 and groups * (plan.value_tiles[0].size // small.n) >= 16
+
+
+def test_a_slow_memory_makes_loading_the_limit(small):
+    """C1 runs ahead where computing takes longer than loading, with the memory at hand."""
+    load, memories = Workload.load("single"), [Memory.load(name) for name in ("ideal", "far", "hbm", "slow")]
+    plans = [plan_tiles(load, small, memory=memory) for memory in memories]
+    assert [plan.ahead for plan in plans] == [1, 1, 1, 0] and [plan.memory for plan in plans] == memories
 
 
 @pytest.mark.parametrize("seed", range(60))

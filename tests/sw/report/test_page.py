@@ -62,7 +62,8 @@ def test_every_figure_is_shown(results):
     text, report = render_page(results), results.report
     for figure in (f"{100 * report['utilisation']:.1f} %", f"{report['cycles']:,} cycles", f"{report['macs']:,} MACs",
                    f"preload 0: {report['serial_baseline']['cycles']:,} cycles", "bit-exact: rtl = golden = simulator",
-                   f"{report['roofline']['cycles']:,} cycles", "16 B/cycle", "64 MAC/cycle", "4,096 B", "KV read once",
+                   f"{report['roofline']['cycles']:,} cycles", "memory ideal: 20 cycles, 16 B/cycle",
+                   "64 MAC/cycle", "4,096 B", "KV read once",
                    f"{100 * report['engines']['vector']['busy'] / report['cycles']:.1f} %"):
         assert figure in text, figure
 
@@ -95,6 +96,17 @@ def test_a_run_of_the_simulator_has_no_timeline(make_results, tmp_path):
     assert [path.name for path in write_pages(tmp_path)] == ["report.html"]
     text = (tmp_path / "report.html").read_text()
     assert "counts no cycles" in text and 'id="plot"' not in text and _Reader(text)
+
+
+def test_roofline_of_a_slow_memory(results):
+    """Its roof rises at memory's rate, and bytes of both directions count: 4,096 read and 512 written."""
+    report, core = results.report, results.core
+    bus = roofline(report, core)
+    assert "16 B/cycle" in bus and "busier" in bus and f"{report['macs'] / 4096:,.1f} MAC/B" in bus
+    memory = {"name": "slow", "latency": 370, "bytes_per_cycle": 9.25}
+    slow = roofline({**report, "memory": memory}, core)
+    assert "9.25 B/cycle" in slow and "busier" not in slow and f"{report['macs'] / (4096 + 512):,.1f} MAC/B" in slow
+    assert f"memory-bound below {64 / 9.25:,.1f}" in slow
 
 
 def test_roofline_of_no_work(results):

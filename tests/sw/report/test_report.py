@@ -1,10 +1,9 @@
 """The report: what a person sees and what is written."""
 
 import io
-import json
 
 from amla.rtl.isa import Engine
-from amla.sw.report.report import render, write
+from amla.sw.report.report import render
 from rich.console import Console
 
 
@@ -16,6 +15,7 @@ def _report():
         "device": "rtl",
         "mode": "amla",
         "preload": 1,
+        "memory": {"name": "hbm", "latency": 370, "bytes_per_cycle": 37.0},
         "description": "a workload",
         "cycles": 1000,
         "macs": 960_000,
@@ -58,6 +58,7 @@ def test_every_figure_is_shown():
         "4.000e-04",
         "10,000 cycles/s",
         "compute-bound",
+        "memory hbm: 370 cycles, 37 B/cycle",
         "KV read once",
     ):
         assert figure in text, figure
@@ -76,10 +77,3 @@ def test_without_cycles():
     report = _report() | {"cycles": None, "engines": {}, "utilisation": None, "device": "simulator"}
     report["simulation"]["cycles_per_second"] = None
     assert "counts no cycles" in _text(report)
-
-
-def test_written_whole(tmp_path):
-    path = tmp_path / "a" / "report.json"
-    write(_report(), path)
-    assert json.loads(path.read_text()) == _report()
-    assert [child.name for child in path.parent.iterdir()] == ["report.json"]

@@ -1,6 +1,7 @@
 """Useful work and the roofline, against counting key by key."""
 
 import pytest
+from amla.sw.memory.preset import Memory
 from amla.sw.report.utilisation import bytes_of, macs_of, roofline_of
 from amla.sw.workload.workload import Workload
 
@@ -31,3 +32,14 @@ def test_few_heads_are_memory_bound(small):
     load = Workload(name="x", heads=8, lengths=(1000,))
     roofline = roofline_of(load, small)
     assert roofline.bound == "memory" and roofline.cycles == 1008 * 1152 // 64
+
+
+def test_memory_may_be_slower_than_the_bus(small):
+    """Both directions share its rate; the bus has a beat each way."""
+    load = Workload(name="x", heads=8, lengths=(1000,))
+    read, written = bytes_of(load)
+    hbm = Memory.load("hbm")
+    assert roofline_of(load, small, hbm).cycles == -(-(read + written) // 37)
+    fast = Memory(name="fast", latency=20, bytes_per_cycle=128)
+    assert roofline_of(load, small, fast) == roofline_of(load, small)
+    assert roofline_of(Workload.load("single"), small, Memory.load("slow")).bound == "memory"

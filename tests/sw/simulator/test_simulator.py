@@ -83,12 +83,13 @@ _BASE = 0x1000
 
 
 def _run(config, commands, *, memory=4096):
-    """Run commands on ``memory`` bytes: reads below the middle, writes above, the program behind."""
+    """Run commands on ``memory`` bytes: reads below the middle, the program in the second quarter, writes above."""
+    content = np.zeros(memory, np.uint8)
     binary = np.frombuffer(assemble(commands), np.uint8)
-    content = np.concatenate([np.zeros(memory, np.uint8), binary])
+    content[memory // 4:memory // 4 + len(binary)] = binary
     simulator = Simulator(config, content, base=_BASE, read_window=(_BASE, _BASE + memory // 2),
                           write_window=(_BASE + memory // 2, _BASE + memory), scale_word=0x3F800000)
-    return simulator, simulator.run(_BASE + memory, len(commands)), content
+    return simulator, simulator.run(_BASE + memory // 4, len(commands)), content
 
 
 _HALT = Command.build(Opcode.HALT)
@@ -137,6 +138,51 @@ def test_faults_name_code_engine_and_command(tiny, command, code, engine):
     with pytest.raises(CommandFault, match=f"command 1 .*{code.name}") as caught:
         _run(tiny, [Command.build(Opcode.FENCE), command, _HALT])
     assert (caught.value.code, caught.value.engine, caught.value.index) == (code, engine, 1)
+
+
+@pytest.mark.parametrize(("command", "code"), [
+    (_load(address=0, pitch=24, l1=2048), Fault.BAD_FIELD),
+    (_load(address=0, l1=2048), Fault.BUFFER_OVERRUN),
+    (_load(address=_BASE, rows=0, rows_padded=65535, cols=65528), Fault.BUFFER_OVERRUN),
+    (_store(address=0, pitch=24, out=32), Fault.BAD_FIELD),
+    (_store(address=0, out=32), Fault.BUFFER_OVERRUN),
+    (Command.build(Opcode.FEED_B, outer=65535, inner=65535), Fault.BUFFER_OVERRUN),
+    (Command.build(Opcode.MMAD, mt=65535, nt=65535, kt=65535), Fault.BUFFER_OVERRUN),
+    (Command.build(Opcode.SOFTMAX, mt=65535, kt=65535), Fault.BUFFER_OVERRUN),
+    (_load(address=0, cols=4, wait=(Semaphore.L0_READY,)), Fault.WATCHDOG),
+    (Command.build(Opcode.HALT, wait=(Semaphore.L0_READY,)), Fault.WATCHDOG),
+], ids=lambda value: getattr(value, "name", str(value)[:40]))
+def test_the_first_check_in_order_names_the_fault(tiny, command, code):
+    """Semaphores, then fields, buffers, window: whatever else is wrong, and whatever a count would take in memory."""
+    with pytest.raises(CommandFault) as caught:
+        _run(tiny, [command, _HALT])
+    assert (caught.value.code, caught.value.index) == (code, 0)
+
+
+_TOP = 1 << 40  # tiny has 40 address bits
+
+
+@pytest.mark.parametrize(("base", "limit", "address", "code"), [
+    (_TOP - 64, _TOP, _TOP - 64, None),
+    (0, (1 << 64) - 1, _TOP - 64, None),
+    (0, (1 << 64) - 1, _TOP - 32, Fault.READ_WINDOW),  # HALT would be past the end
+    (_TOP, _TOP + 64, _TOP, Fault.READ_WINDOW),
+    (0, _TOP, _TOP - 128, Fault.READ_DECERR),  # no memory there
+    (0, _TOP, _TOP - 60, Fault.BAD_FIELD),
+])
+def test_a_program_at_the_end_of_the_address_space(tiny, base, limit, address, code):
+    content = np.frombuffer(assemble([Command.build(Opcode.FENCE), _HALT]), np.uint8)
+    if address == _TOP - 32:
+        content = content[:32]
+    simulator = Simulator(tiny, content, base=_TOP - len(content), read_window=(base, limit), write_window=(0, limit),
+                          scale_word=0)
+    if code is None:
+        assert simulator.run(address, 2).commands == 2
+        return
+    with pytest.raises(CommandFault) as caught:
+        simulator.run(address, 2)
+    assert (caught.value.code, caught.value.engine) == (code, Engine.SEQUENCER)
+    assert caught.value.index == int(address == _TOP - 32)
 
 
 def test_semaphore_overflow(tiny):

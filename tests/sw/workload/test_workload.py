@@ -32,6 +32,14 @@ def test_rows_and_pages():
     assert (load.rows, load.pages) == (12, (2, 0))
 
 
+def test_numbers_of_any_kind_are_taken():
+    load = Workload(name="w", heads=np.int64(4), lengths=tuple(np.array([3, 0])), q_tokens=np.uint8(2),
+                    softmax_scale=np.float32(0.5))
+    assert load == Workload(name="w", heads=4, lengths=(3, 0), q_tokens=2, softmax_scale=0.5)
+    assert {type(value) for value in (load.heads, load.q_tokens, *load.lengths)} == {int}
+    assert type(load.softmax_scale) is float
+
+
 @pytest.mark.parametrize(("change", "message"), [
     ({"colour": 1}, "unknown key 'colour'; known keys are name, heads"),
     ({"heads": 0}, "heads must be an integer from 1 to 1024, not 0"),

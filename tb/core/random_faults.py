@@ -1,0 +1,90 @@
+"""Random programs around one command that may break several rules at once."""
+
+import random
+from collections.abc import Mapping, Sequence
+
+from amla.rtl.config import CoreConfig
+from amla.rtl.isa import COMMAND_BITS, FLAGS, SEMAPHORE_MAX, Opcode, Semaphore
+from amla.sw.compiler.footprint import buffer_words
+from amla.sw.compiler.program import Command
+
+from .faults import DATA, OUTPUT, READ_WINDOW, WRITE_WINDOW
+
+__all__ = ["random_program"]
+
+#: Field -> the buffer that it is the first word of, where every command means the same.
+_BUFFERS = {"l1": "L1", "p": "L1", "l0a": "L0A", "l0b": "L0B", "l0c": "L0C", "s": "S", "o": "O", "rowmax": "ROWMAX",
+            "offsets": "OFFSETS", "state": "STATE", "lse": "LSE"}
+_COUNTS = ("outer", "inner", "mt", "nt", "kt")
+
+
+def random_program(rng: random.Random, config: CoreConfig) -> list[Command | int]:
+    """Commands in order, then one at random, which may break any rules, then more in order and HALT.
+
+    Words that are no command are given as integers.
+    """
+    before = rng.choice(([], [_good(rng, config)], [Command.build(Opcode.FENCE), _good(rng, config)]))
+    masks: dict[str, Sequence[Semaphore]] = {"wait": (), "signal": ()}
+    if rng.random() < 0.35:
+        tokens = [Semaphore.KV_READY, *rng.choice(([], [Semaphore.S_FREE]))]
+        before += [Command.build(Opcode.FENCE, signal=tokens)] * rng.choice((0, 1, SEMAPHORE_MAX, SEMAPHORE_MAX))
+        masks = {name: rng.choice(((), tokens)) for name in masks}
+    behind = [] if rng.random() < 0.5 else [_good(rng, config)]
+    return [*before, _wild(rng, config, masks), *behind, Command.build(Opcode.HALT)]
+
+
+def _good(rng: random.Random, config: CoreConfig) -> Command:
+    """A command that finishes, on a core of any size."""
+    outer = rng.randint(1, min(9, config.l0a_words, config.l0b_words, config.l1_words))
+    inner = rng.randint(1, min(9, min(config.l0a_words, config.l0b_words) // outer))
+    return Command.build(rng.choice((Opcode.FEED_A, Opcode.FEED_B)), outer=outer, inner=inner, outer_stride=1)
+
+
+def _wild(rng: random.Random, config: CoreConfig, masks: Mapping[str, Sequence[Semaphore]]) -> Command | int:
+    """A command whose fields are drawn from both sides of every rule; now and then just bits."""
+    draw = rng.random()
+    if draw < 0.03:
+        return rng.getrandbits(COMMAND_BITS)
+    opcode = rng.choice([*Opcode, *[Opcode.LOAD, Opcode.STORE] * 3])  # these break the most rules
+    bounds = buffer_words(config)
+    if draw < 0.1:
+        return int(opcode) | rng.getrandbits(COMMAND_BITS - 8) << 8
+    # Of each kind of rule either all fields keep it, or each may break it.
+    wild = {kind: rng.random() < 0.35 for kind in ("count", "word", "grid", "address")}
+    beat, elements = config.axi_data_bytes, config.beat_elements
+    base, window = (OUTPUT, WRITE_WINDOW) if opcode == Opcode.STORE else (DATA, READ_WINDOW)
+
+    def pick(kind: str, keeps: Sequence[int], breaks: Sequence[int]) -> int:
+        return rng.choice(breaks if wild[kind] and rng.random() < 0.6 else keeps)
+
+    def field(name: str) -> int:
+        if name in _COUNTS:
+            return pick("count", (1, 2, 3), (0, 0, 9, 200, 65535))
+        if name in _BUFFERS:
+            words = bounds[_BUFFERS[name]]
+            banks = config.l1_banks if name == "l1" and opcode == Opcode.LOAD else 1
+            return pick("word", (0, 0, banks), (words - banks, words - 1, words, 65535, banks + 1))
+        if name in ("l0", "out"):
+            return pick("word", (0, 1), (15, 31, 127, 128, 65535))
+        if name == "address":
+            place = pick("address", (base, base + 5 * beat), (
+                0, window[0] - beat, window[1] - beat, window[1], base + (1 << config.axi_address_bits),
+                (1 << 48) - beat))
+            return min(place + pick("grid", (0,), (1, beat // 2)), (1 << 48) - 1)
+        if name == "pitch":
+            return pick("address", (0, beat, 4 * beat), (0x8000, 0xFFFFFF00)) + pick("grid", (0,), (1, beat // 2))
+        if name == "cols":
+            return pick("count", (elements, 2 * elements), (0, 0, 65536 - elements)) + pick("grid", (0,), (1, 2))
+        if name in ("rows", "rows_padded"):
+            return pick("count", (1, 4, 9), (0, 0, 500, 65535))
+        if name == "row0":
+            return rng.choice((0, 0, 1, 3, 255))
+        if name.endswith(("stride", "pitch")):
+            return pick("word", (0, 1, 2, 4), (100, 65535))
+        if name == "limit":
+            return rng.choice((-1, 0, 3, 99))
+        return rng.choice((0, 1, 5))  # heads, head0
+
+    names = Command.decode(int(opcode)).fields
+    return Command.build(opcode, **masks, **{name: field(name) for name in names},
+                         **{flag: rng.random() < 0.5 for flag in FLAGS[opcode]})
