@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from amla.rtl.config import MODES
 from amla.rtl.fp.word import OPERANDS
-from amla.rtl.isa import Engine
+from amla.rtl.isa import ENGINE_STATES, Engine
 from amla.sw.compiler.memory_map import build_job
 from amla.sw.compiler.program import members
 from amla.sw.report.results import write_folder
+from amla.sw.run.counters import counter_bounds, triples
 from amla.sw.run.experiment import prepare
 from amla.sw.run.rtl_job import RtlRun
 from amla.sw.workload.generate import make_inputs
@@ -76,8 +77,10 @@ def toy_trace():
                 command = job.program.commands[lane[0]]
                 arrivals = [tokens.get(semaphore, []) for semaphore in members(command.wait)]
                 whole = all(other[0] >= lane[0] for other in lanes.values() if other)
-                if all(arrivals) and (engine != Engine.SEQUENCER or whole):
-                    barrier = max(free.values(), default=0) if engine == Engine.SEQUENCER else 0
+                fences = lanes[Engine.SEQUENCER]
+                if all(arrivals) and (whole if engine == Engine.SEQUENCER else not fences or fences[0] > lane[0]):
+                    barrier = (max(free.values(), default=0) if engine == Engine.SEQUENCER
+                               else free.get(Engine.SEQUENCER, -1) + 1)
                     ready.append((max([free.get(engine, 0), barrier, *(times[0] for times in arrivals)]), lane[0]))
             start, index = min(ready)
             command = job.program.commands[index]
@@ -95,6 +98,17 @@ def toy_trace():
     return make
 
 
+def toy_counters(trace, commands, cycles, config):
+    """Counters that fit a trace: the least of each bound, never waiting for memory, else IDLE."""
+    counters = {}
+    for engine, bounds in counter_bounds(trace, commands, cycles, config).items():
+        states = dict.fromkeys(map(str.lower, ENGINE_STATES), 0)
+        states |= {names[0]: least for names, (least, _) in bounds.items()}
+        states["idle"] = cycles - sum(states.values())
+        counters[engine] = states
+    return counters
+
+
 @pytest.fixture(scope="session")
 def make_results(tiny, tiny_workload, toy_trace):
     """``make_results(folder, rtl=True)``: fill a results folder of tiny as ``amla run`` does, on a toy trace."""
@@ -102,14 +116,12 @@ def make_results(tiny, tiny_workload, toy_trace):
 
     def run_of(name, expected):
         trace = toy_trace(expected.job)
-        cycles = int(trace["end"].max())
-        busy = {engine: 40 * int(np.count_nonzero(trace["engine"] == engine)) for engine in Engine}
+        cycles, commands = int(trace["end"].max()) + 1, expected.job.program.commands
         traffic = {"bucket": np.array(64), "read": np.full(-(-cycles // 64), 256.0),
                    "written": np.arange(-(-cycles // 64), dtype=float)}
         return RtlRun(
-            name=name, status="done", cycles=cycles, cube_active=cycles // 3, error=None, nonfinite=False,
-            counters={engine.name.lower(): {"busy": busy[engine], "wait_semaphore": cycles - busy[engine],
-                                            "wait_memory": 0, "idle": 0} for engine in Engine},
+            name=name, status="done", cycles=cycles, cube_active=triples(commands), error=None, nonfinite=False,
+            counters=toy_counters(trace, commands, cycles, tiny),
             bytes_read=4096, bytes_written=512, peak_read=16.0, peak_write=8.0, seconds=0.5, output=expected.region,
             trace=trace, traffic=traffic)
 
