@@ -40,13 +40,15 @@ def random_case(tiny):
         rng = random.Random(seed)
         config = tiny
         if seed % 2:
+            m, n, k = rng.choice(((4, 4, 4), (2, 4, 4), (4, 2, 4), (4, 2, 8), (1, 4, 8)))
             config = replace(
-                tiny, l1_bytes=rng.choice((4096, 8192, 16384, 65536)), max_rows=rng.choice((4, 8, 16, 32)),
+                tiny, m=m, n=n, k=k,
+                l1_bytes=rng.choice((4096, 8192, 16384, 65536)), max_rows=rng.choice((4, 8, 16, 32)),
                 l0a_bytes=rng.choice((512, 1024, 4096)), l0b_bytes=rng.choice((512, 1024, 4096)),
                 l0c_bytes=rng.choice((512, 1024, 4096)), o_bytes=rng.choice((2048, 8192, 16384)),
                 out_bytes=rng.choice((512, 2048)), s_bytes=rng.choice((4096, 16384)),
                 state_rows=rng.choice((0, 32, 64)),
-                lanes=rng.choice((1, 2, 4)), kv_block=rng.choice((8, 32, 64)),
+                lanes=rng.choice([lanes for lanes in (1, 2, 4) if lanes <= n]), kv_block=rng.choice((8, 32, 64)),
                 mode=rng.choice(MODES), format=rng.choice(list(OPERANDS)),
                 comp_bits=rng.randrange(4), acc_frac_bits=rng.choice((24, 30)),
             )
