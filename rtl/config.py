@@ -22,8 +22,8 @@ _L1_WORDS = 1 << LAYOUTS[Opcode.LOAD]["l1"].width
 _WORDS = 1 << LAYOUTS[Opcode.MMAD]["l0a"].width
 _MAX_ROWS = (1 << LAYOUTS[Opcode.LOAD]["rows"].width) - 1
 
-#: Amaranth has no values of 2^16 bits, so a word of a buffer, which is a power of two, has half of that.
-_WORD_BYTES = 4096
+#: Bytes that the read ports of a buffer have in all: Amaranth gives no cell 2^16 bits, and words are powers of two.
+_PORT_BYTES = 4096
 
 
 class ConfigError(AmlaError, ValueError):
@@ -105,8 +105,9 @@ class CoreConfig:
         self._check("lanes", self.lanes <= self.n, f"at most n = {self.n}")
         self._check("axi_data_bytes", self.beat_elements >= self.k, f"at least 2·k = {2 * self.k} bytes")
         self._check("axi_data_bytes", self.axi_data_bytes >= 4 * self.m, f"at least 4·m = {4 * self.m} bytes")
-        widest = min(_WORD_BYTES // (2 * self.k), _WORD_BYTES // (4 * self.m))  # words of L1 and L0B, of L0C
-        self._check("n", self.n <= widest, f"at most {widest}, for buffer words of {_WORD_BYTES} bytes")
+        # L0B has one read port; L0C, like O, has two.
+        widest = min(_PORT_BYTES // (2 * self.k), _PORT_BYTES // (2 * 4 * self.m))
+        self._check("n", self.n <= widest, f"at most {widest} at m = {self.m} and k = {self.k}")
         self._check("axi_address_bits", 16 <= self.axi_address_bits <= 48, "from 16 to 48")
         self._check("axi_outstanding", 1 <= self.axi_outstanding <= 64, "from 1 to 64")
         self._check("acc_frac_bits", 24 <= self.acc_frac_bits <= 40, "from 24 to 40")

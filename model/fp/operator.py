@@ -18,7 +18,7 @@ __all__ = ["operator"]
 def operator(signature: str, layout: str = "()->()") -> Callable[[Callable], Callable[..., Any]]:
     """Decorate the loop of an operator, whose last argument takes the result.
 
-    ``numba.guvectorize`` compiles it even where every dimension is scalar: unlike ``vectorize`` it caches the finished
+    ``guvectorize`` compiles it even where every dimension is scalar: unlike ``vectorize`` it caches the finished
     machine code, which saves seconds at every start.
 
     Parameters
