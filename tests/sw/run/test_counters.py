@@ -20,7 +20,7 @@ COMMANDS = [
     Command.build(Opcode.MMAD, mt=1, nt=4, kt=1),
     Command.build(Opcode.HALT),
 ]
-SPANS = [(10, 50), (40, 60), (20, 63), (70, 80), (72, 81)]
+SPANS = [(10, 50), (40, 60), (20, 63), (70, 80), (66, 81)]
 IDLE = {"busy": 0, "wait_semaphore": 0, "wait_memory": 0, "idle": 100}
 
 
@@ -52,31 +52,29 @@ def test_right_counters_pass(run):
 def test_the_bounds(run):
     bounds = counter_bounds(run.trace, COMMANDS, 100, CONFIG)
     assert bounds["sequencer"] == {("busy",): (5, 5), ("wait_semaphore",): (2, 2)}
-    # In progress from 10 to 60 and from 70 to 80. The first entered before the FENCE started in cycle 20, at some time
-    # before its own start; the third after the FENCE's end in cycle 63, and before its own start.
-    assert bounds["cube"] == {("busy", "wait_memory"): (62, 62), ("wait_semaphore",): (2, 14)}
+    # In progress from 10 to 60 and from 70 to 80. The first entered at some time before its own start; the third
+    # after the FENCE's end in cycle 63, and before the HALT behind it started in cycle 66.
+    assert bounds["cube"] == {("busy", "wait_memory"): (62, 62), ("wait_semaphore",): (4, 14)}
     assert bounds["vector"]["wait_memory",] == (0, 0)
     assert all(lane["busy", "wait_memory"] == lane["wait_semaphore",] == (0, 0)
                for name, lane in bounds.items() if name not in ("sequencer", "cube"))
 
 
 def test_a_full_queue_keeps_commands_out(run):
-    """The last of many could not enter before a place was free: it can have waited that long and no longer."""
+    """A LOAD behind more MMADs than the queue holds: it cannot have entered, nor waited, before the first started."""
     depth = CONFIG.queue_depth
-    commands = [Command.build(Opcode.MMAD, mt=1, nt=1, kt=1)] * (depth + 2) + [Command.build(Opcode.HALT)]
-    spans = [(100 * (index + 1), 100 * index + 150) for index in range(depth + 2)] + [(100, 5000)]
-    trace = {"index": np.arange(depth + 3), "start": np.array([start for start, _ in spans]),
-             "end": np.array([end for _, end in spans])}
-    least, most = counter_bounds(trace, commands, 5000, CONFIG)["cube"]["wait_semaphore",]
-    pauses = 100 - 1 + 49 * (depth + 1)  # before the first, and between two
-    assert least <= most <= pauses
-    assert pauses - most <= 2
+    commands = [Command.build(Opcode.MMAD, mt=1, nt=1, kt=1)] * (depth + 2) + [
+        Command.build(Opcode.LOAD), Command.build(Opcode.HALT)]
+    starts = [*(1000 + 100 * index for index in range(depth + 2)), 1500, 5000]
+    trace = {"index": np.arange(depth + 4), "start": np.array(starts), "end": np.array(starts) + 50}
+    least, most = counter_bounds(trace, commands, 6000, CONFIG)["load"]["wait_semaphore",]
+    assert (least, most) == (1, 1500 - 1002)
 
 
 @pytest.mark.parametrize(("engine", "state", "other", "name"), [
     ("cube", "busy", "idle", r"BUSY \+ WAIT_MEMORY of cube is 63, .* must be 62"),
     ("feed", "busy", "idle", r"BUSY \+ WAIT_MEMORY of feed is 1, .* must be 0"),
-    ("cube", "wait_semaphore", "idle", "WAIT_SEMAPHORE of cube is 18, .* from 2 to 14"),
+    ("cube", "wait_semaphore", "idle", "WAIT_SEMAPHORE of cube is 18, .* from 4 to 14"),
     ("store", "wait_semaphore", "idle", "WAIT_SEMAPHORE of store is 1, .* must be 0"),
     ("sequencer", "busy", "idle", "BUSY of sequencer is 6, .* must be 5"),
     ("sequencer", "wait_semaphore", "idle", "WAIT_SEMAPHORE of sequencer is 3, .* must be 2"),
