@@ -150,7 +150,7 @@ def faults(model: FeedModel):
         for l1 in wraps(CONFIG.l1_words, 24):
             yield model.command(opcode, **fine | {"l1": l1})
         for stride in wraps(CONFIG.l1_words, 16, base=last):
-            yield model.command(opcode, **fine | {"l1": last, "inner_stride": stride})
+            yield model.command(opcode, **fine | {"l1": last, "outer": 1, "inner_stride": stride})
             yield model.command(opcode, **fine | {"l1": last, "inner": 1, "outer_stride": stride})
         for l0 in wraps(L0_WORDS[name], 16):
             yield model.command(opcode, **fine | {"l0": l0})
@@ -161,7 +161,8 @@ def faults(model: FeedModel):
         stride = CONFIG.l1_words // (GROUP - 1)
         yield model.command(Opcode.FEED_B, "transpose", **fine | {"group_stride": stride})
         for stride in wraps(CONFIG.l1_words, 16, base=last):
-            yield model.command(Opcode.FEED_B, "transpose", **fine | {"l1": last, "group_stride": stride})
+            yield model.command(Opcode.FEED_B, "transpose",
+                                **fine | {"l1": last, "outer": 1, "inner": 1, "group_stride": stride})
 
 
 @cocotb.test()
