@@ -45,6 +45,28 @@ LEVELS = (
 #: Files in a folder, ``__init__.py`` apart. More than this, and it is no room but a hall.
 MOST_FILES = 15
 
+#: Modules without a test file of their own -> the one that covers them.
+COVERED = {
+    "flow.units": "flow/test_synth",
+    "model.attention.key_groups": "model/test_flash_mla",
+    "model.fp.corners": "tb/fp/test_vectors",
+    "model.fp.operator": "model/test_arguments",
+    "rtl.engines.completion": "rtl/engines/test_cube",
+    "rtl.errors": "rtl/test_config",
+    **{f"rtl.fp.{name}": "rtl/fp/test_operators" for name in (
+        "add", "convert", "exp2", "fixed", "log2", "maximum", "mul", "nets", "quadratic", "recip")},
+    "rtl.host.burst": "rtl/engines/test_load",
+    "rtl.host.csr": "rtl/host/test_registers",
+    "rtl.ram": "rtl/test_emit",
+    "rtl.softmax.element_pass": "rtl/engines/test_vector",
+    "rtl.softmax.row_result": "rtl/softmax/test_row_update",
+    "rtl.softmax.row_state": "rtl/engines/test_vector",
+    "rtl.yaml_file": "rtl/test_config",
+    "sw.errors": "sw/test_cli",
+    "sw.run.experiment": "sw/test_cli",
+    "sw.run.rtl_job": "tb/test_run_job",
+}
+
 FOLDERS = ("model", "rtl", "sw", "tb", "flow")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
@@ -127,6 +149,18 @@ def test_tests_mirror_folders():
     for path in (ROOT / "tests").rglob("test_*.py"):
         folder = path.parent.relative_to(ROOT / "tests")
         assert (ROOT / folder).is_dir(), f"{path.relative_to(ROOT)} mirrors no folder"
+
+
+@pytest.mark.parametrize("module", [name for name, path in FILES.items() if not name.startswith("tb")
+                                    and not path.stem.startswith("__")])
+def test_every_module_has_a_test(module):
+    folder, _, name = module.rpartition(".")
+    own = ROOT / "tests" / folder.replace(".", "/") / f"test_{name}.py"
+    if module in COVERED:
+        assert not own.exists(), f"{module} has a test of its own and needs no entry in COVERED"
+        assert (ROOT / "tests" / f"{COVERED[module]}.py").exists()
+    else:
+        assert own.exists(), f"{module} has no {own.relative_to(ROOT)}: write it, or name in COVERED what covers it"
 
 
 def test_every_folder_is_installed():

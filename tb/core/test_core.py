@@ -103,9 +103,12 @@ def _check_trace(run, commands: int) -> None:
 
 @cocotb.test()
 async def identity_and_parameters(dut):
-    """ID, VERSION and the parameter registers read as configured; ro registers ignore writes."""
+    """ID, VERSION and the parameter registers read as configured, AXI's constants too; ro registers ignore writes."""
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
     await bench.start()
+    for channel in ("ar", "aw"):  # normal memory, not cacheable, bufferable; unprivileged, secure data
+        assert int(getattr(dut, f"m_axi_{channel}cache").value) == 0b0011
+        assert int(getattr(dut, f"m_axi_{channel}prot").value) == 0
     read, fields = bench.registers.read, bench.registers.read_fields
     assert await read("ID") == ID_VALUE == int.from_bytes(b"AMLA", "big")
     assert await read("VERSION") == INTERFACE_VERSION

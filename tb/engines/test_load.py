@@ -101,7 +101,7 @@ class Bench(MemoryBench):
         self.bursts = Scoreboard("bursts")
         self.writes = Scoreboard("L1 writes")
         self.l1_stall = l1_stall
-        self.cycle = self.unanswered = self.done = self.stalls = self.written = 0
+        self.cycle = self.unanswered = self.most_unanswered = self.done = self.stalls = self.written = 0
         self.done_after: list[int] = []  # L1 writes that must have landed before each done
         self.done_cycles: list[int] = []
         self.fault: int | None = None
@@ -189,6 +189,7 @@ class Bench(MemoryBench):
                 self.bursts.observe(get["m_axi_araddr"]() | (get["m_axi_arlen"]() + 1) << 64)
                 self.unanswered += 1
                 assert self.unanswered <= self.config.axi_outstanding
+                self.most_unanswered = max(self.most_unanswered, self.unanswered)
             assert get["quiet"]() == (not self.unanswered and not valid)
             if get["m_axi_rvalid"]() and get["m_axi_rready"]() and get["m_axi_rlast"]():
                 self.unanswered -= 1
@@ -285,6 +286,16 @@ async def latency_is_hidden(dut):
         dut._log.info("pitch %d: %d beats in %d cycles", pitch, beats * len(commands), taken)
         assert beats * len(commands) / (taken - 40) >= 0.95
         assert test.done_cycles[-1] - test.done_cycles[-2] <= beats + 2
+
+
+@cocotb.test()
+async def as_many_bursts_in_flight_as_may_be(dut):
+    """Memory that is slow enough sees ``axi_outstanding`` bursts at a time; the watcher sees that it is no more."""
+    test = await bench(dut, latency=(400, 400))
+    outstanding, size = test.config.axi_outstanding, test.size
+    await test.run([Command(address=test.base, pitch=2 * size, rows=2 * outstanding, rows_padded=2 * outstanding,
+                            cols=test.config.beat_elements)])
+    assert test.most_unanswered == outstanding
 
 
 @cocotb.test()

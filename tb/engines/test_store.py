@@ -111,7 +111,7 @@ class Bench(MemoryBench):
         self.start = StreamDriver(dut, "start", dut.clk, rng=rng, stall=stall)
         self.bursts = Scoreboard("bursts")
         self.beats = Scoreboard("beats")
-        self.cycle = self.unanswered = self.answered = self.done = self.stalls = self.blanks = 0
+        self.cycle = self.unanswered = self.most_unanswered = self.answered = self.done = self.stalls = self.blanks = 0
         self.done_after: list[int] = []  # responses that must have come before each done
         self.done_cycles: list[int] = []
         self.fault: int | None = None
@@ -204,6 +204,7 @@ class Bench(MemoryBench):
             if valid and not waiting:
                 self.unanswered += 1
                 assert self.unanswered <= self.config.axi_outstanding
+                self.most_unanswered = max(self.most_unanswered, self.unanswered)
             waiting = valid and not ready
             if valid and ready:
                 self.bursts.observe(get["m_axi_awaddr"]() | (get["m_axi_awlen"]() + 1) << 64)
@@ -313,6 +314,17 @@ async def data_do_not_wait_for_the_address(dut):
     assert test.bursts.compared == 0 and test.pins["m_axi_awvalid"].get()
     test.stop()
     await reset(dut)  # the burst is never answered
+
+
+@cocotb.test()
+async def as_many_bursts_in_flight_as_may_be(dut):
+    """Memory that is slow enough sees ``axi_outstanding`` bursts at a time; the watcher sees that it is no more."""
+    test = await bench(dut, latency=(400, 400))
+    outstanding, size = test.config.axi_outstanding, test.size
+    await test.run([Command(address=test.base, pitch=2 * size, rows=2 * outstanding,
+                            cols=test.config.beat_elements)])
+    assert test.most_unanswered == outstanding
+    test.finish()
 
 
 @cocotb.test()

@@ -1,4 +1,4 @@
-"""The whole core in the modes and the format that ``tiny`` does not have, in simulation: random workloads."""
+"""The whole core in modes, format and proportions that ``tiny`` does not have, in simulation: random workloads."""
 
 import os
 from dataclasses import replace
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from amla.rtl.config import MODES, CoreConfig
+from amla.rtl.fp.word import OPERANDS
 from amla.tb.build_core import TOP, build_core
 from amla.tb.runner import BUILD_ROOT, run
 
@@ -15,10 +16,22 @@ WORKLOADS = 30
 
 TINY = CoreConfig.load("tiny")
 
+#: Modes and format, each on a cube of other proportions: m > n with a whole word of S per column, m < n, and blocks of
+#: two fractals to transpose behind a single L1 bank.
+CHANGES: list[dict[str, str | int]] = [
+    {"mode": "mul", "n": 2, "lanes": 1}, {"mode": "pow2", "m": 2}, {"format": "fp16", "m": 2, "k": 8},
+]
 
-def variant(change: dict[str, str], folder: Path) -> tuple[CoreConfig, Path]:
-    """``tiny`` in another mode or format, and a file that says so."""
-    config = replace(TINY, name=f"tiny-{'-'.join(change.values())}", **change)
+
+def test_no_mode_or_format_is_left_out():
+    configs = [TINY, *(replace(TINY, **change) for change in CHANGES)]
+    assert {config.mode for config in configs} == set(MODES)
+    assert {config.format for config in configs} == set(OPERANDS)
+
+
+def variant(change: dict[str, str | int], folder: Path) -> tuple[CoreConfig, Path]:
+    """``tiny`` with a change, and a file that says so."""
+    config = replace(TINY, name=f"tiny-{'-'.join(map(str, change.values()))}", **change)
     path = folder / f"{config.name}.yaml"
     path.write_text(yaml.safe_dump(vars(config)))
     return config, path
@@ -26,8 +39,7 @@ def variant(change: dict[str, str], folder: Path) -> tuple[CoreConfig, Path]:
 
 @pytest.mark.regress
 @pytest.mark.parametrize(
-    "change", [*({"mode": mode} for mode in MODES if mode != TINY.mode), {"format": "fp16"}],
-    ids=lambda change: "-".join(change.values()))
+    "change", CHANGES, ids=lambda change: "-".join(map(str, change.values())))
 def test_random_workloads(change, tmp_path):
     """The register NUMERICS too, which the bench compares with the configuration."""
     config, path = variant(change, tmp_path)

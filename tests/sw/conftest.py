@@ -40,13 +40,15 @@ def random_case(tiny):
         rng = random.Random(seed)
         config = tiny
         if seed % 2:
+            m, n, k = rng.choice(((4, 4, 4), (2, 4, 4), (4, 2, 4), (4, 2, 8), (1, 4, 8)))
             config = replace(
-                tiny, l1_bytes=rng.choice((4096, 8192, 16384, 65536)), max_rows=rng.choice((4, 8, 16, 32)),
+                tiny, m=m, n=n, k=k,
+                l1_bytes=rng.choice((4096, 8192, 16384, 65536)), max_rows=rng.choice((4, 8, 16, 32)),
                 l0a_bytes=rng.choice((512, 1024, 4096)), l0b_bytes=rng.choice((512, 1024, 4096)),
                 l0c_bytes=rng.choice((512, 1024, 4096)), o_bytes=rng.choice((2048, 8192, 16384)),
                 out_bytes=rng.choice((512, 2048)), s_bytes=rng.choice((4096, 16384)),
                 state_rows=rng.choice((0, 32, 64)),
-                lanes=rng.choice((1, 2, 4)), kv_block=rng.choice((8, 32, 64)),
+                lanes=rng.choice([lanes for lanes in (1, 2, 4) if lanes <= n]), kv_block=rng.choice((8, 32, 64)),
                 mode=rng.choice(MODES), format=rng.choice(list(OPERANDS)),
                 comp_bits=rng.randrange(4), acc_frac_bits=rng.choice((24, 30)),
             )
@@ -103,7 +105,7 @@ def toy_counters(trace, commands, cycles, config):
     counters = {}
     for engine, bounds in counter_bounds(trace, commands, cycles, config).items():
         states = dict.fromkeys(map(str.lower, ENGINE_STATES), 0)
-        states |= {names[0]: int(least) for names, (least, _) in bounds.items()}
+        states |= {names[0]: least for names, (least, _) in bounds.items()}
         states["idle"] = cycles - sum(states.values())
         counters[engine] = states
     return counters
@@ -120,7 +122,7 @@ def make_results(tiny, tiny_workload, toy_trace):
         traffic = {"bucket": np.array(64), "read": np.full(-(-cycles // 64), 256.0),
                    "written": np.arange(-(-cycles // 64), dtype=float)}
         return RtlRun(
-            name=name, status="done", cycles=cycles, cube_active=int(triples(commands)), error=None, nonfinite=False,
+            name=name, status="done", cycles=cycles, cube_active=triples(commands), error=None, nonfinite=False,
             counters=toy_counters(trace, commands, cycles, tiny),
             bytes_read=4096, bytes_written=512, peak_read=16.0, peak_write=8.0, seconds=0.5, output=expected.region,
             trace=trace, traffic=traffic)

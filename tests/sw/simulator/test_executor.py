@@ -1,5 +1,7 @@
 """Commands on buffers, each against its sentence in docs/architecture.md, on words that can be told apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amla.model.fp.fdpa import fdpa_word
@@ -9,10 +11,16 @@ from amla.sw.compiler.program import Command
 from amla.sw.simulator.executor import Executor
 
 
+@pytest.fixture(params=[{}, {"m": 4, "n": 2, "k": 8}, {"m": 2, "n": 4, "k": 8}], ids=["4x4x4", "4x2x8", "2x4x8"])
+def config(request, tiny):
+    """``tiny`` on cubes of several proportions."""
+    return replace(tiny, **request.param)
+
+
 @pytest.fixture
-def core(tiny):
+def core(config):
     """An executor whose L1 and L0 hold small BF16 numbers, and a function that executes on it."""
-    executor, rng = Executor(tiny, scale_word=0x3F800000), np.random.default_rng(5)
+    executor, rng = Executor(config, scale_word=0x3F800000), np.random.default_rng(5)
     for name in ("L1", "L0A", "L0B"):
         values = rng.integers(-64, 64, executor.buffers[name].shape).astype(np.float32)
         executor.buffers[name][...] = values.view(np.uint32) >> 16
@@ -21,7 +29,7 @@ def core(tiny):
 
     def execute(opcode, **fields):
         command = Command.build(opcode, **fields)
-        executor.execute(command, footprint(command, tiny))
+        executor.execute(command, footprint(command, config))
         return executor.buffers
 
     return executor.buffers, execute
@@ -33,17 +41,25 @@ def test_everything_starts_as_nan(tiny):
         assert np.isnan((words.astype(np.uint32) << (16 if words.itemsize == 2 else 0)).view(np.float32)).all(), name
 
 
-def test_feed_a_walks_two_strides(core):
+def test_feed_a_walks_two_strides(core, config):
     before, execute = core
     l1 = before["L1"].copy()
     after = execute(Opcode.FEED_A, l1=5, l0=3, outer=2, inner=3, outer_stride=10, inner_stride=4)
     for step, (outer, inner) in enumerate((o, i) for o in range(2) for i in range(3)):
-        assert after["L0A"][3 + step].tolist() == l1[5 + 10 * outer + 4 * inner].tolist()
+        assert after["L0A"][3 + step].tolist() == l1[5 + 10 * outer + 4 * inner][:config.m].tolist()
 
 
-def test_feed_b_transposes_blocks(core, tiny):
+def test_feed_b_takes_the_low_rows(core, config):
     before, execute = core
-    l1, n, k = before["L1"].copy(), tiny.n, tiny.k
+    l1 = before["L1"].copy()
+    after = execute(Opcode.FEED_B, l1=5, l0=3, outer=2, inner=1, outer_stride=10)
+    for step in range(2):
+        assert after["L0B"][3 + step].tolist() == l1[5 + 10 * step][:config.n].tolist()
+
+
+def test_feed_b_transposes_blocks(core, config):
+    before, execute = core
+    l1, n, k = before["L1"].copy(), config.n, config.k
     after = execute(Opcode.FEED_B, l1=2, l0=1, outer=2, inner=2, outer_stride=20, inner_stride=5, group_stride=9,
                     transpose=True)
     word = 1
@@ -56,34 +72,76 @@ def test_feed_b_transposes_blocks(core, tiny):
 
 
 @pytest.mark.parametrize("accumulate", [False, True])
-def test_mmad_chains_fdpa_over_the_depth(core, tiny, accumulate):
+def test_mmad_chains_fdpa_over_the_depth(core, config, accumulate):
     before, execute = core
     a, b, c = (before[name].copy() for name in ("L0A", "L0B", "L0C"))
     after = execute(Opcode.MMAD, l0a=2, l0b=1, l0c=4, mt=2, nt=3, kt=2, accumulate=accumulate)
-    for mi, ni, row, column in ((0, 0, 0, 0), (0, 2, 3, 1), (1, 1, 2, 3), (1, 2, 1, 0)):
+    for mi, ni, row, column in ((0, 0, 0, 0), (0, 2, -1, 1), (1, 1, 0, -1), (1, 2, 1, 0)):
         place = 4 + mi * 3 + ni
         word = c[place][row, column] if accumulate else np.uint32(0)
         for ki in range(2):
             word = fdpa_word(np.ascontiguousarray(a[2 + ki * 2 + mi][row]),
-                             np.ascontiguousarray(b[1 + ki * 3 + ni][column]), word, tiny.acc_frac_bits)
+                             np.ascontiguousarray(b[1 + ki * 3 + ni][column]), word, config.acc_frac_bits)
         assert after["L0C"][place][row, column] == word
 
 
-def test_drain_s_keeps_valid_maxima(core, tiny):
+def test_drain_s_keeps_valid_maxima_and_goes_on_from_former_ones(core, config):
     before, execute = core
-    l0c = before["L0C"].copy().view(np.float32)
-    after = execute(Opcode.DRAIN_S, l0c=0, mt=1, nt=2, s=6, s_pitch=8, rowmax=1, first=True, limit=6, heads=0, head0=0)
-    scores = np.concatenate([l0c[0], l0c[1]], axis=1)
-    lanes = tiny.lanes
-    for group in range(2 * tiny.n // lanes):
-        assert after["S"][6 + group].view(np.float32).tolist() == scores[:, group * lanes:(group + 1) * lanes].tolist()
-    assert after["ROWMAX"][1].view(np.float32).tolist() == scores[:, :6].max(axis=1).tolist()
+    l0c, lanes = before["L0C"].copy().view(np.float32), config.lanes
+    fields = {"mt": 1, "nt": 2, "s_pitch": 8, "rowmax": 1, "limit": 3}
+    maxima = []
+    for start in (0, 2):
+        after = execute(Opcode.DRAIN_S, l0c=start, s=6 + start, first=start == 0, **fields)
+        scores = np.concatenate([l0c[start], l0c[start + 1]], axis=1)
+        for group in range(2 * config.n // lanes):
+            words = after["S"][6 + start + group].view(np.float32)
+            assert words.tolist() == scores[:, group * lanes:(group + 1) * lanes].tolist()
+        maxima.append(scores[:, :3].max(axis=1))
+        assert after["ROWMAX"][1].view(np.float32).tolist() == np.max(maxima, axis=0).tolist()
+    after = execute(Opcode.DRAIN_S, l0c=0, s=6, first=True, **fields)
+    assert after["ROWMAX"][1].view(np.float32).tolist() == maxima[0].tolist()
 
 
-def test_drain_o_begins_anew_with_first(core, tiny):
+def test_drain_o_begins_anew_with_first(core, config):
     before, execute = core
     l0c = before["L0C"].copy()
     after = execute(Opcode.DRAIN_O, l0c=2, mt=1, nt=1, o=5, o_pitch=2, offsets=0, first=True)
-    lanes = tiny.lanes
-    for group in range(tiny.n // lanes):
+    lanes = config.lanes
+    for group in range(config.n // lanes):
         assert after["O"][5 + group].tolist() == l0c[2][:, group * lanes:(group + 1) * lanes].tolist()
+
+
+def test_softmax_puts_chunks_of_p_row_group_by_row_group(core, config):
+    """With equal scores every exponential is one: P is one where a column is valid, and zero beyond."""
+    before, execute = core
+    before["S"][:] = before["ROWMAX"][:] = 0
+    before["L1"][:] = 0
+    parts = config.k // config.lanes
+    after = execute(Opcode.SOFTMAX, s=0, s_pitch=2 * parts, rowmax=0, state=0, offsets=0, mt=3, kt=2, p=7,
+                    limit=config.k + 1, first=True)
+    one = np.zeros((max(config.m, config.n), config.k), np.uint16)
+    one[:config.m] = 0x3F80
+    last = one.copy()
+    last[:, 1:] = 0
+    for mi in range(3):
+        assert after["L1"][7 + 2 * mi].tolist() == one.tolist() and after["L1"][8 + 2 * mi].tolist() == last.tolist()
+    assert not after["L1"][:7].any() and not after["L1"][13:].any()
+
+
+def test_normalize_lays_out_beats_by_lane_group_and_row(core, config):
+    """All rows have as many keys, so that O is only divided by that power of two on its way to OUT."""
+    before, execute = core
+    before["S"][:] = before["ROWMAX"][:] = 0
+    parts, groups, m, lanes = config.k // config.lanes, config.beat_elements // config.lanes, config.m, config.lanes
+    execute(Opcode.SOFTMAX, s=0, s_pitch=parts, rowmax=0, state=1, offsets=0, mt=2, kt=1, p=0, limit=4, first=True)
+    numbers = np.arange(before["O"].size, dtype=np.float32).reshape(before["O"].shape) % 128  # exact in BF16
+    before["O"][...] = numbers.view(np.uint32)
+    after = execute(Opcode.NORMALIZE, o=3, o_pitch=5 * groups, state=1, out=2, out_pitch=4, lse=5, mt=2, nt=3,
+                    first=True)
+    for mi in range(2):
+        for beat in range(3):
+            words = after["OUT"][2 + 4 * mi + beat]
+            assert words.shape == (groups, m, lanes)
+            expected = numbers[3 + 5 * groups * mi + groups * beat:][:groups] / 4
+            assert ((words.astype(np.uint32) << 16).view(np.float32) == expected).all()
+    assert np.allclose(after["LSE"][5:7].view(np.float32), np.log(4))
