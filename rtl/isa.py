@@ -91,19 +91,19 @@ class Fault(enum.IntEnum):
 class Semaphore(enum.IntEnum):
     """Use of the 16 semaphores by our scheduler (a convention of software; the core gives them no meaning)."""
 
-    Q_FREE = 0
-    KV_READY = 1
-    KV_FREE = 2
-    L0_READY = 3
-    L0_FREE = 4
-    L0C_READY = 5
-    L0C_FREE = 6
-    S_READY = 7
-    S_FREE = 8
-    P_READY = 9
-    P_FREE = 10
-    OFFSET_FREE = 11
-    O_READY = 12
+    Q_READY = 0
+    Q_FREE = 1
+    KV_READY = 2
+    KV_FREE = 3
+    L0_READY = 4
+    L0_FREE = 5
+    L0C_READY = 6
+    SCORES_FREE = 7  # a slot of L0C
+    VALUES_FREE = 8  # a slot of L0C
+    DRAINED = 9  # S for SOFTMAX, or O for NORMALIZE, in the vector engine's order
+    S_FREE = 10
+    P_READY = 11
+    P_FREE = 12  # a slot of P and its row offsets
     O_FREE = 13
     OUT_READY = 14
     OUT_FREE = 15

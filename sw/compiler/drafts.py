@@ -77,8 +77,8 @@ class Drafts:
     def __post_init__(self) -> None:
         regions = self.plan.regions
         rings = {"Q": Semaphore.Q_FREE, "KV": Semaphore.KV_FREE, "L0A": Semaphore.L0_FREE,
-                 "L0C": Semaphore.L0C_FREE, "S": Semaphore.S_FREE, "P": Semaphore.P_FREE,
-                 "OFFSETS": Semaphore.OFFSET_FREE, "OUT": Semaphore.OUT_FREE}
+                 "SCORES": Semaphore.SCORES_FREE, "VALUES": Semaphore.VALUES_FREE, "S": Semaphore.S_FREE,
+                 "P": Semaphore.P_FREE, "OUT": Semaphore.OUT_FREE}
         self.rings = {name: Ring(regions[name].slots, semaphore) for name, semaphore in rings.items()}
         # O is handed over unit by unit, so that the next row tile starts before the last one is stored.
         self.rings["O"] = Ring(regions["O"].slots * len(self.plan.units), Semaphore.O_FREE)

@@ -21,17 +21,11 @@ from .program import Program
 from .schedule import schedule
 from .tiling import plan_tiles
 
-__all__ = ["Job", "build_job", "numerics_of"]
+__all__ = ["Job", "build_job"]
 
 #: First byte of it all: not zero, so that a lost base address meets the windows.
 _BASE, _SMALL_BASE = 0x1000_0000, 0x1000
 _ALIGNMENT = 4096
-
-
-def numerics_of(config: CoreConfig) -> Numerics:
-    """What of the configuration reaches the arithmetic."""
-    return Numerics(kv_block=config.kv_block, k=config.k, acc_frac_bits=config.acc_frac_bits,
-                    comp_bits=config.comp_bits)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,7 +66,9 @@ class Job:
     @property
     def numerics(self) -> Numerics:
         """Parameters for :func:`amla.model.mla_decode`."""
-        return numerics_of(self.config)
+        config = self.config
+        return Numerics(kv_block=self.plan.kv_block, k=config.k, acc_frac_bits=config.acc_frac_bits,
+                        comp_bits=config.comp_bits)
 
     @property
     def output_base(self) -> int:

@@ -19,10 +19,10 @@ from ..memory.preset import IDEAL, Memory
 from .drafts import Draft
 from .program import Annotation, Command, members
 
-__all__ = ["by_estimated_start", "duration", "estimated_cycles"]
+__all__ = ["LATENCY", "by_estimated_start", "duration", "estimated_cycles"]
 
 #: Cycles from the last step of a command to a waiter's start; of LOAD and STORE without memory's latency.
-_LATENCY = {Engine.LOAD: 40, Engine.FEED: 8, Engine.CUBE: 24, Engine.DRAIN: 16, Engine.VECTOR: 60,
+LATENCY = {Engine.LOAD: 40, Engine.FEED: 8, Engine.CUBE: 24, Engine.DRAIN: 16, Engine.VECTOR: 60,
             Engine.STORE: 20, Engine.SEQUENCER: 4}
 
 
@@ -97,7 +97,7 @@ class _Engines:
 
     def __init__(self, config: CoreConfig, memory: Memory):
         self._config, self._memory = config, memory
-        self._latency = _LATENCY | {engine: _LATENCY[engine] + memory.latency for engine in (Engine.LOAD, Engine.STORE)}
+        self._latency = LATENCY | {engine: LATENCY[engine] + memory.latency for engine in (Engine.LOAD, Engine.STORE)}
         self._free = dict.fromkeys(Engine, 0)
         self.finished = 0
         self._tokens: list[deque[int]] = [deque() for _ in range(SEMAPHORES)]

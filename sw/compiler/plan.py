@@ -81,16 +81,16 @@ class Plan:
 
     Attributes
     ----------
-    memory:         what the order of the program expects
-    preload:        depth that was asked for; depth + 1 slots of scores and P
-    ahead:          items by which C1 runs ahead of C2: the preload depth, or 0 where the cube waits for loads anyway
+    memory:         what tiles and order of the program expect
+    preload:        depth that was asked for
+    kv_block:       keys per KV block (rescale interval), at most the core's
+    why:            what decided the KV block, in words
+    lag:            cube cycles from the end of an item's C1 to the start of its C2, filled with what else there is
+    pressed:        C2 of an item ends before the C1 of the item after next begins, as KV has no slot more
     tiles:          row tiles of every request
     resident_tiles: row tiles that are in O together and share each KV block
-    resident:       KV blocks stay in L1 from their C1 to their C2; else every slab's operand is loaded on its
-                    own and C2 reads the block again
-    key_tile:       keys of a score sub-tile
-    panels:         chunks of k columns that Q and the KV blocks before the first C2 are loaded in
-    score_slabs:    chunks of the head dimension taken per score slab
+    panels:         chunks of k columns that Q, and the first KV blocks, are loaded in
+    score_slabs:    chunks of the head dimension taken per score slab, each in one panel
     value_tiles:    columns of each value sub-tile
     value_chunks:   chunks of keys taken per value slab, at most
     units:          value sub-tiles that are normalised and stored together
@@ -103,11 +103,12 @@ class Plan:
     workload: Workload
     memory: Memory
     preload: int
-    ahead: int
+    kv_block: int
+    why: str
+    lag: int
+    pressed: bool
     tiles: tuple[RowTile, ...]
     resident_tiles: int
-    resident: bool
-    key_tile: int
     panels: tuple[Piece, ...]
     score_slabs: tuple[Piece, ...]
     value_tiles: tuple[Piece, ...]
@@ -132,27 +133,18 @@ class Plan:
     def traffic(self) -> str:
         """One line: how often each KV byte is read."""
         passes = len(self.together)
-        if not self.resident:
-            return (f"KV re-read: L1 does not hold {self.preload + 1} KV blocks; each is read for its scores "
-                    f"and again for its values, {passes} time{'s' * (passes > 1)}")
         if passes > 1:
             return f"KV read {passes} times: O holds {self.resident_tiles} of {len(self.tiles)} row tiles"
         return "KV read once"
 
     def blocks(self, length: int) -> Iterator[Piece]:
         """KV blocks of a request; a request without keys has one empty block, which writes its rows."""
-        for start in range(0, max(length, 1), self.config.kv_block):
-            yield Piece(start, min(self.config.kv_block, length - start))
+        for start in range(0, max(length, 1), self.kv_block):
+            yield Piece(start, min(self.kv_block, length - start))
 
     def padded_keys(self, keys: int) -> int:
         """Keys of a block as computed: whole chunks of k, at least one."""
         return max(-(-keys // self.config.k), 1) * self.config.k
-
-    def key_tiles(self, keys: int) -> tuple[Piece, ...]:
-        """Score sub-tiles of a block with this many keys."""
-        padded = self.padded_keys(keys)
-        return tuple(Piece(start, min(self.key_tile, padded - start))
-                     for start in range(0, padded, self.key_tile))
 
     def buffer_map(self) -> str:
         """The buffer map as text, one line per ring of slots."""

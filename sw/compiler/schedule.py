@@ -14,6 +14,9 @@ A request without keys has one item: a block of k zero keys (LOAD with ``rows`` 
 that the core itself writes O = 0 and LSE = +inf.
 """
 
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
 import numpy as np
 from amla.rtl.isa import Opcode, Semaphore
 
@@ -52,118 +55,166 @@ class _Scheduler:
         self._plan, self._config, self._workload = plan, plan.config, plan.workload
         self._addresses = addresses
         self._out = Drafts(plan)
-        self._loader = Loader(self._out, addresses, block_table)
         self._items = list(work_items(plan))
-        self._units: dict[int, set[tuple[int, int]]] = {}
+        self._loader = Loader(self._out, addresses, block_table, self._items)
 
     def drafts(self) -> list[Draft]:
-        items, preload, ahead = self._items, self._plan.preload, self._plan.ahead
-        for step in range(len(items) + ahead):
-            if step < len(items):
-                self._load(items[step])
-                self._scores(items[step])
-                self._softmax(items[step])
-            if preload == 0 and step + 1 < len(items):
-                self._load(items[step + 1])
-            if step >= ahead:
-                self._values(items[step - ahead])
-            if preload == 0:
-                self._out.note = Annotation()
-                self._out.emit(Opcode.FENCE)
+        if self._plan.preload:
+            self._overlapped()
+        else:
+            self._serial()
         self._out.note = Annotation()
         self._out.emit(Opcode.HALT)
         self._loader.close()
         return self._out.close()
 
-    def _load(self, item: Item) -> None:
-        """Load the block if the item is its first user; a plan that streams loads slab by slab instead."""
-        if self._plan.resident and item.loads_block and item.sequence not in self._units:
-            self._out.note = Annotation(item.request, item.index, item.block, "load")
-            following = self._items[item.sequence:item.sequence + self._plan.resident_tiles]
-            together = [other for other in following if other.block_sequence == item.block_sequence]
-            key_tiles = self._plan.key_tiles(item.keys.size)
-            self._units[item.sequence] = self._loader.load_resident(together, key_tiles)
+    def _serial(self) -> None:
+        """Stage after stage, item after item; only loads run ahead."""
+        for item in self._items:
+            self._loader.load(item.block_sequence)
+            for _ in (*self._scores(item), *self._values(item)):
+                pass
+            if item.frees_block:
+                self._loader.load(item.block_sequence + 1)
+            self._out.note = Annotation()
+            self._out.emit(Opcode.FENCE)
 
-    def _scores(self, item: Item) -> None:
-        """C1: S = Q K^T, sub-tile of keys by sub-tile."""
+    def _overlapped(self) -> None:
+        """C1 and C2 in turns, slab by slab, each in proportion to its share of the cube; C2 lags behind its C1.
+
+        So the drain has the cube's time of both for a sub-tile of values, and the softmax that of the lag. Slabs are
+        placed on the axis of the C1s' cube cycles: an item's C2 from its start to that of the next item's. The C2 of
+        the last two items come after all C1 and in turns, sub-tile by sub-tile: the stores of the first columns,
+        which nothing else hides, then begin while there is a whole C2 left to do.
+        """
+        plan, items = self._plan, self._items
+        ends = [*accumulate(self._score_cycles(item) for item in items)]
+
+        def end(number: int) -> float:
+            return ends[min(number, len(items) - 1)]
+
+        share = ends[-1] / (ends[-1] + sum(map(self._value_cycles, items)))
+        starts = [min(end(number) + plan.lag * share, end(number + plan.preload)) for number in range(len(items))]
+        values = self._place_values(starts, [
+            end(number + plan.preload) if plan.pressed else following
+            for number, following in enumerate([*starts[1:], end(len(items))])])
+        placed = next(values, None)
+        for item, stop in zip(items, ends, strict=True):
+            self._loader.load(item.block_sequence)
+            now = stop - self._score_cycles(item)
+            for cycles in self._scores(item):
+                now += cycles
+                while placed is not None and placed <= now:
+                    placed = next(values, None)
+        while placed is not None:
+            placed = next(values, None)
+
+    def _place_values(self, starts: Sequence[float], stops: Sequence[float]) -> Iterator[float]:
+        """Yield the place of the next slab of values; it is emitted when the generator goes on."""
+        pair = self._items[-2:]
+        if len(pair) < 2 or pair[0].tile_sequence != pair[1].tile_sequence:
+            pair = []
+        for item, start, stop in zip(self._items[:len(self._items) - len(pair)], starts, stops, strict=False):
+            total, done = self._value_cycles(item), 0
+            slabs = self._values(item)
+            while done < total:
+                yield start + (stop - start) * done / total
+                done += next(slabs)
+        if pair:
+            yield from self._place_last(*pair, at=stops[-1])
+
+    def _place_last(self, item: Item, last: Item, *, at: float) -> Iterator[float]:
+        """The last two items' values in turns; the first is ahead by the lag, and at least by a sub-tile."""
+        tile = item.tile.groups * (self._plan.value_tiles[0].size // self._config.n) * (
+            self._plan.padded_keys(item.keys.size) // self._config.k)
+        ahead = max(self._plan.lag, tile)
+        total, done, done_last = self._value_cycles(item), 0, 0
+        slabs, slabs_last = self._values(item), self._values(last)
+        while done_last < self._value_cycles(last):
+            yield at
+            share = done_last * total / self._value_cycles(last)  # by columns: the blocks may differ in keys
+            if done < total and done - share < ahead:
+                done += next(slabs)
+            else:
+                done_last += next(slabs_last)
+
+    def _score_cycles(self, item: Item) -> int:
+        return item.tile.groups * (self._plan.padded_keys(item.keys.size) // self._config.n) * (
+            self._workload.head_dim // self._config.k)
+
+    def _value_cycles(self, item: Item) -> int:
+        return item.tile.groups * (self._workload.head_dim_v // self._config.n) * (
+            self._plan.padded_keys(item.keys.size) // self._config.k)
+
+    def _scores(self, item: Item) -> Iterator[int]:
+        """C1: S = Q K^T; yields the cube cycles of each slab after it."""
         plan, config, out = self._plan, self._config, self._out
-        out.note = Annotation(item.request, item.index, item.block, "C1")
-        mt, sub_tiles = item.tile.groups, plan.key_tiles(item.keys.size)
-        units = self._units.get(item.sequence, set())
-        q, kv = self._loader.q_layout(item), self._loader.kv_layout(item)
-        for index, keys in enumerate(sub_tiles):
-            nt, l0c = keys.size // config.n, out.next("L0C")
-            for slab in plan.score_slabs:
-                if plan.resident:
-                    panel = kv.panel(slab.start)
-                    wait = slab.start == kv.panels[panel].start and (index, panel) in units
-                    word, pitch = kv.locate(slab.start, keys.start // config.n)
-                else:
-                    wait, with_q = True, item.first and index == 0 and slab.start == 0
-                    word, pitch = self._loader.load_streamed(item, keys, slab, with_q=with_q)
-                q_word, q_pitch = q.locate(slab.start)
-                feed_a, feed_b = self._multiply(
-                    {"l1": q_word, "outer": slab.size, "inner": mt, "outer_stride": 1,
-                     "inner_stride": q_pitch},
-                    {"l1": word, "outer": slab.size, "inner": nt, "outer_stride": 1, "inner_stride": pitch},
-                    l0c=l0c, mt=mt, nt=nt, kt=slab.size, first=slab is plan.score_slabs[0],
-                    last=slab is plan.score_slabs[-1],
-                )
-                if wait:
-                    feed_a.waits_for(Semaphore.KV_READY)
-                    self._loader.consume(feed_a)
-                if not plan.resident:
-                    out.give("KV", feed_b)
-            drain = out.emit(
-                Opcode.DRAIN_S, l0c=l0c, mt=mt, nt=nt, s_pitch=config.kv_block // config.lanes,
-                s=out.slot("S", item.sequence) + keys.start // config.lanes,
-                rowmax=out.slot("ROWMAX", item.sequence), first=index == 0, **self._mask(item, keys.start),
+        note = Annotation(item.request, item.index, item.block, "C1")
+        mt, nt = item.tile.groups, plan.padded_keys(item.keys.size) // config.n
+        kv, l0c = self._loader.kv_layout(item), out.next("SCORES")
+        for slab in plan.score_slabs:
+            out.note = note
+            word, pitch = kv.locate(slab.start)
+            q_word, q_pitch = self._loader.q_layout(item, slab)
+            feed_a, feed_b = self._multiply(
+                "SCORES",
+                {"l1": q_word, "outer": slab.size, "inner": mt, "outer_stride": 1, "inner_stride": q_pitch},
+                {"l1": word, "outer": slab.size, "inner": nt, "outer_stride": 1, "inner_stride": pitch},
+                l0c=l0c, mt=mt, nt=nt, kt=slab.size, first=slab is plan.score_slabs[0],
+                last=slab is plan.score_slabs[-1],
             )
-            drain.waits_for(Semaphore.L0C_READY)
-            out.give("L0C", drain)
-            if index == 0:
+            self._loader.feeds(item, slab, feed_a, feed_b)
+            if slab is plan.score_slabs[-1]:
+                drain = out.emit(
+                    Opcode.DRAIN_S, l0c=l0c, mt=mt, nt=nt, s_pitch=plan.kv_block // config.lanes,
+                    s=out.slot("S", item.sequence), rowmax=out.slot("ROWMAX", item.sequence), first=True,
+                    **self._mask(item),
+                )
+                drain.waits_for(Semaphore.L0C_READY)
+                out.give("SCORES", drain)
                 out.take("S", drain)
-        if item.last:
-            out.give("Q", feed_a)
-        drain.signals(Semaphore.S_READY)
+                drain.signals(Semaphore.DRAINED)
+                self._softmax(item)
+            yield mt * nt * slab.size
 
     def _softmax(self, item: Item) -> None:
         """V1: S becomes P; row state and row offsets."""
         config, out = self._config, self._out
         out.note = Annotation(item.request, item.index, item.block, "V1")
         softmax = out.emit(
-            Opcode.SOFTMAX, s=out.slot("S", item.sequence), s_pitch=config.kv_block // config.lanes,
+            Opcode.SOFTMAX, s=out.slot("S", item.sequence), s_pitch=self._plan.kv_block // config.lanes,
             rowmax=out.slot("ROWMAX", item.sequence), state=out.slot("STATE", item.tile_sequence),
             offsets=out.slot("OFFSETS", item.sequence), mt=item.tile.groups,
             kt=self._plan.padded_keys(item.keys.size) // config.k, p=out.slot("P", item.sequence),
-            first=item.first, **self._mask(item, 0),
+            first=item.first, **self._mask(item),
         )
-        softmax.waits_for(Semaphore.S_READY)
+        softmax.waits_for(Semaphore.DRAINED)
         softmax.signals(Semaphore.P_READY)
         out.give("S", softmax)
         out.take("P", softmax)
-        out.take("OFFSETS", softmax)
 
-    def _values(self, item: Item) -> None:
-        """C2: O = rescaled O + P V, sub-tile of columns by sub-tile; after the rows' last block their end."""
+    def _values(self, item: Item) -> Iterator[int]:
+        """C2: O = rescaled O + P V, sub-tile of columns by sub-tile; after the rows' last block their end.
+
+        Yields the cube cycles of each slab after it.
+        """
         plan, config, out = self._plan, self._config, self._out
         note = Annotation(item.request, item.index, item.block, "C2")
         mt, chunks = item.tile.groups, plan.padded_keys(item.keys.size) // config.k
         groups_per_chunk = config.k // config.n
         kv, p = self._loader.kv_layout(item), out.slot("P", item.sequence)
         slabs = split(chunks, plan.value_chunks)
-        for part in plan.parts(final=item is self._items[-1]):
+        parts = plan.parts(final=item is self._items[-1])
+        for part in parts:
             for columns in part.tiles:
                 place = Piece(columns.start // config.k, columns.size // config.k)
-                nt, l0c = columns.size // config.n, out.next("L0C")
+                nt, l0c = columns.size // config.n, out.next("VALUES")
+                ends = columns is part.tiles[-1]
                 for slab in slabs:
                     out.note = note
-                    if plan.resident:
-                        word, pitch = kv.locate(place.start, slab.start * groups_per_chunk)
-                    else:
-                        keys = Piece(slab.start * config.k, slab.size * config.k)
-                        word, pitch = self._loader.load_streamed(item, keys, place, with_q=False)
+                    word, pitch = kv.locate(place.start, slab.start * groups_per_chunk)
                     feed_a, feed_b = self._multiply(
+                        "VALUES",
                         {"l1": p + slab.start, "outer": slab.size, "inner": mt, "outer_stride": 1,
                          "inner_stride": chunks},
                         {"l1": word, "outer": slab.size, "inner": place.size, "inner_stride": 1,
@@ -172,29 +223,28 @@ class _Scheduler:
                     )
                     if columns.start == 0 and slab is slabs[0]:
                         feed_a.waits_for(Semaphore.P_READY)
-                    if not plan.resident:
-                        feed_a.waits_for(Semaphore.KV_READY)
-                        out.give("KV", feed_b)
-                drain = out.emit(
-                    Opcode.DRAIN_O, l0c=l0c, mt=mt, nt=nt, o=self._o(item) + columns.start // config.lanes,
-                    o_pitch=self._workload.head_dim_v // config.lanes,
-                    offsets=out.slot("OFFSETS", item.sequence), first=item.first,
-                )
-                drain.waits_for(Semaphore.L0C_READY)
-                out.give("L0C", drain)
-                if item.first and part.opens and columns is part.tiles[0]:
-                    out.take("O", drain)
-            if item.last:
-                drain.signals(Semaphore.O_READY)
-                self._finish(item, part)
-        out.give("P", feed_a)
-        out.give("OFFSETS", drain)
-        if plan.resident and item.frees_block:
-            out.give("KV", feed_b)
+                    if slab is slabs[-1]:
+                        drain = out.emit(
+                            Opcode.DRAIN_O, l0c=l0c, mt=mt, nt=nt, o=self._o(item) + columns.start // config.lanes,
+                            o_pitch=self._workload.head_dim_v // config.lanes,
+                            offsets=out.slot("OFFSETS", item.sequence), first=item.first,
+                        )
+                        drain.waits_for(Semaphore.L0C_READY)
+                        out.give("VALUES", drain)
+                        if item.first and part.opens and columns is part.tiles[0]:
+                            out.take("O", drain)
+                        if ends and item.last:
+                            drain.signals(Semaphore.DRAINED)
+                            self._finish(item, part)
+                        if ends and part is parts[-1]:
+                            out.give("P", drain)
+                            if item.frees_block:
+                                out.give("KV", feed_b)
+                    yield mt * nt * slab.size
 
-    def _multiply(self, a: dict[str, int], b: dict[str, int], *, l0c: int, mt: int, nt: int, kt: int,
+    def _multiply(self, ring: str, a: dict[str, int], b: dict[str, int], *, l0c: int, mt: int, nt: int, kt: int,
                   first: bool, last: bool) -> tuple[Draft, Draft]:
-        """One slab: feed both operands, multiply into ``l0c``; returns the feeds."""
+        """One slab: feed both operands, multiply into ``l0c``, a slot of ``ring``; returns the feeds."""
         out = self._out
         l0a, l0b = out.next("L0A"), self._plan.regions["L0B"].address(out.rings["L0A"].taken)
         feed_a = out.emit(Opcode.FEED_A, l0=l0a, **a)
@@ -205,7 +255,7 @@ class _Scheduler:
         mmad.waits_for(Semaphore.L0_READY)
         out.give("L0A", mmad)
         if first:
-            out.take("L0C", mmad)
+            out.take(ring, mmad)
         if last:
             mmad.signals(Semaphore.L0C_READY)
         return feed_a, feed_b
@@ -222,7 +272,7 @@ class _Scheduler:
             o_pitch=workload.head_dim_v // config.lanes, state=out.slot("STATE", item.tile_sequence),
             out=slot, out_pitch=beats, lse=lse, mt=tile.groups, nt=beats, first=start == 0,
         )
-        normalize.waits_for(Semaphore.O_READY)
+        normalize.waits_for(Semaphore.DRAINED)
         normalize.signals(Semaphore.OUT_READY)
         out.take("OUT", normalize)
         if part.closes:
@@ -244,9 +294,9 @@ class _Scheduler:
     def _o(self, item: Item) -> int:
         return self._out.slot("O", item.tile_sequence)
 
-    def _mask(self, item: Item, column: int) -> dict[str, int]:
-        """Mask fields of a command whose first column is the block's ``column``."""
-        workload, first = self._workload, item.keys.start + column
+    def _mask(self, item: Item) -> dict[str, int]:
+        """Mask fields of a command on the item's block."""
+        workload, first = self._workload, item.keys.start
         length = workload.lengths[item.request]
         if not workload.causal:
             return {"limit": length - first, "heads": 0, "head0": 0}

@@ -1,16 +1,20 @@
 """Tiler: how a workload is cut for a core, and where every tile lies in its buffers.
 
 Levels, outermost first: request, row tiles resident together, KV block, row tile, sub-tile, slab. A sub-tile
-is what one L0C slot holds (keys of a score product, columns of a value product); a slab is what one L0 slot
-holds (a range of its reduction).
+is what one L0C slot holds (the scores of a block, or columns of a value product); a slab is what one L0 slot holds
+(a range of its reduction).
+
+The KV block is the tiler's choice, up to the core's ``kv_block``: as rescaling is free, a small block costs
+nothing but the drain of O, and leaves L1 to keys that are on their way.
 """
 
 from amla.rtl.config import CoreConfig
-from amla.rtl.isa import SEMAPHORE_MAX
+from amla.rtl.isa import SEMAPHORE_MAX, Engine
 
 from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
 from ..workload.workload import Workload
+from .order import LATENCY
 from .plan import Piece, Plan, Region, RowTile, split
 
 __all__ = ["PRELOADS", "plan_tiles"]
@@ -18,22 +22,31 @@ __all__ = ["PRELOADS", "plan_tiles"]
 #: Preload depths: C1 runs this many KV blocks ahead of C2; 0 is the serial baseline.
 PRELOADS = (0, 1, 2)
 
-#: L0C fractals of a sub-tile to aim for: long enough to cover the cube's pipeline and to share each operand
+#: L0C fractals of a value sub-tile to aim for: long enough to cover the cube's pipeline and to share each operand
 #: word among several fractals, short enough for a quick start and tail.
 _SUBTILE_FRACTALS = 64
 
 #: Column panels into which Q and the first KV blocks are loaded, so that the cube starts after the first
 #: panel, and follows the loads a panel behind.
-_PANELS = 4
-_MAX_PANELS = 8
+_PANELS = 9
 
 #: L0C fractals of the narrowest value sub-tile: they still cover the cube's pipeline.
 _NARROW_FRACTALS = 8
 
 _MAX_RESIDENT_TILES = 4
-_MAX_L0C_SLOTS = 4
+_MAX_L0_SLOTS = 4
+_MAX_VALUE_SLOTS = 4
 _MAX_OUT_SLOTS = 4
-_MAX_STREAM_SLOTS = 6
+_MAX_KV_SLOTS = 12
+
+#: Cycles that a drain command costs beyond its words: it starts when the last one has left the pipeline.
+_DRAIN_GAP = 16
+
+#: Bytes of commands per slab or sub-tile: two feeds and a product, or a drain.
+_SLAB_BYTES, _DRAIN_BYTES = 96, 32
+
+#: What smaller row tiles must save at least, as a share: they feed every key once more, in shorter products.
+_SMALLER = 0.05
 
 
 class _TooSmall(Exception):
@@ -47,8 +60,11 @@ class _TooSmall(Exception):
 def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memory: Memory = IDEAL) -> Plan:
     """Cut a workload for a core beside a memory.
 
-    The largest row tile that fits is taken. KV stays in L1 if it can; then come, as L1 allows, sharing of KV
-    blocks among row tiles, prefetch of the next block, prefetch of the next queries.
+    Row tiles and KV block are those of the lowest estimated time, among those that fit.
+
+    Parameters
+    ----------
+    memory: beside the core; its latency and rate bound what L1 must hold ahead
 
     Raises
     ------
@@ -61,105 +77,223 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memo
         if value % config.beat_elements:
             raise AmlaError(f"{key} must be a multiple of {config.beat_elements}, the elements of a beat of "
                             f"{config.name}, not {value!r}")
-    needed = -(-workload.rows // config.m)
-    groups = min(needed, config.max_rows // config.m)
+    groups = min(-(-workload.rows // config.m), config.max_rows // config.m)
+    longest = max(max(workload.lengths), 1)
+    largest = min(config.kv_block, -(-longest // config.k) * config.k)
+    fits: list[_Fit] = []
     while True:
-        try:
-            return _Fit(workload, config, memory, preload, groups).plan()
-        except _TooSmall as error:
-            if groups == 1:
-                raise AmlaError(
-                    f"{error.buffer} of {config.name} is too small for this workload at preload {preload}: "
-                    f"a row tile of {config.m} rows needs {error.needed} bytes, "
-                    f"{error.needed - error.available} more than its {error.available}"
-                ) from None
+        for block in range(config.k, largest + 1, config.k):
+            try:
+                fits.append(_Fit(workload, config, preload, groups, block, memory))
+            except _TooSmall as error:
+                if groups == 1 and block == config.k and not fits:
+                    raise AmlaError(
+                        f"{error.buffer} of {config.name} is too small for this workload at preload {preload}: "
+                        f"a row tile of {config.m} rows needs {error.needed} bytes, "
+                        f"{error.needed - error.available} more than its {error.available}"
+                    ) from None
+        if groups == 1:
+            break
         groups = (groups + 1) // 2
+    least = min(fit.cycles for fit in fits)
+    groups = max(fit.groups for fit in fits if fit.cycles <= least * (1 + _SMALLER))
+    return min((fit for fit in fits if fit.groups == groups), key=lambda fit: fit.cycles).plan()
 
 
 class _Fit:
-    """Tries to fit row tiles of a number of row groups; raises :class:`_TooSmall`."""
+    """A row tile of a number of row groups and a KV block, fitted to the buffers; or :class:`_TooSmall`.
 
-    def __init__(self, workload: Workload, config: CoreConfig, memory: Memory, preload: int, groups: int):
-        self._workload, self._config, self._memory, self._preload = workload, config, memory, preload
-        tiles = split(-(-workload.rows // config.m), groups)
-        self._groups = tiles[0].size
-        self._tiles = tuple(self._row_tile(piece) for piece in tiles)
+    ``cycles``: estimated, of the steady state of all requests and what follows the last load.
+    """
+
+    def __init__(self, workload: Workload, config: CoreConfig, preload: int, groups: int, block: int, memory: Memory):
+        self._workload, self._config, self._preload, self._memory = workload, config, preload, memory
+        self._tiles = tuple(self._row_tile(piece) for piece in split(-(-workload.rows // config.m), groups))
+        self.groups = self._tiles[0].groups
+        self._block = block
+        self._chunks, self._value_chunks = workload.head_dim // config.k, block // config.k
         self._regions: dict[str, Region] = {}
         self._next: dict[str, int] = {}
+        self._fit_l0()
+        self._fit_l1()
+        self._fit_rest()
+        self.cycles, self._bound = self._estimate()
 
     def _row_tile(self, piece: Piece) -> RowTile:
         row = piece.start * self._config.m
         rows = min(piece.size * self._config.m, self._workload.rows - row)
         return RowTile(row, rows, piece.size, *divmod(row, self._workload.heads))
 
-    def plan(self) -> Plan:
-        config, workload, groups, preload = self._config, self._workload, self._groups, self._preload
-        chunks, columns, banks = workload.head_dim // config.k, workload.head_dim_v, config.l1_banks
+    def _fit_l0(self) -> None:
+        """L0A, L0B, L0C: panels, slabs and sub-tiles.
 
-        # L0C: two slots at least, so that drain and cube overlap. A value sub-tile is a whole number of
-        # beats.
-        beat_fractals = config.beat_elements // config.n
-        self._check("l0c", 2 * groups * beat_fractals)
-        self._check("l0b", 2 * beat_fractals)
-        # When loading n keys takes longer than computing with them, smaller ones shorten what follows the
-        # last load.
-        loading = groups * (chunks + columns // config.k) < self._memory.cycles(
-            2 * config.n * workload.head_dim, config.axi_data_bytes)
-        fractals = _SUBTILE_FRACTALS // 8 if loading else _SUBTILE_FRACTALS
-        cap = min(config.l0c_words // (2 * groups), max(fractals // groups, 1))
-        value_fractals = max(min(cap, config.l0b_words // 2, columns // config.n) // beat_fractals,
-                             1) * beat_fractals
-        self._check("l0b", 2 * banks)
-        key_fractals = _power_of_two_below(min(cap, config.l0b_words // (2 * banks),
-                                               config.kv_block // config.n))
-        value_tiles = split(columns, value_fractals * config.n, multiple=config.beat_elements)
-        widest = value_tiles[0].size // config.n
-
-        # L0A and L0B: two slots of a slab each. A score slab is a whole number of beats, as it may be loaded
-        # alone.
+        L0C holds two slots of scores, if it can, and two or more of values, so that drain and cube overlap.
+        """
+        config, groups, banks = self._config, self.groups, self._config.l1_banks
+        per_chunk = config.k // config.n  # fractals across a chunk of columns
+        scores = groups * self._block // config.n
+        least = 2 * groups * per_chunk * banks  # a value sub-tile is a whole number of beats
+        score_slots = min(self._preload + 1, 2, max((config.l0c_words - least) // scores, 1))
+        self._check("l0c", score_slots * scores + least)
         self._check("l0a", 2 * groups * banks)
         half_a, half_b = config.l0a_words // 2, config.l0b_words // 2
-        largest = min(half_a // groups, half_b // key_fractals) // banks * banks
-        panels = self._panels(value_tiles[0].size // config.k)
-        score_slabs = tuple(Piece(panel.start + slab.start, slab.size)
-                            for panel in panels for slab in split(panel.size, largest, multiple=banks))
-        value_chunks = min(half_a // groups, half_b // widest, config.kv_block // config.k)
-        slab_a = groups * max(value_chunks, max(slab.size for slab in score_slabs))
-        slab_b = max(widest * value_chunks, key_fractals * max(slab.size for slab in score_slabs))
-        self._ring("L0A", "l0a", 2, slab_a)
-        self._ring("L0B", "l0b", 2, slab_b)
-        slot = groups * max(key_fractals, widest)
-        self._ring("L0C", "l0c", min(config.l0c_words // slot, _MAX_L0C_SLOTS), slot)
+        self._check("l0b", 2 * banks * max(per_chunk, self._block // config.n))
+        room = (config.l0c_words - score_slots * scores) // (2 * groups * per_chunk)
+        widest = min(room, max(_SUBTILE_FRACTALS // (groups * per_chunk), 1), half_b // per_chunk,
+                     self._workload.head_dim_v // config.k) // banks * banks
+        widest = max(widest, banks)
+        self.value_tiles = split(self._workload.head_dim_v, widest * config.k, multiple=config.beat_elements)
+        widest = self.value_tiles[0].size // config.k
+        self.panels = self._panels(widest)
+        # A score slab is a whole number of beats, as it may be loaded alone.
+        largest = min(half_a // groups, half_b // (self._block // config.n)) // banks * banks
+        self.score_slabs = tuple(Piece(panel.start + slab.start, slab.size)
+                                 for panel in self.panels for slab in split(panel.size, largest, multiple=banks))
+        self._value_chunks = min(half_a // groups, half_b // (widest * per_chunk), self._block // config.k)
+        slab = max(slab.size for slab in self.score_slabs)
+        slot_a = groups * max(self._value_chunks, slab)
+        slot_b = max(widest * per_chunk * self._value_chunks, self._block // config.n * slab)
+        slots = min(config.l0a_words // slot_a, config.l0b_words // slot_b, _MAX_L0_SLOTS)
+        self._ring("L0A", "l0a", slots, slot_a)
+        self._ring("L0B", "l0b", slots, slot_b)
+        self._ring("SCORES", "l0c", score_slots, scores)
+        values = groups * widest * per_chunk
+        self._ring("VALUES", "l0c", min((config.l0c_words - self._next["L0C"]) // values, _MAX_VALUE_SLOTS), values)
 
-        # Per block in flight between C1 and C2: scores and their row maxima, P, row offsets.
-        depth = preload + 1
-        self._ring("S", "s", depth, groups * (config.kv_block // config.lanes))
-        self._ring("ROWMAX", "state", depth, groups)
-        self._ring("OFFSETS", "state", depth, groups)
+    def _panels(self, tile_chunks: int) -> tuple[Piece, ...]:
+        """Column panels of a few chunks; no value sub-tile lies in two of them."""
+        k = self._config.k
+        chunks, v_chunks = self._chunks, self._workload.head_dim_v // k
+        tiles = max(chunks // _PANELS // tile_chunks, -(-v_chunks // ((_PANELS - 1) * tile_chunks)), 1)
+        size = tiles * tile_chunks
+        starts = list(range(0, v_chunks, size))
+        # The rotary columns join the last panel, or are one of their own when that would make it large.
+        if chunks - starts[-1] > size * 3 // 2:
+            starts.append(v_chunks)
+        return tuple(Piece(start, stop - start)
+                     for start, stop in zip(starts, [*starts[1:], chunks], strict=True))
 
-        sharing, resident = self._fit_l1(value_chunks, value_tiles[0].size, key_fractals, score_slabs)
-        self._ring("O", "o", sharing, groups * columns // config.lanes)
-        self._ring("STATE", "state", min(sharing + preload, self._words("state") // groups), groups)
+    def _fit_l1(self) -> None:
+        """Lay out L1: P, then as many row tiles together as O and L1 hold, Q, and all that is left for KV blocks."""
+        config, groups, preload = self._config, self.groups, self._preload
+        banks = config.l1_banks
+        o_words = groups * self._workload.head_dim_v // config.lanes
+        self._check("o", o_words)
+        self._check("state", (1 + preload) * groups)
+        p_words = -(-groups * (self._block // config.k) // banks) * banks
+        kv_words = self._block // config.n * self._chunks
+        panel = groups * max(panel.size for panel in self.panels)
+        most = min(len(self._tiles), config.o_words // o_words, config.state_words // groups - preload,
+                   _MAX_RESIDENT_TILES, SEMAPHORE_MAX // len(self.panels))
+        room = config.l1_words - (preload + 1) * p_words
+        for allowed in range(most, 0, -1):
+            together = split(len(self._tiles), allowed)
+            self.sharing = max(piece.size for piece in together)
+            least = min(piece.size for piece in together)
+            q_slots = self.sharing * len(self.panels)
+            # C2 of an item ends while the C1 two items later runs, or, pressed, before it begins.
+            for self.pressed in (False, True) if preload else (True,):
+                live = 1 + -(-(preload + (not self.pressed)) // least)
+                kv_slots = min((room - q_slots * panel) // kv_words, _MAX_KV_SLOTS)
+                if kv_slots >= live + (allowed > 1 or not self.pressed):
+                    break
+                if kv_slots >= live and allowed == 1:
+                    break
+            else:
+                continue
+            break
+        else:
+            self._check("l1", (preload + 1) * p_words + q_slots * panel + live * kv_words)
+        self._live = live
+        spare = (room - q_slots * panel - kv_slots * kv_words) // panel
+        q_slots = min(q_slots + spare, 2 * q_slots, SEMAPHORE_MAX)
+        self._ring("P", "l1", preload + 1, p_words)
+        self._ring("Q", "l1", q_slots, panel)
+        self._ring("KV", "l1", kv_slots, kv_words)
 
-        units = split(len(value_tiles), max(-(-len(value_tiles) // (SEMAPHORE_MAX // sharing)), 1))
-        lse_slots = min(2, self._words("state") // groups)
+    def _fit_rest(self) -> None:
+        """S, O, row state and OUT."""
+        config, groups, preload, sharing = self._config, self.groups, self._preload, self.sharing
+        s_words = groups * (self._block // config.lanes)
+        s_slots = max(min(preload + 1, config.s_words // s_words), 1)
+        self._ring("S", "s", s_slots, s_words)
+        self._ring("ROWMAX", "state", s_slots, groups)
+        self._ring("OFFSETS", "state", preload + 1, groups)
+        self._ring("O", "o", sharing, groups * self._workload.head_dim_v // config.lanes)
+        self._ring("STATE", "state", min(sharing + preload, config.state_words // groups), groups)
+        tiles = len(self.value_tiles)
+        self.units = split(tiles, max(-(-tiles // (SEMAPHORE_MAX // sharing)), 1))
+        lse_slots = min(2, config.state_words // groups)
         self._ring("LSE", "state", lse_slots, groups)
-        widest_unit = max(sum(tile.size for tile in value_tiles[unit.start:unit.stop]) for unit in units)
-        out_words = groups * widest_unit // config.beat_elements
+        widest = max(sum(tile.size for tile in self.value_tiles[unit.start:unit.stop]) for unit in self.units)
+        out_words = groups * widest // config.beat_elements
         self._check("out", out_words)
         # A slot of LSE is free again when its tile's first unit has left OUT.
-        out_slots = min(config.out_words // out_words, _MAX_OUT_SLOTS, lse_slots * len(units))
-        self._ring("OUT", "out", out_slots, out_words)
+        self._ring("OUT", "out", min(config.out_words // out_words, _MAX_OUT_SLOTS, lse_slots * len(self.units)),
+                   out_words)
 
-        assert sum(panel.size for panel in panels) == chunks
+    def _block_cycles(self, keys: int) -> dict[str, float]:
+        """Cycles of a row tile's block by what they are spent on."""
+        config, groups = self._config, self.groups
+        padded = max(-(-keys // config.k), 1) * config.k
+        columns, tiles = self._workload.head_dim_v, len(self.value_tiles)
+        fractals = groups * (padded + columns) // config.n
+        commands = (len(self.score_slabs) + tiles) * _SLAB_BYTES + (tiles + 1) * _DRAIN_BYTES
+        row_bytes = 2 * self._workload.head_dim
+        return {
+            "cube": groups * (padded // config.n * self._chunks + columns // config.n * (padded // config.k)),
+            "drain of O": fractals * config.n // config.lanes + (tiles + 1) * _DRAIN_GAP,
+            "feed": (groups + padded // config.n) * self._chunks + (groups * tiles + columns // config.n)
+            * (padded // config.k),
+            "memory": (keys * row_bytes / self.sharing + commands) / self._memory.rate(config.axi_data_bytes),
+        }
+
+    def _estimate(self) -> tuple[float, str]:
+        """Cycles of all blocks, and what bounds a whole one."""
+        whole = self._block_cycles(self._block)
+        if self._preload:
+            whole["softmax"] = self._lag() / self._preload
+        bound = max(whole, key=whole.__getitem__)
+        cycles = whole[bound] if self._preload else whole[bound] + self._lag()
+        # A slot is taken from its load's first address to the end of its C2.
+        ahead = self._regions["KV"].slots - self._live
+        wait = self._memory.latency + LATENCY[Engine.LOAD] + whole["memory"] * self.sharing
+        if ahead * cycles * self.sharing < wait:
+            per_block = (wait + self._live * cycles * self.sharing) / (ahead + self._live) / self.sharing
+            cycles, bound = max(cycles, per_block), "memory latency"
+        total = 0.0
+        for length in self._workload.lengths:
+            full, rest = divmod(length, self._block)
+            total += full * cycles + (max(self._block_cycles(rest).values()) if rest or not full else 0)
+        total *= len(self._tiles)
+        total += whole["cube"] + self._lag()  # what follows the last load
+        return total, bound
+
+    def _lag(self) -> int:
+        """Cycles from the end of C1 to the P of its block: a drain before it, its own, the softmax."""
+        config, groups = self._config, self.groups
+        drains = groups * (self._block + self.value_tiles[0].size) // config.lanes
+        softmax = groups * self._block // config.lanes
+        return (LATENCY[Engine.CUBE] + drains + _DRAIN_GAP + LATENCY[Engine.DRAIN] + softmax + LATENCY[Engine.VECTOR]
+                + LATENCY[Engine.FEED])
+
+    def plan(self) -> Plan:
+        """The plan."""
+        config, workload = self._config, self._workload
+        whole = self._block_cycles(self._block)
+        cube = whole["cube"]
+        lag = self._lag() + int((self._preload - 1) * cube) if self._preload else 0
+        slots = self._regions["KV"].slots
+        why = (f"KV blocks of {self._block} keys (at most {config.kv_block}): "
+               + ", ".join(f"{name} {cycles:,.0f}" for name, cycles in whole.items())
+               + f" cycles a block and row tile, bound by {self._bound}; {slots} of them in L1, {self._live} in use")
         return Plan(
-            config=config, workload=workload, memory=self._memory, preload=preload,
-            # C1 ahead of C2 hides the softmax. Where loading is the limit, the cube waits for loads instead, and
-            # what it puts off would only come after the last of them.
-            ahead=0 if loading and sharing == len(self._tiles) else preload, tiles=self._tiles, resident_tiles=sharing,
-            resident=resident, key_tile=key_fractals * config.n, panels=panels, score_slabs=score_slabs,
-            value_tiles=value_tiles, value_chunks=value_chunks, units=units,
-            tail=self._tail(value_tiles[units[-1].start:], SEMAPHORE_MAX - len(units) * sharing + 1),
+            config=config, workload=workload, memory=self._memory, preload=self._preload, kv_block=self._block, why=why,
+            lag=lag, pressed=self.pressed, tiles=self._tiles, resident_tiles=self.sharing, panels=self.panels,
+            score_slabs=self.score_slabs, value_tiles=self.value_tiles, value_chunks=self._value_chunks,
+            units=self.units,
+            tail=self._tail(self.value_tiles[self.units[-1].start:],
+                            SEMAPHORE_MAX - len(self.units) * self.sharing + 1),
             regions=self._regions,
         )
 
@@ -167,70 +301,15 @@ class _Fit:
         """Halve the last sub-tile again and again, into at most ``most`` pieces in all or else not at all."""
         beat = self._config.beat_elements
         *pieces, last = tiles
-        while (half := last.size // 2 // beat * beat) and self._groups * half >= _NARROW_FRACTALS * self._config.n:
+        while (half := last.size // 2 // beat * beat) and self.groups * half >= _NARROW_FRACTALS * self._config.n:
             pieces.append(Piece(last.start, last.size - half))
             last = Piece(last.stop - half, half)
         pieces.append(last)
         return tuple(pieces) if len(pieces) <= most else tiles
 
-    def _panels(self, tile_chunks: int) -> tuple[Piece, ...]:
-        """Column panels of about a quarter of the head dimension; no value sub-tile lies in two of them."""
-        k = self._config.k
-        chunks, v_chunks = self._workload.head_dim // k, self._workload.head_dim_v // k
-        tiles = max(chunks // _PANELS // tile_chunks, -(-v_chunks // (_MAX_PANELS * tile_chunks)), 1)
-        size = tiles * tile_chunks
-        starts = list(range(0, v_chunks, size))
-        # The rotary columns join the last panel, or are one of their own when that would make it large.
-        if chunks - starts[-1] > 2 * size:
-            starts.append(v_chunks)
-        return tuple(Piece(start, stop - start)
-                     for start, stop in zip(starts, [*starts[1:], chunks], strict=True))
-
-    def _fit_l1(self, value_chunks: int, value_columns: int, key_fractals: int,
-                score_slabs: tuple[Piece, ...]) -> tuple[int, bool]:
-        """Lay out L1: P first, then Q and KV as well as they fit; return resident tiles and KV residency."""
-        config, groups, preload = self._config, self._groups, self._preload
-        chunks = self._workload.head_dim // config.k
-        banks = config.l1_banks
-        p_words = -(-groups * (config.kv_block // config.k) // banks) * banks
-        q_words, kv_words = groups * chunks, config.kv_block // config.n * chunks
-        o_tiles = config.o_words // (groups * self._workload.head_dim_v // config.lanes)
-        self._check("o", groups * self._workload.head_dim_v // config.lanes)
-        self._check("state", (1 + preload) * groups)
-        most = min(len(self._tiles), o_tiles, self._words("state") // groups - preload, _MAX_RESIDENT_TILES)
-        room = config.l1_words - (preload + 1) * p_words
-
-        for allowed in range(most, 0, -1):
-            together = split(len(self._tiles), allowed)
-            # KV blocks between their C1 and the end of their C2.
-            live = 1 + -(-preload // min(piece.size for piece in together))
-            sharing = max(piece.size for piece in together)
-            for kv_slots, q_slots in ((live + 2, 2 * sharing), (live + 1, 2 * sharing), (live + 1, sharing),
-                                      (live, sharing)):
-                if q_slots * q_words + kv_slots * kv_words <= room:
-                    self._ring("P", "l1", preload + 1, p_words)
-                    self._ring("Q", "l1", q_slots, q_words)
-                    self._ring("KV", "l1", kv_slots, kv_words)
-                    return sharing, True
-
-        score_words = key_fractals * max(slab.size for slab in score_slabs)
-        value_words = value_chunks * (config.k // config.n) * (value_columns // config.k)
-        slot = -(-max(score_words, value_words) // banks) * banks
-        q_slots = 2 if 2 * q_words + 2 * slot <= room else 1
-        kv_slots = min((room - q_slots * q_words) // slot, _MAX_STREAM_SLOTS)
-        if kv_slots < 1:
-            self._check("l1", (preload + 1) * p_words + q_words + slot)
-        self._ring("P", "l1", preload + 1, p_words)
-        self._ring("Q", "l1", q_slots, q_words)
-        self._ring("KV", "l1", kv_slots, slot)
-        return 1, False
-
-    def _words(self, buffer: str) -> int:
-        return getattr(self._config, f"{buffer}_words")
-
     def _check(self, buffer: str, words: int) -> None:
         """Raise unless the buffer has this many words."""
-        available = self._words(buffer)
+        available = getattr(self._config, f"{buffer}_words")
         if words > available:
             if buffer == "state":
                 rows = self._config.m
@@ -245,7 +324,3 @@ class _Fit:
         self._check(buffer, base + slots * words)
         self._regions[name] = Region(name, memory, base, slots, words)
         self._next[memory] = base + slots * words
-
-
-def _power_of_two_below(value: int) -> int:
-    return 1 << (value.bit_length() - 1)

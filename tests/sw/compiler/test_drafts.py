@@ -33,9 +33,9 @@ def test_a_slot_not_given_back():
 
 def test_a_draft_becomes_its_command():
     draft = Draft(Opcode.SOFTMAX, {"mt": 3, "first": True}, Annotation())
-    draft.waits_for(Semaphore.S_READY)
+    draft.waits_for(Semaphore.DRAINED)
     draft.signals(Semaphore.P_READY)
     command = draft.command()
     assert draft.engine == command.engine == Engine.VECTOR
     assert (command["mt"], command.flags, command.wait, command.signal) == (
-        3, {"first"}, 1 << Semaphore.S_READY, 1 << Semaphore.P_READY)
+        3, {"first"}, 1 << Semaphore.DRAINED, 1 << Semaphore.P_READY)

@@ -16,10 +16,10 @@ from amla.sw.run.compare import check_levels, expect
 from amla.sw.workload.workload import Workload
 
 #: Bars of achieved / bound. For all but ds-16heads the bound is the cube, so it is the utilisation.
-BARS = {"ds-1x4096": 0.972, "ds-4x4096": 0.9925, "ds-1x16384": 0.9925, "ds-mtp-4096": 0.978, "ds-16heads": 0.96,
+BARS = {"ds-1x4096": 0.963, "ds-4x4096": 0.99, "ds-1x16384": 0.99, "ds-mtp-4096": 0.977, "ds-16heads": 0.98,
         "ds-ragged": 0.99}
 #: The same on ``small``, where regression runs on the RTL.
-SMALL_BARS = {"single": 0.98, "decode": 0.973, "decode-mtp": 0.985}
+SMALL_BARS = {"single": 0.97, "decode": 0.965, "decode-mtp": 0.97}
 
 
 @pytest.fixture(scope="module")

@@ -32,5 +32,8 @@ def test_items_cover_the_work(random_case, seed):
 
 def test_tiles_in_o_take_turns_on_a_block(tiny):
     load = Workload(name="x", heads=24, q_tokens=2, head_dim=24, head_dim_v=16, lengths=(64, 10))
-    order = [(item.request, item.block, item.index) for item in work_items(plan_tiles(load, tiny))]
-    assert order == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1)]
+    plan = plan_tiles(load, tiny)
+    order = [(item.request, item.block, item.index) for item in work_items(plan)]
+    assert plan.resident_tiles == 2
+    assert order == [(request, block, index) for request, length in enumerate(load.lengths)
+                     for block in range(-(-length // plan.kv_block)) for index in range(2)]

@@ -42,7 +42,7 @@ def test_words_are_those_of_the_layout(opcode):
 def test_little_endian_and_header_first():
     command = Command.build(Opcode.MMAD, mt=0x1234, wait=(Semaphore.KV_READY,), signal=(Semaphore.OUT_FREE,))
     binary = command.encode().to_bytes(COMMAND_BYTES, "little")
-    assert binary[:6] == bytes([Opcode.MMAD, 0, 2, 0, 0, 0x80])
+    assert binary[:6] == bytes([Opcode.MMAD, 0, 4, 0, 0, 0x80])
     assert binary.count(b"\x34\x12") == 1
 
 
@@ -74,19 +74,19 @@ def test_truncated_binary():
 
 def test_engines_and_masks():
     assert Command.build(Opcode.NORMALIZE).engine == Engine.VECTOR
-    assert members(0b1001) == (Semaphore.Q_FREE, Semaphore.L0_READY)
+    assert members(0b1001) == (Semaphore.Q_READY, Semaphore.KV_FREE)
 
 
 def test_text():
     commands = [Command.build(Opcode.DRAIN_S, l0c=3, limit=-5, first=True,
                               wait=(Semaphore.S_FREE, Semaphore.L0C_READY),
-                              signal=(Semaphore.S_READY,)),
+                              signal=(Semaphore.DRAINED,)),
                 Command.build(Opcode.LOAD, address=0x1000_0000), Command.build(Opcode.HALT)]
     program = Program(commands=commands, scale_word=0, read_window=(0, 0), write_window=(0, 0),
                       annotations=[Annotation(0, 1, 2, "C1"), Annotation(), Annotation()])
     lines = program.listing().splitlines()
     assert lines[0] == ("     0 drain     DRAIN_S   l0c=3 mt=0 nt=0 s=0 s_pitch=0 rowmax=0 limit=-5 heads=0 "
-                        "head0=0 first wait=L0C_READY,S_FREE signal=S_READY  "
+                        "head0=0 first wait=L0C_READY,S_FREE signal=DRAINED  "
                         "; C1, request 0, tile 1, block 2")
     assert "address=0x10000000" in lines[1]
     assert lines[2].split() == ["2", "sequencer", "HALT"]

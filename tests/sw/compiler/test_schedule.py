@@ -2,9 +2,11 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 from amla.rtl.isa import Engine, Opcode
+from amla.sw.compiler.items import work_items
 from amla.sw.compiler.program import members
 from amla.sw.workload.workload import Workload
 
@@ -34,28 +36,31 @@ def test_shared_blocks_are_read_once(make_job):
     assert job.bytes_read == 2 * 24 * (2 * load.rows + 64 + 40)
 
 
-def test_streaming_reads_values_again(make_job, tiny, tiny_workload):
-    job, _ = make_job(tiny_workload, replace(tiny, l1_bytes=8192))
-    keys = sum(tiny_workload.lengths)
-    assert job.bytes_read == 2 * 48 * (tiny_workload.rows * 3 + keys) + 2 * 32 * keys
+def test_a_small_l1_reads_every_byte_once_too(make_job, tiny, tiny_workload):
+    job, _ = make_job(tiny_workload, replace(tiny, l1_bytes=6144))
+    assert job.bytes_read == 2 * 48 * (tiny_workload.rows * 3 + sum(tiny_workload.lengths))
 
 
 @pytest.mark.parametrize("preload", [1, 2])
-def test_the_cube_alternates_c1_and_c2(make_job, small, preload):
-    """C1(0) ... C1(p - 1), then C1(i + p), C2(i) alternately, through the seams between requests."""
+def test_the_cube_takes_c1_and_c2_in_turns(make_job, small, preload):
+    """C2 of an item begins in the C1 of the item `preload` later and runs into the next, a slab of each by turns."""
     job, _ = make_job(Workload.load("decode"), small, preload)
-    stages = []
-    for command, note in zip(job.program.commands, job.program.annotations, strict=True):
-        stage = (note.stage, note.request, note.block)
-        if command.engine == Engine.CUBE and (not stages or stages[-1] != stage):
-            stages.append(stage)
-    items = [(request, block) for request, length in enumerate(job.workload.lengths)
-             for block in range(max(-(-length // 128), 1))]
-    expected = [("C1", *item) for item in items[:preload]]
-    for index, item in enumerate(items):
-        expected += [("C1", *items[index + preload])] if index + preload < len(items) else []
-        expected.append(("C2", *item))
-    assert stages == expected
+    plan, items = job.plan, list(work_items(job.plan))
+    numbers = {(item.request, item.index, item.block): item.sequence for item in items}
+    slabs = [(note.stage, numbers[note.request, note.tile, note.block])
+             for command, note in zip(job.program.commands, job.program.annotations, strict=True)
+             if command.engine == Engine.CUBE]
+    for stage in ("C1", "C2"):
+        order = [number for kind, number in slabs if kind == stage]
+        assert order == sorted(order)
+    assert not plan.pressed
+    for number in range(1, len(items) - preload - 1):
+        places = [place for place, slab in enumerate(slabs) if slab == ("C2", number)]
+        others = [slabs[place] for place in range(places[0], places[-1])]
+        assert {other for kind, other in others if kind == "C1"} <= {number + preload, number + preload + 1}
+        # Between two sub-tiles of values comes a slab of scores, as far as there are slabs.
+        runs = [len(list(group)) for kind, group in groupby(others, key=lambda slab: slab[0]) if kind == "C2"]
+        assert max(runs) <= -(-len(places) // len(plan.score_slabs)) + 1
 
 
 def test_the_serial_baseline_fences_every_item(make_job, small):
@@ -65,7 +70,7 @@ def test_the_serial_baseline_fences_every_item(make_job, small):
               if command.engine in (Engine.CUBE, Engine.VECTOR, Engine.SEQUENCER)]
     collapsed = [stage for index, stage in enumerate(stages) if not index or stages[index - 1] != stage]
     assert collapsed[:8] == ["C1", "V1", "C2", "FENCE", "C1", "V1", "C2", "FENCE"]
-    assert collapsed.count("FENCE") == 8 and collapsed[-1] == "HALT"
+    assert collapsed.count("FENCE") == len(list(work_items(job.plan))) and collapsed[-1] == "HALT"
 
 
 def test_waits_follow_signals_and_nothing_is_left(make_job, small):

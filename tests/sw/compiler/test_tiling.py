@@ -29,7 +29,7 @@ def _check(plan):
     assert _covers(plan.panels, load.head_dim // config.k) and _covers(plan.score_slabs,
                                                                        load.head_dim // config.k)
     assert _covers(plan.value_tiles, load.head_dim_v) and _covers(plan.units, len(plan.value_tiles))
-    # The last item ends in ever narrower sub-tiles of whole beats, with a token of O_READY for each at hand.
+    # The last item ends in ever narrower sub-tiles of whole beats, with a token of DRAINED for each at hand.
     parts = plan.parts(final=True)
     assert _covers([tile for part in parts for tile in part.tiles], load.head_dim_v)
     assert all(tile.size % config.beat_elements == 0 for tile in plan.tail)
@@ -62,12 +62,12 @@ def _check(plan):
 def test_main_workloads_on_small(small, name, preload):
     plan = plan_tiles(Workload.load(name), small, preload=preload)
     _check(plan)
-    assert plan.resident and len(plan.tiles) == 1 and plan.traffic == "KV read once"
-    assert plan.regions["S"].slots == plan.regions["P"].slots == plan.regions["OFFSETS"].slots == preload + 1
-    assert plan.regions["KV"].slots >= preload + 2
+    assert len(plan.tiles) == 1 and plan.traffic == "KV read once"
+    assert plan.regions["P"].slots == plan.regions["OFFSETS"].slots == preload + 1
+    assert plan.regions["KV"].slots >= preload + 2 and plan.pressed == (not preload)
     # Sub-tiles cover the cube's pipeline.
     groups = plan.tiles[0].groups
-    assert groups * (plan.key_tile // small.n) >= 16 and groups * (plan.value_tiles[0].size // small.n) >= 16
+    assert groups * (plan.kv_block // small.n) >= 16 and groups * (plan.value_tiles[0].size // small.n) >= 16
 
 
 def test_a_slow_memory_makes_loading_the_limit(small):
@@ -91,10 +91,24 @@ def test_row_tiles_share_blocks_when_o_holds_them(tiny):
     assert narrow.resident_tiles == 1 and narrow.traffic == "KV read 2 times: O holds 1 of 2 row tiles"
 
 
-def test_small_l1_streams_and_says_so(tiny, tiny_workload):
-    plan = plan_tiles(tiny_workload, replace(tiny, l1_bytes=8192))
-    _check(plan)
-    assert not plan.resident and plan.traffic.startswith("KV re-read: L1 does not hold 2 KV blocks")
+def test_a_smaller_l1_takes_smaller_blocks_and_says_so(tiny, tiny_workload):
+    sizes = []
+    for l1_bytes in (65536, 8192, 6144):
+        plan = plan_tiles(tiny_workload, replace(tiny, l1_bytes=l1_bytes))
+        _check(plan)
+        assert plan.why.startswith(f"KV blocks of {plan.kv_block} keys (at most 32): cube ")
+        assert plan.traffic == "KV read once"
+        sizes.append(plan.kv_block * plan.tiles[0].groups)
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > sizes[-1]
+
+
+def test_a_slower_memory_is_named_and_gets_its_share_of_l1(small):
+    load, core = Workload.load("single"), replace(small, l1_bytes=458752)
+    near, far = (plan_tiles(load, core, latency=latency) for latency in (20, 20000))
+    assert "bound by cube" in near.why and "bound by memory latency" in far.why
+    ahead = [plan.kv_block * (plan.regions["KV"].slots - 3) for plan in (near, far)]
+    assert ahead[0] <= ahead[1]
+    assert "bound by memory;" in plan_tiles(load, core, bytes_per_cycle=8).why
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -102,8 +116,8 @@ def test_small_l1_streams_and_says_so(tiny, tiny_workload):
      r"l1_bytes of tiny is too small for this workload at preload 1: a row tile of 4 rows needs "
                         r"(\d+) bytes, (\d+) more than its 512"),
     ({"o_bytes": 128}, r"o_bytes of tiny is too small .* needs 512 bytes, 384 more than its 128"),
-    ({"s_bytes": 256}, r"s_bytes of tiny is too small .* needs 1024 bytes, 768 more than its 256"),
-    ({"l0c_bytes": 128}, r"l0c_bytes of tiny is too small .* needs 256 bytes, 128 more than its 128"),
+    ({"s_bytes": 32, "lanes": 1}, r"s_bytes of tiny is too small .* needs 64 bytes, 32 more than its 32"),
+    ({"l0c_bytes": 128}, r"l0c_bytes of tiny is too small .* needs 320 bytes, 192 more than its 128"),
     ({"l0a_bytes": 64}, r"l0a_bytes of tiny is too small .* needs 128 bytes, 64 more than its 64"),
     ({"l0b_bytes": 64}, r"l0b_bytes of tiny is too small .* needs 128 bytes, 64 more than its 64"),
     ({"state_rows": 4}, r"row state \(state_rows, counted in rows\) of tiny is too small .* needs 8 bytes"),

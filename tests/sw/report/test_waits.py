@@ -35,8 +35,8 @@ def by_hand():
     """Two feeds, each followed by a multiplication; the second also waits for a drain, which comes last."""
     commands = [
         _command("feed", "C1", signal=["L0_READY"]), _command("cube", "C1", ["L0_READY"], ["L0C_READY"]),
-        _command("drain", "C1", ["L0C_READY"], ["L0C_FREE"]), _command("feed", "C2", signal=["L0_READY"]),
-        _command("cube", "C2", ["L0_READY", "L0C_FREE"]),
+        _command("drain", "C1", ["L0C_READY"], ["VALUES_FREE"]), _command("feed", "C2", signal=["L0_READY"]),
+        _command("cube", "C2", ["L0_READY", "VALUES_FREE"]),
     ]
     trace = {"engine": np.array([2, 3, 2, 4, 3]), "index": np.array([0, 1, 3, 2, 4]),
              "start": np.array([0, 12, 10, 52, 80]), "end": np.array([10, 50, 30, 75, 100])}
@@ -48,7 +48,7 @@ def test_the_last_token_is_to_blame(by_hand):
             if gap.engine == "cube"}
     assert cube == {
         ("L0_READY", "feed C1"): ("C1", 10, 1),  # 0 to 10
-        ("L0C_FREE", "drain C1"): ("C2", 25, 1),  # 50 to 75
+        ("VALUES_FREE", "drain C1"): ("C2", 25, 1),  # 50 to 75
         ("start", ""): ("C2", 5, 1),  # 75 to 80
         ("done", ""): ("", 10, 1),
     } | {("start", ""): cube["start", ""]}
