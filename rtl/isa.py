@@ -26,7 +26,7 @@ INDEX_BITS = 24
 MAX_COMMANDS = (1 << INDEX_BITS) - 1
 SEMAPHORES = 16
 #: Largest value of a semaphore; a signal past it is the fault SEMAPHORE_OVERFLOW.
-SEMAPHORE_MAX = 15
+SEMAPHORE_MAX = 63
 
 
 @enum.unique

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from amla.rtl.isa import SEMAPHORE_MAX, Opcode, Semaphore
+from amla.rtl.isa import Opcode, Semaphore
 
 from .drafts import Draft, Drafts
 from .items import Item
@@ -14,6 +14,9 @@ from .plan import Piece, Plan
 from .program import Annotation
 
 __all__ = ["Addresses", "Layout", "Loader"]
+
+#: KV blocks before which the cube has computed all that has come.
+_EARLY_BLOCKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +51,8 @@ class Loader:
 
     Q comes in column panels, each a slot of its own (Q_READY, Q_FREE), so that the next tile's queries take the
     places that the last block's C1 leaves. KV comes in blocks of whole rows, which make long bursts, a token of
-    KV_READY each. Before the first C2, though, the cube computes as fast as memory loads and lags behind by what it
-    has to wait for at a time: the blocks up to there come in panels, too, between those of Q, a token each; a token
-    waits (KV_FREE) until there is room for it.
+    KV_READY each. At first, though, the cube computes as fast as memory loads and lags behind by what it has to wait
+    for at a time: the first blocks come in panels, too, a token each, the first one's between those of Q.
     """
 
     def __init__(self, drafts: Drafts, addresses: Addresses, block_table: np.ndarray, items: Sequence[Item]):
@@ -58,15 +60,12 @@ class Loader:
         self._plan: Plan = drafts.plan
         self._row_bytes = 2 * self._plan.workload.head_dim
         self._whole = (Piece(0, self._plan.workload.head_dim // self._plan.config.k),)
-        self._signalled = 0
-        self._consumers: list[Draft] = []
-        self._rooms: list[int] = []  # tokens whose feed makes room for a later one
         self._todo = deque(self._order(items))
 
     def q_layout(self, item: Item, slab: Piece) -> tuple[int, int]:
         """Word of a slab of the item's row tile of Q, and words from one row group to the next."""
         number, panel = self._panel(slab)
-        return self._q_slot(item, number) + slab.start - panel.start, panel.size
+        return self._q_slot(item, number) + item.group0 * panel.size + slab.start - panel.start, panel.size
 
     def kv_layout(self, item: Item) -> Layout:
         """Where the item's block lies while it is resident."""
@@ -83,7 +82,6 @@ class Loader:
             self._drafts.give("Q", feed_a)
         if item.loads_block and opens and (number == 0 or len(self._kv_panels(item)) > 1):
             feed_b.waits_for(Semaphore.KV_READY)
-            self._consumers.append(feed_b)
 
     def load(self, block_sequence: int) -> None:
         """Emit what may have been loaded by the time at which this block is computed with."""
@@ -92,11 +90,6 @@ class Loader:
             self._drafts.note = Annotation(item.request, item.index, item.block, "load")
             for load in loads:
                 load()
-
-    def close(self) -> None:
-        """All is emitted: settle which feeds signal that there is room for a token."""
-        for token in self._rooms:
-            self._consumers[token].signals(Semaphore.KV_FREE)
 
     def _order(self, items: Sequence[Item]) -> list[tuple[int, Item, Sequence[Callable[[], None]]]]:
         """(block in whose time there is room, item, loads), in the order of loading."""
@@ -122,8 +115,8 @@ class Loader:
         return next((number, panel) for number, panel in enumerate(self._plan.panels) if slab.start < panel.stop)
 
     def _kv_panels(self, item: Item) -> tuple[Piece, ...]:
-        """Panels in which the item's block is loaded: several before the first C2."""
-        early = item.block_sequence <= min(self._plan.preload, 1) // self._plan.resident_tiles
+        """Panels in which the item's block is loaded: several while the cube computes as fast as memory loads."""
+        early = item.block_sequence < (_EARLY_BLOCKS if self._plan.preload else 1) / self._plan.resident_tiles
         return self._plan.panels if early else self._whole
 
     def _q_slot(self, item: Item, number: int) -> int:
@@ -136,17 +129,14 @@ class Loader:
             Opcode.LOAD, a_side=True,
             address=self._addresses.q + row * self._row_bytes + 2 * plan.config.k * panel.start,
             pitch=self._row_bytes, rows=tile.rows, rows_padded=tile.groups * plan.config.m,
-            cols=plan.config.k * panel.size, l1=self._q_slot(item, number), row0=0,
+            cols=plan.config.k * panel.size, l1=self._q_slot(item, number) + item.group0 * panel.size, row0=0,
         )
-        self._drafts.take("Q", load)
+        if item.group0 == 0:
+            self._drafts.take("Q", load)
         load.signals(Semaphore.Q_READY)
 
     def _load_keys(self, item: Item, panel: Piece) -> None:
-        """Load a panel of the item's block. One LOAD per page; the last one pads with zeros.
-
-        Beyond the tokens that fit it first waits for the feed of an earlier one; only before the first slot of KV is
-        used again: from there on its token bounds them.
-        """
+        """Load a panel of the item's block. One LOAD per page; the last one pads with zeros."""
         plan = self._plan
         k, page = plan.config.k, plan.workload.page_size
         base = self.kv_layout(item).locate(panel.start)[0]
@@ -169,8 +159,4 @@ class Loader:
             ))
         if panel.start == 0:
             self._drafts.take("KV", loads[0])
-        if item.block_sequence < plan.regions["KV"].slots and self._signalled >= SEMAPHORE_MAX:
-            self._rooms.append(self._signalled - SEMAPHORE_MAX)
-            loads[0].waits_for(Semaphore.KV_FREE)
         loads[-1].signals(Semaphore.KV_READY)
-        self._signalled += 1

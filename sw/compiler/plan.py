@@ -43,6 +43,12 @@ class RowTile:
     token: int
     head: int
 
+    @classmethod
+    def of(cls, groups: Piece, workload: Workload, config: CoreConfig) -> "RowTile":
+        """The row tile of a range of a request's row groups."""
+        row = groups.start * config.m
+        return cls(row, min(groups.size * config.m, workload.rows - row), groups.size, *divmod(row, workload.heads))
+
 
 @dataclass(frozen=True)
 class Region:

@@ -65,7 +65,6 @@ class _Scheduler:
             self._serial()
         self._out.note = Annotation()
         self._out.emit(Opcode.HALT)
-        self._loader.close()
         return self._out.close()
 
     def _serial(self) -> None:
@@ -94,7 +93,8 @@ class _Scheduler:
             return ends[min(number, len(items) - 1)]
 
         share = ends[-1] / (ends[-1] + sum(map(self._value_cycles, items)))
-        starts = [min(end(number) + plan.lag * share, end(number + plan.preload)) for number in range(len(items))]
+        starts = [min(end(number) + plan.lag * share * item.tile.groups / plan.tiles[0].groups, end(number + plan.preload))
+                  for number, item in enumerate(items)]
         values = self._place_values(starts, [
             end(number + plan.preload) if plan.pressed else following
             for number, following in enumerate([*starts[1:], end(len(items))])])
@@ -124,12 +124,17 @@ class _Scheduler:
             yield from self._place_last(*pair, at=stops[-1])
 
     def _place_last(self, item: Item, last: Item, *, at: float) -> Iterator[float]:
-        """The last two items' values in turns; the first is ahead by the lag, and at least by a sub-tile."""
+        """The last two items' values in turns; the first is ahead by the lag, and at least by a sub-tile.
+
+        No scores follow, so that the last item's sub-tiles take the scores' slots, where they fit.
+        """
+        regions = self._plan.regions
+        ring = "SCORES" if regions["SCORES"].words >= regions["VALUES"].words else "VALUES"
         tile = item.tile.groups * (self._plan.value_tiles[0].size // self._config.n) * (
             self._plan.padded_keys(item.keys.size) // self._config.k)
         ahead = max(self._plan.lag, tile)
         total, done, done_last = self._value_cycles(item), 0, 0
-        slabs, slabs_last = self._values(item), self._values(last)
+        slabs, slabs_last = self._values(item), self._values(last, ring)
         while done_last < self._value_cycles(last):
             yield at
             share = done_last * total / self._value_cycles(last)  # by columns: the blocks may differ in keys
@@ -183,7 +188,7 @@ class _Scheduler:
         out.note = Annotation(item.request, item.index, item.block, "V1")
         softmax = out.emit(
             Opcode.SOFTMAX, s=out.slot("S", item.sequence), s_pitch=self._plan.kv_block // config.lanes,
-            rowmax=out.slot("ROWMAX", item.sequence), state=out.slot("STATE", item.tile_sequence),
+            rowmax=out.slot("ROWMAX", item.sequence), state=out.slot("STATE", item.tile_sequence) + item.group0,
             offsets=out.slot("OFFSETS", item.sequence), mt=item.tile.groups,
             kt=self._plan.padded_keys(item.keys.size) // config.k, p=out.slot("P", item.sequence),
             first=item.first, **self._mask(item),
@@ -193,10 +198,10 @@ class _Scheduler:
         out.give("S", softmax)
         out.take("P", softmax)
 
-    def _values(self, item: Item) -> Iterator[int]:
+    def _values(self, item: Item, ring: str = "VALUES") -> Iterator[int]:
         """C2: O = rescaled O + P V, sub-tile of columns by sub-tile; after the rows' last block their end.
 
-        Yields the cube cycles of each slab after it.
+        ``ring`` has the slots for the sub-tiles. Yields the cube cycles of each slab after it.
         """
         plan, config, out = self._plan, self._config, self._out
         note = Annotation(item.request, item.index, item.block, "C2")
@@ -208,13 +213,13 @@ class _Scheduler:
         for part in parts:
             for columns in part.tiles:
                 place = Piece(columns.start // config.k, columns.size // config.k)
-                nt, l0c = columns.size // config.n, out.next("VALUES")
+                nt, l0c = columns.size // config.n, out.next(ring)
                 ends = columns is part.tiles[-1]
                 for slab in slabs:
                     out.note = note
                     word, pitch = kv.locate(place.start, slab.start * groups_per_chunk)
                     feed_a, feed_b = self._multiply(
-                        "VALUES",
+                        ring,
                         {"l1": p + slab.start, "outer": slab.size, "inner": mt, "outer_stride": 1,
                          "inner_stride": chunks},
                         {"l1": word, "outer": slab.size, "inner": place.size, "inner_stride": 1,
@@ -230,8 +235,8 @@ class _Scheduler:
                             offsets=out.slot("OFFSETS", item.sequence), first=item.first,
                         )
                         drain.waits_for(Semaphore.L0C_READY)
-                        out.give("VALUES", drain)
-                        if item.first and part.opens and columns is part.tiles[0]:
+                        out.give(ring, drain)
+                        if item.first and item.group0 == 0 and part.opens and columns is part.tiles[0]:
                             out.take("O", drain)
                         if ends and item.last:
                             drain.signals(Semaphore.DRAINED)
@@ -292,7 +297,8 @@ class _Scheduler:
         out.give("OUT", stores[-1])
 
     def _o(self, item: Item) -> int:
-        return self._out.slot("O", item.tile_sequence)
+        return self._out.slot("O", item.tile_sequence) + item.group0 * (
+            self._workload.head_dim_v // self._config.lanes)
 
     def _mask(self, item: Item) -> dict[str, int]:
         """Mask fields of a command on the item's block."""

@@ -108,7 +108,8 @@ class _Fit:
 
     def __init__(self, workload: Workload, config: CoreConfig, preload: int, groups: int, block: int, memory: Memory):
         self._workload, self._config, self._preload, self._memory = workload, config, preload, memory
-        self._tiles = tuple(self._row_tile(piece) for piece in split(-(-workload.rows // config.m), groups))
+        self._tiles = tuple(RowTile.of(piece, workload, config)
+                            for piece in split(-(-workload.rows // config.m), groups))
         self.groups = self._tiles[0].groups
         self._block = block
         self._chunks, self._value_chunks = workload.head_dim // config.k, block // config.k
@@ -118,11 +119,6 @@ class _Fit:
         self._fit_l1()
         self._fit_rest()
         self.cycles, self._bound = self._estimate()
-
-    def _row_tile(self, piece: Piece) -> RowTile:
-        row = piece.start * self._config.m
-        rows = min(piece.size * self._config.m, self._workload.rows - row)
-        return RowTile(row, rows, piece.size, *divmod(row, self._workload.heads))
 
     def _fit_l0(self) -> None:
         """L0A, L0B, L0C: panels, slabs and sub-tiles.
@@ -206,7 +202,7 @@ class _Fit:
             self._check("l1", (preload + 1) * p_words + q_slots * panel + live * kv_words)
         self._live = live
         spare = (room - q_slots * panel - kv_slots * kv_words) // panel
-        q_slots = min(q_slots + spare, 2 * q_slots, SEMAPHORE_MAX)
+        q_slots = min(q_slots + spare, 2 * q_slots, SEMAPHORE_MAX - len(self.panels))
         self._ring("P", "l1", preload + 1, p_words)
         self._ring("Q", "l1", q_slots, panel)
         self._ring("KV", "l1", kv_slots, kv_words)
