@@ -98,7 +98,7 @@ class Loader:
         for item in items:
             q = [partial(self._load_q, item, number) for number in range(len(self._plan.panels)) if item.first]
             keys = [partial(self._load_keys, item, panel) for panel in self._kv_panels(item) if item.loads_block]
-            if len(keys) > 1 and q:
+            if item.sequence == 0:
                 todo.append((0, item, [load for pair in zip(q, keys, strict=True) for load in pair]))
                 continue
             if keys:
