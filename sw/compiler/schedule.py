@@ -93,7 +93,8 @@ class _Scheduler:
             return ends[min(number, len(items) - 1)]
 
         share = ends[-1] / (ends[-1] + sum(map(self._value_cycles, items)))
-        starts = [min(end(number) + plan.lag * share * item.tile.groups / plan.tiles[0].groups, end(number + plan.preload))
+        lag = plan.lag * share / plan.tiles[0].groups
+        starts = [min(end(number) + lag * item.tile.groups, end(number + plan.preload))
                   for number, item in enumerate(items)]
         values = self._place_values(starts, [
             end(number + plan.preload) if plan.pressed else following

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from amla.rtl.isa import Opcode, Semaphore
+from amla.rtl.isa import SEMAPHORE_MAX, Opcode, Semaphore
 from amla.sw.compiler.hazards import find_hazards
 from amla.sw.compiler.memory_map import build_job
 from amla.sw.compiler.program import Command, members
@@ -45,7 +45,7 @@ _IMPLIED = {Semaphore.S_FREE, Semaphore.P_FREE}
 def test_a_dropped_token_is_a_race(make_job, tiny):
     """Dropping any READY token, or one of every FREE kind, lets two commands race, and the check says so."""
     load = Workload(name="x", heads=8, q_tokens=4, head_dim=24, head_dim_v=16, lengths=(10, 7, 64, 0, 3))
-    job, _ = make_job(load)
+    job, _ = make_job(load, replace(tiny, l1_bytes=8192))  # so that KV has few slots
     commands = list(job.program.commands)
     dropped, racing = Counter(), Counter()
     for semaphore, signaller, waiter in _pairs(commands):
@@ -102,8 +102,10 @@ def test_semaphore_misuse(tiny):
     assert find_hazards([_mmad(0, wait=ready)],
                         tiny)[0] == "command 0: no earlier command signals L0_READY for it"
     assert find_hazards([_feed(0, signal=ready)], tiny) == ["L0_READY is 1 when the program ends"]
-    many = [_feed(0, signal=ready)] * 16 + [_mmad(9, wait=ready)] * 16
-    assert find_hazards(many, tiny)[0] == "command 15: L0_READY may reach 16, past its maximum of 15"
+    full = SEMAPHORE_MAX
+    many = [_feed(0, signal=ready)] * (full + 1) + [_mmad(9, wait=ready)] * (full + 1)
+    assert find_hazards(many, tiny)[0] == (
+        f"command {full}: L0_READY may reach {full + 1}, past its maximum of {full}")
     two = [_feed(0, signal=ready), Command.build(Opcode.STORE, rows=1, cols=8, signal=ready),
            _mmad(9, wait=ready), _mmad(9, wait=ready)]
     assert find_hazards(two, tiny)[0] == "command 1: L0_READY is signalled by STORE and by another"
@@ -112,11 +114,11 @@ def test_semaphore_misuse(tiny):
 
 
 def test_the_bound_counts_tokens_that_may_wait(small):
-    """Sixteen tokens are fine when one has certainly been taken before the sixteenth is signalled."""
+    """A token too many is fine when one has certainly been taken before it is signalled."""
     ready, free = (Semaphore.L0_READY,), (Semaphore.L0_FREE,)
-    commands = [_feed(0, signal=ready)] * 15
+    commands = [_feed(0, signal=ready)] * SEMAPHORE_MAX
     commands += [_mmad(9, wait=ready, signal=free), _feed(8, wait=free, signal=ready)]
-    commands += [_mmad(9, wait=ready)] * 15
+    commands += [_mmad(9, wait=ready)] * SEMAPHORE_MAX
     assert find_hazards(commands, small) == []
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import groupby
 
 import pytest
-from amla.rtl.isa import Engine, Opcode
+from amla.rtl.isa import SEMAPHORE_MAX, Engine, Opcode
 from amla.sw.compiler.items import work_items
 from amla.sw.compiler.program import members
 from amla.sw.workload.workload import Workload
@@ -74,14 +74,14 @@ def test_the_serial_baseline_fences_every_item(make_job, small):
 
 
 def test_waits_follow_signals_and_nothing_is_left(make_job, small):
-    """In program order no wait blocks, no counter passes 15, and all are zero at the end."""
+    """In program order no wait blocks, no counter passes its maximum, and all are zero at the end."""
     job, _ = make_job(Workload.load("decode"), small, 2)
     counters = Counter()
     for command in job.program.commands:
         counters.subtract(members(command.wait))
         assert min(counters.values(), default=0) >= 0
         counters.update(members(command.signal))
-        assert max(counters.values(), default=0) <= 15
+        assert max(counters.values(), default=0) <= SEMAPHORE_MAX
     assert not any(counters.values())
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amla.model import mla_decode
-from amla.rtl.isa import Engine, Fault, Opcode, Semaphore
+from amla.rtl.isa import SEMAPHORE_MAX, Engine, Fault, Opcode, Semaphore
 from amla.sw.compiler.memory_map import build_job
 from amla.sw.compiler.program import Command, assemble
 from amla.sw.simulator.simulator import CommandFault, Simulator, simulate
@@ -186,10 +186,10 @@ def test_a_program_at_the_end_of_the_address_space(tiny, base, limit, address, c
 
 
 def test_semaphore_overflow(tiny):
-    commands = [Command.build(Opcode.FENCE, signal=(Semaphore.S_FREE,))] * 16
+    commands = [Command.build(Opcode.FENCE, signal=(Semaphore.S_FREE,))] * (SEMAPHORE_MAX + 1)
     with pytest.raises(CommandFault) as caught:
-        _run(tiny, [*commands, _HALT])
-    assert (caught.value.code, caught.value.index) == (Fault.SEMAPHORE_OVERFLOW, 15)
+        _run(tiny, [*commands, _HALT], memory=16384)
+    assert (caught.value.code, caught.value.index) == (Fault.SEMAPHORE_OVERFLOW, SEMAPHORE_MAX)
 
 
 def test_truncated_program_and_unknown_opcode(tiny):
