@@ -57,7 +57,8 @@ def test_a_dropped_token_is_a_race(make_job, tiny):
     assert set(dropped) == set(Semaphore)
     for semaphore in set(Semaphore) - _IMPLIED:
         assert racing[semaphore] > 0, semaphore.name
-        if semaphore.name.endswith("READY"):
+        # The keys of a row tile's first block come before its queries, whose tokens imply theirs.
+        if semaphore.name.endswith("READY") and semaphore != Semaphore.KV_READY:
             assert racing[semaphore] == dropped[semaphore], semaphore.name
 
 

@@ -97,7 +97,7 @@ def test_a_smaller_l1_takes_smaller_blocks_and_says_so(tiny, tiny_workload):
 
 
 def test_a_slower_memory_is_named_and_gets_its_share_of_l1(small):
-    load, core = Workload.load("single"), replace(small, l1_bytes=327680)
+    load, core = Workload.load("single"), replace(small, l1_bytes=294912)
     near, far = (plan_tiles(load, core, memory=replace(IDEAL, latency=latency)) for latency in (20, 10_000))
     assert "bound by cube" in near.why and "bound by memory latency" in far.why
     ahead = [plan.kv_block * (plan.regions["KV"].slots - 3) for plan in (near, far)]
