@@ -50,7 +50,7 @@ class CoreConfig:
     kv_block:        keys per KV block (rescale interval)
     axi_data_bytes:  bytes per AXI beat
     axi_address_bits: width of AXI addresses
-    axi_outstanding: bursts that load may have in flight
+    axi_in_flight_bytes: that load, and likewise store, may have requested and not been answered
     l1_bytes ... lse: capacities of the buffers
     max_rows:        rows of one row tile
     state_rows:      rows of row state (several row tiles)
@@ -81,7 +81,7 @@ class CoreConfig:
     comp_bits: int = 2
     axi_data_bytes: int = 64
     axi_address_bits: int = 40
-    axi_outstanding: int = 16
+    axi_in_flight_bytes: int = 65536
     state_rows: int = 0
     queue_depth: int = 16
 
@@ -109,7 +109,10 @@ class CoreConfig:
         widest = min(_PORT_BYTES // (2 * self.k), _PORT_BYTES // (2 * 4 * self.m))
         self._check("n", self.n <= widest, f"at most {widest} at m = {self.m} and k = {self.k}")
         self._check("axi_address_bits", 16 <= self.axi_address_bits <= 48, "from 16 to 48")
-        self._check("axi_outstanding", 1 <= self.axi_outstanding <= 64, "from 1 to 64")
+        # The longest burst, a page, must fit.
+        self._check("axi_in_flight_bytes", self.axi_in_flight_bytes % self.axi_data_bytes == 0
+                    and 4096 <= self.axi_in_flight_bytes <= 1 << 18,
+                    f"a multiple of the beat of {self.axi_data_bytes} bytes, from 4096 to {1 << 18}")
         self._check("acc_frac_bits", 24 <= self.acc_frac_bits <= 40, "from 24 to 40")
         self._check("comp_bits", 0 <= self.comp_bits <= 3, "from 0 to 3")
         self._check("queue_depth", 2 <= self.queue_depth <= 256, "from 2 to 256")

@@ -12,17 +12,18 @@ from ..config import CoreConfig
 from ..host.axi import ReadSignature, Response
 from ..host.burst import BurstGenerator, RegionCheck
 from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
+from ..issue.dispatch import MAX_UNFINISHED
 
 __all__ = ["Load"]
 
-#: Commands between the address side and the data side. With one each captured, decoded, executed, in the
-#: write register and in ``done``, eight are unfinished at most.
-_COMMANDS_AHEAD = 3
+#: Commands between the address side and the data side, as many as the engine protocol leaves: one each is captured,
+#: decoded, executed, in the write register and in ``done``.
+_COMMANDS_AHEAD = MAX_UNFINISHED - 5
 
 
 class Load(wiring.Component):
     """Executes LOAD. The address side decodes commands and requests bursts, ahead of the data side by up to
-    ``axi_outstanding`` bursts and across commands; the data side writes one beat into L1 per cycle.
+    ``axi_in_flight_bytes`` and across commands; the data side writes one beat into L1 per cycle.
 
     **Latency**: four cycles from ``start`` to AR; one from R to the write of L1, two to ``done``.
     **Throughput**: one beat (or beat of zeros) per cycle, also across commands, while memory delivers and
@@ -99,7 +100,7 @@ class Load(wiring.Component):
             address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes)
         m.submodules.bursts = bursts = BurstGenerator(
             address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes,
-            outstanding=config.axi_outstanding)
+            in_flight_bytes=config.axi_in_flight_bytes)
         m.submodules.tasks = tasks = SyncFIFOBuffered(
             width=task_layout.size, depth=_COMMANDS_AHEAD)
 
@@ -209,7 +210,7 @@ class Load(wiring.Component):
             self.axi.ar.payload.len.eq(bursts.burst.payload.len),
             bursts.burst.ready.eq(self.axi.ar.ready),
             bursts.stop.eq(stop),
-            bursts.answer.eq(r.valid & r.ready & r.payload.last),
+            bursts.answered.eq(r.valid & r.ready),
             self.quiet.eq(bursts.quiet),
         ]
 

@@ -12,17 +12,17 @@ from ..config import CoreConfig
 from ..host.axi import Response, WriteSignature
 from ..host.burst import BurstGenerator, RegionCheck
 from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
+from ..issue.dispatch import MAX_UNFINISHED
 
 __all__ = ["Store"]
 
-#: Commands between the address side and the data side.
+#: Commands, and bursts, between the address side and the data side: enough for a beat per cycle.
 _COMMANDS_AHEAD = 3
-#: Commands accepted and not finished that the engine protocol allows; most of them wait for their responses.
-_MAX_UNFINISHED = 8
+_BURSTS_AHEAD = 4
 
 
 class Store(wiring.Component):
-    """Executes STORE. The address side decodes commands and issues bursts, up to ``axi_outstanding``
+    """Executes STORE. The address side decodes commands and issues bursts, up to ``axi_in_flight_bytes``
     unanswered; the data side reads OUT (or LSE) and follows with the beats; commands finish in order with
     their responses.
 
@@ -93,21 +93,23 @@ class Store(wiring.Component):
             address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes)
         m.submodules.bursts = bursts = BurstGenerator(
             address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes,
-            outstanding=config.axi_outstanding)
+            in_flight_bytes=config.axi_in_flight_bytes)
         m.submodules.tasks = tasks = SyncFIFOBuffered(width=task_layout.size, depth=_COMMANDS_AHEAD)
-        depth = max(config.axi_outstanding, 2)  # the FIFO's pointers need a bit
-        m.submodules.lengths = lengths = SyncFIFO(width=8, depth=depth)
-        m.submodules.lasts = lasts = SyncFIFO(width=1, depth=depth)
+        m.submodules.lengths = lengths = SyncFIFO(width=8, depth=_BURSTS_AHEAD)
+        # Of the bursts that no response has come for, which may be of one beat each.
+        burst_layout = data.StructLayout({"len": unsigned(8), "last": unsigned(1)})
+        m.submodules.unanswered = unanswered = SyncFIFOBuffered(
+            width=burst_layout.size, depth=config.axi_in_flight_bytes // config.axi_data_bytes)
 
         # Capture: unpack the command.
         layout = LAYOUTS[Opcode.STORE]
         captured, decoded = Signal(), Signal()
         fields = Signal(layout, reset_less=True)
         capture, decode, dispatch = Signal(), Signal(), Signal()
-        unfinished = Signal(range(_MAX_UNFINISHED + 1))
+        unfinished = Signal(range(MAX_UNFINISHED + 1))
         finish = Signal()
         m.d.comb += [
-            self.start.ready.eq(~stop & (unfinished != _MAX_UNFINISHED) & (~captured | decode)),
+            self.start.ready.eq(~stop & (unfinished != MAX_UNFINISHED) & (~captured | decode)),
             capture.eq(self.start.valid & self.start.ready),
             decode.eq(captured & (~decoded | dispatch)),
         ]
@@ -181,19 +183,20 @@ class Store(wiring.Component):
         told = Signal()
         aw, w, b = self.axi.aw, self.axi.w, self.axi.b
         announce = Signal()
+        oldest = data.View(burst_layout, unanswered.r_data)
         m.d.comb += [
             aw.valid.eq(bursts.burst.valid),
             aw.payload.address.eq(bursts.burst.payload.address),
             aw.payload.len.eq(bursts.burst.payload.len),
             bursts.burst.ready.eq(aw.ready),
-            bursts.stop.eq(stop),
-            bursts.answer.eq(b.valid),
+            bursts.stop.eq(stop | (lengths.level + (bursts.burst.valid & ~told) >= _BURSTS_AHEAD)),
+            bursts.answered.eq(Mux(b.valid, oldest.len + 1, 0)),
             self.quiet.eq(bursts.quiet),
             announce.eq(bursts.burst.valid & ~told),
             lengths.w_en.eq(announce),
             lengths.w_data.eq(bursts.burst.payload.len),
-            lasts.w_en.eq(announce),
-            lasts.w_data.eq(bursts.burst.payload.last),
+            unanswered.w_en.eq(announce),
+            unanswered.w_data.eq(Cat(bursts.burst.payload.len, bursts.burst.payload.last)),
         ]
         m.d.sync += told.eq(bursts.burst.valid & ~aw.ready)
 
@@ -279,14 +282,14 @@ class Store(wiring.Component):
         fault = Signal(Fault)
         m.d.comb += [
             b.ready.eq(1),
-            lasts.r_en.eq(b.valid),
+            unanswered.r_en.eq(b.valid),
         ]
         with m.If(b.valid & (b.payload.resp == Response.SLVERR)):
             m.d.comb += fault.eq(Fault.WRITE_SLVERR)
         with m.Elif(b.valid & (b.payload.resp == Response.DECERR)):
             m.d.comb += fault.eq(Fault.WRITE_DECERR)
         with m.Elif(b.valid):
-            m.d.comb += finish.eq(lasts.r_data & ~stop)
+            m.d.comb += finish.eq(oldest.last & ~stop)
         with m.Elif(active & bursts.quiet):
             m.d.comb += fault.eq(now.fault)
         m.d.sync += [

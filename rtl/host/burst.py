@@ -100,34 +100,35 @@ class BurstGenerator(wiring.Component):
     """Cuts regions into AXI bursts: as long as the run, the 4 KiB page and 256 beats allow.
 
     **Latency**: two cycles from ``region`` to the first ``burst``. **Throughput**: one burst per cycle, also
-    across regions, while fewer than ``outstanding`` are unanswered.
+    across regions, while the next one fits whole into what may be unanswered.
 
     Parameters
     ----------
-    address_bits: width of AXI addresses
-    data_bytes:   bytes per beat
-    outstanding:  bursts that may be unanswered at a time
+    address_bits:    width of AXI addresses
+    data_bytes:      bytes per beat
+    in_flight_bytes: bytes that may be unanswered at a time; a multiple of the beat, at least 4 KiB
 
     Members
     -------
     region: ``In(stream)`` of :func:`Region`; address and pitch are multiples of the beat, counts not zero
     burst:  ``Out(stream)`` of {address, len, last}: first byte, beats minus one, last burst of its region
-    answer: a burst has been answered in full
+    answered: beats that are answered in this cycle: no more than have been requested
     stop:   begin no more bursts (one that is already valid stays valid)
-    quiet:  no burst is valid or unanswered
+    quiet:  no burst is valid, no beat unanswered
     """
 
-    def __init__(self, *, address_bits: int, data_bytes: int, outstanding: int):
+    def __init__(self, *, address_bits: int, data_bytes: int, in_flight_bytes: int):
         self._address_bits = address_bits
         self._data_bytes = data_bytes
-        self._outstanding = outstanding
+        self._block_beats = min(4096 // data_bytes, 256)  # divides both limits: no burst crosses a block
+        self._in_flight = in_flight_bytes // data_bytes
         burst = data.StructLayout({
             "address": unsigned(address_bits), "len": unsigned(8), "last": unsigned(1),
         })
         super().__init__({
             "region": In(stream.Signature(Region(address_bits))),
             "burst": Out(stream.Signature(burst)),
-            "answer": In(1),
+            "answered": In(range(self._block_beats + 1)),
             "stop": In(1),
             "quiet": Out(1),
         })
@@ -135,7 +136,7 @@ class BurstGenerator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beat_bits = exact_log2(self._data_bytes)
-        block_beats = min(4096 // self._data_bytes, 256)  # divides both limits: no burst crosses a block
+        block_beats = self._block_beats
 
         active = Signal()
         region = Signal(Region(self._address_bits), reset_less=True)  # what is left, from the current run on
@@ -149,17 +150,17 @@ class BurstGenerator(wiring.Component):
             length.eq(Mux(beats < to_block, beats, to_block)),
         ]
 
-        unanswered = Signal(range(self._outstanding + 1))
+        room = Signal(range(self._in_flight + 1), init=self._in_flight)  # beats that may be requested
         begin, run_ends, region_ends = Signal(), Signal(), Signal()
         m.d.comb += [
-            begin.eq(active & ~self.stop & (unanswered != self._outstanding)
+            begin.eq(active & ~self.stop & (length <= room)
                      & (~self.burst.valid | self.burst.ready)),
             run_ends.eq(beats == length),
             region_ends.eq(run_ends & (region.rows == 1)),
             self.region.ready.eq(~active | (begin & region_ends)),
-            self.quiet.eq(unanswered == 0),
+            self.quiet.eq(room == self._in_flight),
         ]
-        m.d.sync += unanswered.eq(unanswered + begin - self.answer)
+        m.d.sync += room.eq(room - Mux(begin, length, 0) + self.answered)
 
         with m.If(begin):
             m.d.sync += [

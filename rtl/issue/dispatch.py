@@ -11,7 +11,7 @@ from .semaphores import SemaphorePort
 __all__ = ["MAX_UNFINISHED", "EngineQueue", "EngineSignature", "IndexedCommand", "TraceSignature"]
 
 #: Commands an engine may have accepted and not finished.
-MAX_UNFINISHED = 8
+MAX_UNFINISHED = 16
 
 #: A command and its index in the program.
 IndexedCommand = data.StructLayout({"index": INDEX_BITS, "command": COMMAND_BITS})

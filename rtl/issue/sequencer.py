@@ -14,14 +14,16 @@ from .semaphores import SemaphorePort
 
 __all__ = ["Fetch", "Sequencer"]
 
+#: Commands asked for ahead of their use: at a latency of 1,000 cycles enough for one every 16 cycles.
+_COMMANDS_AHEAD = 64
 _BURST_BEATS = 8
 
 
 class Fetch(wiring.Component):
     """Reads the program from memory as a stream of commands, ahead of their use.
 
-    Reads exactly the beats that hold ``length`` commands, in aligned bursts of at most 8 beats, one
-    outstanding; up to 16 beats wait in a buffer. A base that is no multiple of the beat (BAD_FIELD), a burst
+    Reads exactly the beats that hold ``length`` commands, in aligned bursts of at most 8 beats, as soon as the
+    buffer of 64 commands has room for their answers. A base that is no multiple of the beat (BAD_FIELD), a burst
     outside the read window, or an error response ends the stream with a fault in place of the first command
     that it concerns.
 
@@ -60,12 +62,14 @@ class Fetch(wiring.Component):
         m = Module()
         beat = self.config.axi_data_bytes
         bits = self.config.axi_address_bits
-        m.submodules.beats = beats = SyncFIFOBuffered(width=8 * beat + 2, depth=2 * _BURST_BEATS)
+        depth = _COMMANDS_AHEAD * COMMAND_BYTES // beat
+        m.submodules.beats = beats = SyncFIFOBuffered(width=8 * beat + 2, depth=depth)
 
-        # Address side: one aligned burst at a time, when the buffer has room for it.
+        # Address side: aligned bursts, each when the buffer has room for the longest.
         address = Signal(bits + 1)
         remaining = Signal(INDEX_BITS + 4)  # beats not yet asked for
-        outstanding = Signal()
+        coming = Signal(range(depth + 1))  # beats asked for that have not arrived
+        ahead = Signal(range(depth + 1))  # these and those in the buffer
         # Bursts are aligned to their length, so none crosses a 4 KiB boundary (8 beats of at most 128 bytes).
         to_boundary = Signal(range(_BURST_BEATS + 1))
         index_in_burst = (address >> exact_log2(beat))[:exact_log2(_BURST_BEATS)]
@@ -84,20 +88,22 @@ class Fetch(wiring.Component):
         with m.Elif(inside < to_boundary):
             m.d.comb += burst.eq(inside)
         want = Signal()
-        m.d.comb += want.eq((remaining != 0) & ~outstanding & (beats.level <= _BURST_BEATS) & ~self.halt)
+        m.d.comb += want.eq((remaining != 0) & (ahead <= depth - _BURST_BEATS) & ~self.halt)
         # Once valid, a request stays valid until it is taken, also when a halt arrives in between.
         asking = Signal()
         m.d.comb += [
             self.axi.ar.valid.eq(asking),
             self.axi.ar.payload.address.eq(address),
             self.axi.ar.payload.len.eq(burst - 1),
-            self.quiet.eq(~outstanding & ~asking),
+            self.quiet.eq((coming == 0) & ~asking),
         ]
         refused = Signal(Fault)  # why no further burst is asked for
+        asked = Signal.like(burst)
         with m.If(asking):
             with m.If(self.axi.ar.ready):
+                m.d.comb += asked.eq(burst)
                 m.d.sync += [
-                    asking.eq(0), outstanding.eq(1),
+                    asking.eq(0),
                     address.eq(address + burst * beat), remaining.eq(remaining - burst),
                 ]
         with m.Elif(want):
@@ -109,12 +115,14 @@ class Fetch(wiring.Component):
                 m.d.sync += asking.eq(1)
 
         m.d.comb += [
-            self.axi.r.ready.eq(beats.w_rdy | self.halt),
+            self.axi.r.ready.eq(1),  # the buffer has room for all that is coming
             beats.w_data.eq(Cat(self.axi.r.payload.data, self.axi.r.payload.resp)),
             beats.w_en.eq(self.axi.r.valid & ~self.halt),
         ]
-        with m.If(self.axi.r.valid & self.axi.r.ready & self.axi.r.payload.last):
-            m.d.sync += outstanding.eq(0)
+        m.d.sync += [
+            coming.eq(coming + asked - self.axi.r.valid),
+            ahead.eq(ahead + asked - beats.r_en),
+        ]
 
         # Command side.
         response = beats.r_data[8 * beat:]
@@ -125,7 +133,7 @@ class Fetch(wiring.Component):
                 self.fault.eq(1),
                 self.fault_code.eq(Mux(response[0], Fault.READ_DECERR, Fault.READ_SLVERR)),
             ]
-        with m.Elif((refused != Fault.NONE) & ~beats.r_rdy & (beats.level == 0) & ~outstanding):
+        with m.Elif((refused != Fault.NONE) & (ahead == 0)):
             m.d.comb += [self.fault.eq(1), self.fault_code.eq(refused)]
         if beat >= COMMAND_BYTES:
             per_beat = beat // COMMAND_BYTES

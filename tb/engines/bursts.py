@@ -1,6 +1,8 @@
 """The bursts into which a region of GM must be cut."""
 
-__all__ = ["expected_bursts"]
+__all__ = ["expected_bursts", "longest_burst"]
+
+_PAGE, _MOST_BEATS = 4096, 256
 
 
 def expected_bursts(*, address: int, pitch: int, rows: int, beats: int, size: int) -> list[tuple[int, int]]:
@@ -14,8 +16,13 @@ def expected_bursts(*, address: int, pitch: int, rows: int, beats: int, size: in
     out = []
     for start, left in runs:
         while left:
-            length = min(left, (4096 - start % 4096) // size, 256 - start // size % 256)
+            length = min(left, (_PAGE - start % _PAGE) // size, _MOST_BEATS - start // size % _MOST_BEATS)
             out.append((start, length))
             start += length * size
             left -= length
     return out
+
+
+def longest_burst(size: int) -> int:
+    """Beats of the longest burst when a beat has ``size`` bytes."""
+    return min(_PAGE // size, _MOST_BEATS)

@@ -5,6 +5,7 @@ all AXI channels stall at random.
 """
 
 import random
+from collections import deque
 from dataclasses import dataclass
 
 import cocotb
@@ -12,7 +13,7 @@ import numpy as np
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import FLAGS, LAYOUTS, Fault, Opcode
 from amla.rtl.issue.dispatch import MAX_UNFINISHED
-from amla.tb.engines.bursts import expected_bursts
+from amla.tb.engines.bursts import expected_bursts, longest_burst
 from amla.tb.engines.configurations import bench_configuration
 from amla.tb.engines.memory_bench import MemoryBench
 from amla.tb.engines.wraps import wraps
@@ -25,6 +26,10 @@ from cocotb.triggers import RisingEdge
 
 CONFIG = bench_configuration()
 GM_BYTES = 1 << 16
+
+#: Beats that may be in flight, and of the longest burst.
+IN_FLIGHT = CONFIG.axi_in_flight_bytes // CONFIG.axi_data_bytes
+LONGEST = longest_burst(CONFIG.axi_data_bytes)
 
 
 @dataclass(kw_only=True)
@@ -111,7 +116,8 @@ class Bench(MemoryBench):
         self.start = StreamDriver(dut, "start", dut.clk, rng=rng, stall=stall)
         self.bursts = Scoreboard("bursts")
         self.beats = Scoreboard("beats")
-        self.cycle = self.unanswered = self.most_unanswered = self.answered = self.done = self.stalls = self.blanks = 0
+        self.cycle = self.answered = self.done = self.stalls = self.blanks = 0
+        self.unanswered: deque[int] = deque()  # beats of each burst without response
         self.done_after: list[int] = []  # responses that must have come before each done
         self.done_cycles: list[int] = []
         self.fault: int | None = None
@@ -202,9 +208,8 @@ class Bench(MemoryBench):
             valid, ready = get["m_axi_awvalid"](), get["m_axi_awready"]()
             assert waiting or not valid or not stopped, "new burst after a fault or halt"
             if valid and not waiting:
-                self.unanswered += 1
-                assert self.unanswered <= self.config.axi_outstanding
-                self.most_unanswered = max(self.most_unanswered, self.unanswered)
+                self.unanswered.append(get["m_axi_awlen"]() + 1)
+                assert sum(self.unanswered) <= IN_FLIGHT, f"{sum(self.unanswered)} beats in flight"
             waiting = valid and not ready
             if valid and ready:
                 self.bursts.observe(get["m_axi_awaddr"]() | (get["m_axi_awlen"]() + 1) << 64)
@@ -220,7 +225,7 @@ class Bench(MemoryBench):
                     data = get["m_axi_wdata"]() & (1 << 8 * strobes.bit_length()) - 1
                     self.beats.observe(data | strobes << 8 * self.size)
             if get["m_axi_bvalid"]() and get["m_axi_bready"]():
-                self.unanswered -= 1
+                self.unanswered.popleft()
                 self.answered += 1
             self.halted = self.halted or bool(get["halt"]())
 
@@ -237,10 +242,11 @@ async def random_commands(dut):
     """Bursts, beats and memory of random commands match the model, for several stall patterns."""
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
-    for latency, stall in (((1, 1), 0.0), ((1, 30), 0.3), ((1, 4), 0.1), ((20, 60), 0.6)):
+    for latency, stall, runs in (((1, 1), 0.0, 10), ((1, 30), 0.3, 10), ((1, 4), 0.1, 10), ((20, 60), 0.6, 10),
+                                 ((1, 1000), 0.1, 4)):
         test = Bench(dut, rng, latency=latency, stall=stall)
         await test.reset()
-        for _ in range(10):
+        for _ in range(runs):
             await test.run([test.random_command() for _ in range(12)])
         test.finish()
         test.stop()
@@ -267,7 +273,7 @@ def _throughput_command(test: Bench) -> Command:
                    out_pitch=beats)
 
 
-@cocotb.test(skip=CONFIG.axi_outstanding == 1)  # then every burst waits for the one before
+@cocotb.test(skip=IN_FLIGHT < 2 * LONGEST)  # then every long burst waits for the one before
 async def one_beat_per_cycle(dut):
     """A tile to memory without latency takes its beats and 16 cycles."""
     test = await bench(dut)
@@ -282,20 +288,26 @@ async def one_beat_per_cycle(dut):
     test.finish()
 
 
-@cocotb.test(skip=CONFIG.axi_outstanding < 4)  # then too few beats are in flight
+@cocotb.test(skip=IN_FLIGHT < 2 * LONGEST)  # then too few beats are in flight
 async def latency_is_hidden(dut):
-    """Commands in a row reach 95 % of a beat per cycle when responses take 40 cycles, whatever the pitch."""
-    test = await bench(dut, latency=(40, 40))
-    command = _throughput_command(test)
-    for gap in (0, test.size):
-        rows = command.rows if not gap else command.rows // 2
-        commands = [Command(**{**vars(command), "pitch": command.pitch + gap, "rows": rows})] * 24
+    """Commands in a row reach 95 % of a beat per cycle at the longest latency that what is in flight covers.
+
+    Whatever the pitch, down to bursts of a single beat, and with sixteen commands in flight.
+    """
+    latency = IN_FLIGHT - 2 * LONGEST - 16  # a burst that is written, one that has to fit, the engine's own
+    test = await bench(dut, latency=(latency, latency))
+    config = test.config
+    large = _throughput_command(test)
+    short = Command(address=test.base, pitch=0, rows=-(-IN_FLIGHT // 15), cols=config.beat_elements)
+    gaps = Command(**{**vars(large), "pitch": large.pitch + test.size, "rows": large.rows // 2})
+    for command in (large, gaps, short):
+        count = 2 + 6 * IN_FLIGHT // (command.rows * command.cols // config.beat_elements)
         before, beats = test.cycle, test.beats.compared
-        await test.run(commands)
+        await test.run([command] * count)
         beats = test.beats.compared - beats
         taken = test.done_cycles[-1] - before
-        dut._log.info("gap %d: %d beats in %d cycles", gap, beats, taken)
-        assert beats / (taken - 40) >= 0.95
+        dut._log.info("pitch %d: %d beats in %d cycles", command.pitch, beats, taken)
+        assert beats / (taken - latency) >= 0.95
     test.finish()
 
 
@@ -316,14 +328,32 @@ async def data_do_not_wait_for_the_address(dut):
     await reset(dut)  # the burst is never answered
 
 
+def _flood(test: Bench, beats: int) -> Command:
+    """Twice as many bursts of ``beats`` beats, each at a page's start, as may be in flight."""
+    rows = 2 * (IN_FLIGHT // beats)
+    return Command(address=test.base, pitch=4096 if rows * 4096 <= GM_BYTES else 0, rows=rows,
+                   cols=beats * test.config.beat_elements)
+
+
+async def _fill(test: Bench, command: Command, beats: int) -> None:
+    """Send a flood to memory that takes everything and does not answer, until nothing moves."""
+    test.axi.hold = True
+    await test.start.send(command.encode())
+    for _ in range(IN_FLIGHT + 50):
+        await RisingEdge(test.dut.clk)
+    assert sum(test.unanswered) == IN_FLIGHT // beats * beats, f"{sum(test.unanswered)} beats in flight"
+
+
 @cocotb.test()
-async def as_many_bursts_in_flight_as_may_be(dut):
-    """Memory that is slow enough sees ``axi_outstanding`` bursts at a time; the watcher sees that it is no more."""
-    test = await bench(dut, latency=(400, 400))
-    outstanding, size = test.config.axi_outstanding, test.size
-    await test.run([Command(address=test.base, pitch=2 * size, rows=2 * outstanding,
-                            cols=test.config.beat_elements)])
-    assert test.most_unanswered == outstanding
+async def as_many_beats_in_flight_as_may_be(dut):
+    """Memory that does not answer sees ``axi_in_flight_bytes`` written in whole bursts, and no more until it does."""
+    test = await bench(dut)
+    for beats in sorted({1, 3, min(LONGEST, CONFIG.out_words) - 1, min(LONGEST, CONFIG.out_words)}):
+        command = _flood(test, beats)
+        test.expect(command)
+        await _fill(test, command, beats)
+        test.axi.hold, target = False, test.done + 1
+        await test.until(lambda target=target: test.done == target, "the end of the flood")
     test.finish()
 
 
@@ -336,7 +366,7 @@ async def stall_counts_waiting(dut):
     test.finish()
 
 
-@cocotb.test(skip=CONFIG.axi_outstanding < MAX_UNFINISHED)  # fewer bursts than commands
+@cocotb.test()
 async def short_commands_overlap(dut):
     """Many commands of one beat are in progress at a time, but never more than the protocol allows."""
     test = await bench(dut, latency=(100, 100))
@@ -472,7 +502,29 @@ async def error_responses(dut):
         assert test.done == at_fault
         blanks += test.blanks
         test.stop()
-    assert blanks or test.config.axi_outstanding == 1  # then the burst in error is the only one
+    assert blanks
+
+
+@cocotb.test()
+async def errors_with_everything_in_flight(dut):
+    """An error amid all that may be in flight: named once, with all bursts in memory's hands; the rest is answered."""
+    start_clock(dut)
+    rng = random.Random(cocotb.RANDOM_SEED)
+    for response, beats in ((Response.SLVERR, 1), (Response.DECERR, min(LONGEST, CONFIG.out_words)),
+                            (Response.SLVERR, 3)):
+        test = Bench(dut, rng)
+        await test.reset()
+        command, burst = _flood(test, beats), rng.randrange(IN_FLIGHT // beats)
+        test.memory.write_errors.append(PlannedError(response, burst=burst))
+        test.expect(command)
+        await _fill(test, command, beats)
+        test.axi.hold = False
+        await test.until(lambda test=test: test.fault is not None, "the fault")
+        assert test.fault == Fault[f"WRITE_{response.name}"]
+        assert burst < test.answered <= burst + 3, f"burst {burst} is at fault, told after {test.answered} responses"
+        await test.until(test.pins["quiet"].get, "quiet")
+        assert test.axi.quiet and not test.done and test.answered >= IN_FLIGHT // beats
+        test.stop()
 
 
 @cocotb.test()

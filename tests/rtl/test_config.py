@@ -29,7 +29,8 @@ def test_derived_sizes(tiny):
 
 @pytest.mark.parametrize(("key", "value"), [
     ("m", 3), ("n", 0), ("k", 2), ("lanes", 8), ("lanes", 3), ("axi_data_bytes", 24), ("axi_data_bytes", 4),
-    ("axi_data_bytes", 256), ("axi_address_bits", 64), ("axi_outstanding", 0), ("acc_frac_bits", 10), ("comp_bits", 4),
+    ("axi_data_bytes", 256), ("axi_address_bits", 64), ("axi_in_flight_bytes", 4080),
+    ("axi_in_flight_bytes", 65544), ("axi_in_flight_bytes", 1 << 19), ("acc_frac_bits", 10), ("comp_bits", 4),
     ("queue_depth", 1), ("kv_block", 30), ("kv_block", 8192), ("max_rows", 30), ("state_rows", 6), ("mode", "paper"),
     ("l1_bytes", 1 << 40), ("o_bytes", 1 << 40), ("state_rows", 1 << 40), ("max_rows", 1 << 40), ("name", "a/b"),
     ("name", ""), ("name", "nul\0"), ("l1_bytes", 100), ("l0a_bytes", 32), ("o_bytes", 33), ("out_bytes", 0),

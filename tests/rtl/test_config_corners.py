@@ -36,21 +36,21 @@ LIMITS: dict[str, tuple[tuple[int, int, dict], tuple[int, int, dict]]] = {
     "comp_bits": ((0, -1, {}), (3, 4, {})),
     "axi_data_bytes": ((16, 8, {}), (128, 256, {})),
     "axi_address_bits": ((16, 15, {}), (48, 49, {})),
-    "axi_outstanding": ((1, 0, {}), (64, 65, {})),
+    "axi_in_flight_bytes": ((4096, 4080, {}), (1 << 18, (1 << 18) + 16, {})),
     "queue_depth": ((2, 1, {}), (256, 257, {})),
 }
 
 #: A cube of one, with the least of all that leaves room for a workload; every buffer at two words; row state of one.
 COMBINED = {
     "one": {"m": 1, "n": 1, "k": 1, "lanes": 1, "axi_data_bytes": 4, "comp_bits": 0, "acc_frac_bits": 24,
-            "queue_depth": 2, "axi_outstanding": 1, "kv_block": 16, "max_rows": 8, "l0a_bytes": 1024, "l0b_bytes": 1024,
-            "l0c_bytes": 1024, "l1_bytes": 16384, "o_bytes": 4096, "out_bytes": 1024, "s_bytes": 4096},
+            "queue_depth": 2, "axi_in_flight_bytes": 4096, "kv_block": 16, "max_rows": 8, "l0a_bytes": 1024,
+            "l0b_bytes": 1024, "l0c_bytes": 1024, "l1_bytes": 16384, "o_bytes": 4096, "out_bytes": 1024, "s_bytes": 4096},
     "two words": {key: least for key, ((least, *_), _) in LIMITS.items() if key.endswith("_bytes")}
-                 | {"max_rows": 4, "state_rows": 4, "queue_depth": 2, "axi_outstanding": 1},
+                 | {"max_rows": 4, "state_rows": 4, "queue_depth": 2, "axi_in_flight_bytes": 4096},
     "nothing": {"m": 1, "n": 1, "k": 1, "lanes": 1, "axi_data_bytes": 4, "comp_bits": 0, "kv_block": 1, "max_rows": 1,
                 "state_rows": 1, "l1_bytes": 4, "l0a_bytes": 4, "l0b_bytes": 4, "l0c_bytes": 8, "s_bytes": 8,
-                "o_bytes": 8, "out_bytes": 8, "queue_depth": 2, "axi_outstanding": 1, "axi_address_bits": 16},
-    "row by row": {"m": 1, "lanes": 1, "queue_depth": 2, "state_rows": 8, "max_rows": 8, "axi_outstanding": 1},
+                "o_bytes": 8, "out_bytes": 8, "queue_depth": 2, "axi_in_flight_bytes": 4096, "axi_address_bits": 16},
+    "row by row": {"m": 1, "lanes": 1, "queue_depth": 2, "state_rows": 8, "max_rows": 8, "axi_in_flight_bytes": 4096},
     "widest": {"m": 32, "n": 16, "k": 64, "lanes": 16, "axi_data_bytes": 128, "kv_block": 64, "l0a_bytes": 8192,
                "out_bytes": 8192},
     "mul": {"m": 1, "mode": "mul", "comp_bits": 3}, "pow2": {"lanes": 4, "mode": "pow2", "comp_bits": 0},
@@ -88,7 +88,7 @@ def test_builds(corner, tmp_path):
 _WORKLOADS = "amla.tb.core.test_core", "random_workloads"
 _FAULTS = "amla.tb.core.test_random_faults", "core_and_simulator_name_the_same_fault"
 RUN = {corner: _WORKLOADS for corner in (
-    "one", "row by row", "mul", "pow2", "queue_depth 2", "axi_outstanding 1", "n 1", "k 1", "axi_data_bytes 128",
+    "one", "row by row", "mul", "pow2", "queue_depth 2", "axi_in_flight_bytes 4096", "n 1", "k 1", "axi_data_bytes 128",
     "comp_bits 3", "acc_frac_bits 40", "queue_depth 256", "axi_address_bits 48")}
 RUN |= {"two words": _FAULTS, "state_rows 4": _FAULTS,
         "axi_address_bits 16": ("amla.tb.core.test_core", "identity_and_parameters")}
