@@ -93,6 +93,11 @@ class Memory:
         """Most bytes per cycle in one direction over a bus of ``beat_bytes`` a cycle."""
         return min(self.bytes_per_cycle or math.inf, beat_bytes)
 
+    def sustained(self, beat_bytes: float = math.inf) -> float:
+        """Bytes per cycle that refresh leaves, at most ``beat_bytes``: in one direction over a bus, or in all."""
+        busy = self.refresh / self.refresh_interval if self.refresh_interval else 0
+        return min((self.bytes_per_cycle or math.inf) * (1 - busy), beat_bytes)
+
     def cycles(self, size: int, beat_bytes: int) -> int:
         """Fewest cycles to move ``size`` bytes in one direction over a bus of ``beat_bytes`` a cycle."""
         return math.ceil(size / self.rate(beat_bytes))

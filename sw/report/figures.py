@@ -12,15 +12,15 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 6, 20, 34
 
 
 def utilisation(report: Mapping[str, Any]) -> str:
-    """Bars of the run, its roofline bound and its serial baseline, on one scale from 0 to 100 %."""
+    """Bars of the run, its bound and its serial baseline, on one scale from 0 to 100 %."""
     if report["cycles"] is None:
         return '<p class="note">The command simulator counts no cycles.</p>'
-    bound = report["utilisation"] / report["roofline"]["utilisation"]
+    bound = report["bound"]
     rows = [
         ("this run", report["utilisation"], "run", f"{report['macs']:,} MACs in {report['cycles']:,} cycles"),
         ("cube active", report["cube_active"], "run", "cycles with a fractal triple issued"),
-        ("roofline bound", bound, "other", f"{report['roofline']['bound']}-bound, at best "
-         f"{report['roofline']['cycles']:,} cycles: {100 * report['roofline']['utilisation']:.1f} % reached"),
+        ("bound", bound["utilisation"], "other", f"by {bound['by']}, at best {bound['cycles']:,} cycles, "
+         f"{bound['start']:,} at the start, {bound['end']:,} at the end: {100 * bound['reached']:.1f} % reached"),
     ]
     serial = report["serial_baseline"]
     if serial is not None:

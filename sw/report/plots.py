@@ -51,8 +51,7 @@ def draw_plots(results: Results) -> dict[str, bytes]:
 def _utilisation(axes, results: Results) -> None:
     report = results.report
     rows = [("this run", report["utilisation"], "#0072b2"), ("cube active", report["cube_active"], "#56b4e9"),
-            (f"roofline ({report['roofline']['bound']})",
-             report["utilisation"] / report["roofline"]["utilisation"], "#8b949e")]
+            (f"bound ({report['bound']['by']})", report["bound"]["utilisation"], "#8b949e")]
     if report["serial_baseline"] is not None:
         rows.append(("serial baseline", report["serial_baseline"]["utilisation"], "#8b949e"))
     names, shares, colours = zip(*rows, strict=True)

@@ -56,7 +56,7 @@ def _cycles_table(report: dict[str, Any], width: int) -> Table:
     table.add_column(no_wrap=True, min_width=width)
     table.add_column(style="bright_black")
     if report["cycles"] is not None:
-        roofline, serial = report["roofline"], report["serial_baseline"]
+        bound, serial = report["bound"], report["serial_baseline"]
         table.add_row(
             "utilisation",
             _percent(report["utilisation"]),
@@ -70,10 +70,10 @@ def _cycles_table(report: dict[str, Any], width: int) -> Table:
             "cycles in which a fractal triple issued",
         )
         table.add_row(
-            "of the roofline",
-            _percent(roofline["utilisation"]),
-            gauge(roofline["utilisation"], "cyan"),
-            f"{roofline['bound']}-bound, at best {roofline['cycles']:,} cycles",
+            "of the bound",
+            _percent(bound["reached"]),
+            gauge(bound["reached"], "cyan"),
+            f"by {bound['by']}, at best {bound['cycles']:,} cycles",
         )
         if serial is not None:
             table.add_row(

@@ -26,8 +26,8 @@ __all__ = ["summary"]
 _HEAD = """# {title}
 
 Measured by the counters of the RTL in simulation; O and LSE of every run, the baseline's too, are bit-exact to the
-golden model and the command simulator. Utilisation: useful MACs ÷ (cycles × MACs per cycle). Bound: the roofline of the
-workload, the cube's peak or its memory's. Baseline: the same work without preload. Written by `{command}`.
+golden model and the command simulator. Utilisation: useful MACs ÷ (cycles × MACs per cycle). Bound: what the
+cube's peak or memory's sustained rate allows, with the unavoidable start and end (docs/memory.md). Baseline: the same work without preload. Written by `{command}`.
 """
 
 _RUNS = ("Workload", "What", "Memory", "Cycles", "Utilisation", "Of the bound", "Bound by", "Baseline, cycles",
@@ -66,12 +66,12 @@ def summary(runs: Sequence[Results], *, title: str, command: str) -> str:
 
 
 def _run(report: Mapping[str, Any]) -> list[str]:
-    serial, roofline = report["serial_baseline"], report["roofline"]
+    serial, bound = report["serial_baseline"], report["bound"]
     baseline = ["", "", ""] if serial is None else [
         f"{serial['cycles']:,}", _percent(serial["utilisation"]), f"{serial['cycles'] / report['cycles']:.2f}"]
     ratio = report["error"]["relative_frobenius"] / report["error_mul"]["relative_frobenius"]
     return [f"`{report['workload']}`", report["description"], memory_of(report), f"{report['cycles']:,}",
-            _percent(report["utilisation"]), _percent(roofline["utilisation"]), roofline["bound"], *baseline,
+            _percent(report["utilisation"]), _percent(bound["reached"]), bound["by"], *baseline,
             f"{ratio:.2f}", f"{report['simulation']['cycles_per_second']:,.0f}"]
 
 

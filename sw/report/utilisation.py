@@ -1,37 +1,32 @@
-"""What a workload costs at least: useful MACs, bytes that must move, and the roofline of a core and its memory."""
+"""What a workload costs at least: useful MACs, bytes that must move, and the bound of a core beside its memory."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from amla.rtl.config import CoreConfig
 
 from ..memory.preset import IDEAL, Memory
 from ..workload.workload import Workload
 
-__all__ = ["Roofline", "bytes_of", "macs_of", "roofline_of"]
+__all__ = ["Bound", "bound_of", "bytes_of", "macs_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Roofline:
-    """The fewest cycles a core can take.
+class Bound:
+    """The fewest cycles that a core can take beside its memory.
 
     Attributes
     ----------
-    bound:          "compute" or "memory", whichever takes longer
-    compute_cycles: useful MACs at one full fractal triple per cycle
-    memory_cycles:  bytes to read, or to write where those are more, over the bus; or both at the rate of memory
+    by:     "compute" or "memory": what fills the time between start and end
+    cycles: in all
+    start:  of these, before the first bytes have come or while too few have come to keep the cube busy
+    end:    of these, after the last useful MAC (compute) or the last key (memory)
     """
 
-    compute_cycles: float
-    memory_cycles: float
-
-    @property
-    def bound(self) -> str:
-        return "memory" if self.memory_cycles > self.compute_cycles else "compute"
-
-    @property
-    def cycles(self) -> int:
-        """The bound, in whole cycles."""
-        return -int(-max(self.compute_cycles, self.memory_cycles) // 1)
+    by: str
+    cycles: int
+    start: int
+    end: int
 
 
 def macs_of(workload: Workload) -> int:
@@ -50,9 +45,31 @@ def bytes_of(workload: Workload) -> tuple[int, int]:
     return 2 * workload.head_dim * (rows + sum(workload.lengths)), rows * (2 * workload.head_dim_v + 4)
 
 
-def roofline_of(workload: Workload, config: CoreConfig, memory: Memory = IDEAL) -> Roofline:
-    """The bound of a workload on a core: directions share the rate of memory, but each has the bus for itself."""
-    moved = bytes_of(workload)
-    shared = sum(moved) / memory.bytes_per_cycle if memory.bytes_per_cycle else 0
-    return Roofline(compute_cycles=macs_of(workload) / config.macs_per_cycle,
-                    memory_cycles=max(shared, max(moved) / config.axi_data_bytes))
+def bound_of(workload: Workload, config: CoreConfig, memory: Memory = IDEAL) -> Bound:
+    """The bound of a workload on a core beside a memory; every part of it is unavoidable.
+
+    * Memory: the program is fetched, then the first bytes are: two latencies. The bus moves all that is read; then O of
+      the rows that waited for the last key is written. Or memory moves all bytes at the sustained rate, which both
+      directions share. The last write is answered a latency later.
+    * Compute: with q rows of queries and k of keys there, at most q k (d + dv) MACs can have been done. After the time of
+      q + k = 2 q rows that is q^2 (d + dv) at best, and the difference to the cube's peak is lost; it is largest for
+      q = 2 d / rate * peak / (d + dv).
+
+    A workload without keys is bound by its writes.
+    """
+    read, written = bytes_of(workload)
+    rate = memory.sustained(config.axi_data_bytes)
+    rows = workload.rows * len(workload.lengths) + sum(workload.lengths)
+    per_row = 2 * workload.head_dim / rate  # cycles for a row of queries or keys to come
+    per_pair = (workload.head_dim + workload.head_dim_v) / config.macs_per_cycle
+    queries = min(per_row / per_pair, rows / 2)
+    computed = macs_of(workload) / config.macs_per_cycle
+    lost = max(2 * queries * per_row - queries**2 * per_pair, 0) if computed else 0
+    last = min(workload.rows, config.max_rows) * (2 * workload.head_dim_v + 4)
+    bounds = [
+        ("compute", 2 * memory.latency + lost, computed, memory.latency),
+        ("memory", 2 * memory.latency, max(read, written - last) / rate, last / rate + memory.latency),  # the bus
+        ("memory", 2 * memory.latency, (read + written) / memory.sustained(), memory.latency),
+    ]
+    by, start, middle, end = max(bounds, key=lambda bound: sum(bound[1:]))
+    return Bound(by=by, cycles=ceil(start + middle + end), start=ceil(start), end=ceil(end))

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,7 +12,7 @@ from amla.rtl.config import CoreConfig
 
 from ..compiler.memory_map import Job, build_job
 from ..memory.preset import IDEAL, Memory
-from ..report.utilisation import macs_of, roofline_of
+from ..report.utilisation import bound_of, macs_of
 from ..workload.generate import make_inputs
 from ..workload.workload import Workload
 from .compare import Expected, Mismatch, check_levels, expect
@@ -65,17 +65,18 @@ class Experiment:
         check_levels(self.expected, None if run is None else run.output)
         config, load, simulated = self.job.config, self.job.workload, self.expected.simulated
         memory = self.job.plan.memory
-        macs, roofline = macs_of(load), roofline_of(load, config, memory)
+        macs, bound = macs_of(load), bound_of(load, config, memory)
         report: dict[str, Any] = {
             "config": config.name, "workload": load.name, "description": _describe(load),
             "device": "rtl" if run else "simulator", "mode": config.mode, "format": config.format,
             "preload": self.job.plan.preload,
             "memory": {"name": memory.name, "latency": memory.latency,
-                       "bytes_per_cycle": memory.rate(config.axi_data_bytes)},
+                       "bytes_per_cycle": memory.rate(config.axi_data_bytes),
+                       "sustained_bytes_per_cycle": memory.sustained(config.axi_data_bytes)},
             "cycles": None, "macs": macs, "utilisation": None, "cube_active": None, "engines": {},
             "bytes_read": simulated.bytes_read, "bytes_written": simulated.bytes_written,
             "traffic": self.job.plan.traffic,
-            "roofline": {"bound": roofline.bound, "cycles": roofline.cycles, "utilisation": None},
+            "bound": {**asdict(bound), "utilisation": macs / (bound.cycles * config.macs_per_cycle), "reached": None},
             "serial_baseline": None,
             "bit_exact": {"golden": True, "simulator": None if run is None else True},
             "error": self.error, "error_mul": self.error_mul,
@@ -94,7 +95,7 @@ class Experiment:
             "simulation": {"build_seconds": build_seconds, "wall_seconds": run.seconds,
                            "cycles_per_second": cycles / run.seconds},
         }
-        report["roofline"]["utilisation"] = roofline.cycles / cycles
+        report["bound"]["reached"] = bound.cycles / cycles
         if serial is not None and self.serial is not None:
             check_levels(self.serial, serial.output)
             serial_cycles = _checked_cycles(serial, self.serial.job)

@@ -84,7 +84,7 @@ def test_the_memory_is_reported(amla, tmp_path):
         assert (status, err) == (0, "") and f"memory {found[0]}: {found[1]} cycles, {found[2]} B/cycle" in out
         report = json.loads((tmp_path / "runs" / "tiny-tiny" / "report.json").read_text())
         assert report["memory"] == dict(zip(("name", "latency", "bytes_per_cycle"), found, strict=True))
-        assert report["roofline"]["bound"] == ("memory" if found[0] == "mine" else "compute")
+        assert report["bound"]["by"] == ("memory" if found[0] == "mine" else "compute")
 
 
 def test_a_difference_ends_with_status_1(amla, monkeypatch, tmp_path):

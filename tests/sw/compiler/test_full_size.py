@@ -9,7 +9,7 @@ from amla.sw.compiler.loads import Addresses
 from amla.sw.compiler.order import estimated_cycles
 from amla.sw.compiler.schedule import schedule
 from amla.sw.compiler.tiling import plan_tiles
-from amla.sw.report.utilisation import roofline_of
+from amla.sw.report.utilisation import bound_of
 from amla.sw.run.compare import check_levels, expect
 from amla.sw.workload.workload import Workload
 
@@ -38,17 +38,17 @@ def _program(load, config, preload=1):
 def test_near_the_bound(deepseek, name, bar):
     load = Workload.load(name)
     plan, commands, _ = _program(load, deepseek)
-    roofline = roofline_of(load, deepseek)
-    assert roofline.bound == ("memory" if name == "ds-16heads" else "compute")
+    bound = bound_of(load, deepseek)
+    assert bound.by == ("memory" if name == "ds-16heads" else "compute")
     assert plan.traffic == ("KV read 2 times: O holds 1 of 2 row tiles" if name == "ds-mtp-4096" else "KV read once")
-    assert bar < roofline.cycles / estimated_cycles(commands, deepseek) < 1
+    assert bar < bound.cycles / estimated_cycles(commands, deepseek) < 1
 
 
 @pytest.mark.parametrize(("name", "bar"), SMALL_BARS.items())
 def test_small_keeps_its_utilisation(small, name, bar):
     load = Workload.load(name)
     _, commands, _ = _program(load, small)
-    assert bar < roofline_of(load, small).cycles / estimated_cycles(commands, small) < 1
+    assert bar < bound_of(load, small).cycles / estimated_cycles(commands, small) < 1
 
 
 @pytest.mark.parametrize("preload", [0, 1, 2])

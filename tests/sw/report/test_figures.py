@@ -16,7 +16,7 @@ def report():
         "cycles": 20, "macs": 16 * 1024, "utilisation": 0.8, "cube_active": 0.85,
         "bytes_read": 512, "bytes_written": 64,
         "peak_bytes_per_cycle": {"read": 64.0, "write": 32.0}, "traffic": "KV read once", "nonfinite": False,
-        "roofline": {"bound": "compute", "cycles": 16, "utilisation": 0.8},
+        "bound": {"by": "compute", "cycles": 16, "start": 2, "end": 1, "utilisation": 1.0, "reached": 0.8},
         "serial_baseline": {"cycles": 32, "utilisation": 0.5},
         "memory": {"name": "ideal", "latency": 20, "bytes_per_cycle": 64},
         "error": {"relative_frobenius": 1e-3, "max_abs": 0.25, "lse_max_abs": 1e-6},
@@ -35,7 +35,7 @@ def test_bars(report):
     page = utilisation(report)
     bars = re.findall(r'<th scope="row">([\w ]+)</th>.*?<b>([\d.]+) %</b>.*?width:([\d.]+)%', page)
     assert bars == [("this run", "80.0", "80.00"), ("cube active", "85.0", "85.00"),
-                    ("roofline bound", "100.0", "100.00"), ("serial baseline", "50.0", "50.00")]
+                    ("bound", "100.0", "100.00"), ("serial baseline", "50.0", "50.00")]
     assert "32 cycles, 1.60 times" in page
     report["serial_baseline"] = None
     assert "serial baseline" not in utilisation(report)

@@ -62,7 +62,7 @@ def test_every_figure_is_shown(results):
     text, report = render_page(results), results.report
     for figure in (f"{100 * report['utilisation']:.1f} %", f"{report['cycles']:,} cycles", f"{report['macs']:,} MACs",
                    f"preload 0: {report['serial_baseline']['cycles']:,} cycles", "bit-exact: rtl = golden = simulator",
-                   f"{report['roofline']['cycles']:,} cycles", "memory ideal: 20 cycles, 16 B/cycle",
+                   f"{report['bound']['cycles']:,} cycles", "memory ideal: 20 cycles, 16 B/cycle",
                    "64 MAC/cycle", "4,096 B", "KV read once",
                    f"{100 * report['engines']['vector']['busy'] / report['cycles']:.1f} %"):
         assert figure in text, figure
@@ -80,7 +80,7 @@ def test_embedded_data(results):
 def test_everything_is_escaped(results):
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>{{data}}&"
     report = {**results.report, "workload": evil, "config": evil, "description": evil, "traffic": evil, "mode": evil,
-              "seed": evil, "versions": {evil: evil}, "roofline": {**results.report["roofline"], "bound": evil}}
+              "seed": evil, "versions": {evil: evil}, "bound": {**results.report["bound"], "by": evil}}
     commands = [{**command, "text": evil, "wait": [evil], "signal": [evil]} for command in results.commands]
     text = render_page(replace(results, report=report, commands=commands))
     assert "<script>alert" not in text and "<img" not in text
@@ -116,8 +116,8 @@ def test_roofline_of_no_work(results):
 def test_broken_reports_are_refused(make_results, tmp_path):
     make_results(tmp_path)
     report = json.loads((tmp_path / REPORT_FILE).read_text())
-    del report["roofline"]
+    del report["bound"]
     (tmp_path / REPORT_FILE).write_text(json.dumps(report))
-    with pytest.raises(AmlaError, match=r"must hold what `amla run` leaves, not KeyError\('roofline'\)"):
+    with pytest.raises(AmlaError, match=r"must hold what `amla run` leaves, not KeyError\('bound'\)"):
         write_pages(tmp_path)
     assert not (tmp_path / "report.html").exists()

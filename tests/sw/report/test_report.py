@@ -25,7 +25,7 @@ def _report():
         "bytes_read": 64_000,
         "bytes_written": 2_000,
         "traffic": "KV read once",
-        "roofline": {"bound": "compute", "cycles": 950, "utilisation": 0.95},
+        "bound": {"by": "compute", "cycles": 950, "start": 40, "end": 20, "utilisation": 0.9, "reached": 0.95},
         "serial_baseline": {"cycles": 1500, "utilisation": 0.625},
         "bit_exact": {"golden": True, "simulator": True},
         "error": {"relative_frobenius": 4e-4, "max_abs": 1e-3, "lse_max_abs": 1e-6},
@@ -57,7 +57,7 @@ def test_every_figure_is_shown():
         "= simulator",
         "4.000e-04",
         "10,000 cycles/s",
-        "compute-bound",
+        "by compute, at best 950 cycles",
         "memory hbm: 370 cycles, 37 B/cycle",
         "KV read once",
     ):

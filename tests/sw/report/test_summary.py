@@ -20,7 +20,7 @@ def test_rows_are_the_reports_figures(results_folder, tmp_path):
     assert text.startswith("# Two runs\n") and len(rows) > 4
     assert rows[0][2:6] == ["ideal: 20 cycles, 16 B/cycle", f"{report['cycles']:,}",
                             f"{100 * report['utilisation']:.2f} %",
-                            f"{100 * report['roofline']['utilisation']:.2f} %"]
+                            f"{100 * report['bound']['reached']:.2f} %"]
     assert rows[0][7] == f"{report['serial_baseline']['cycles']:,}"
     cube = report["engines"]["cube"]
     assert rows[2][1:5] == [f"{cube[name]:,}" for name in ("busy", "wait_semaphore", "wait_memory", "idle")]

@@ -1,8 +1,8 @@
-"""Useful work and the roofline, against counting key by key."""
+"""Useful work and its bound, against counting key by key and cycle by cycle."""
 
 import pytest
 from amla.sw.memory.preset import Memory
-from amla.sw.report.utilisation import bytes_of, macs_of, roofline_of
+from amla.sw.report.utilisation import Bound, bound_of, bytes_of, macs_of
 from amla.sw.workload.workload import Workload
 
 pytestmark = pytest.mark.smoke
@@ -21,25 +21,51 @@ def test_macs_count_what_a_row_sees(causal):
 
 
 def test_single_on_small(small):
+    """18 cycles bring a row, 1.0625 multiply a pair: 16.9 rows of queries and as many of keys are a loss of 304.9."""
     load = Workload.load("single")
-    roofline = roofline_of(load, small)
-    assert macs_of(load) == 64 * 1024 * 1088 and roofline.compute_cycles == 69632
-    assert roofline.bound == "compute" and roofline.cycles == 69632
-    assert bytes_of(load) == (2 * 576 * (64 + 1024), 64 * (1024 + 4))
+    assert macs_of(load) == 64 * 1024 * 1088 and bytes_of(load) == (2 * 576 * (64 + 1024), 64 * (1024 + 4))
+    assert bound_of(load, small) == Bound(by="compute", cycles=20 + 20 + 305 + 69632 + 20, start=345, end=20)
+
+
+def test_the_loss_at_the_start_is_the_largest_gap_between_peak_and_what_has_come(small):
+    """Counted cycle by cycle: the best share of queries and keys among the rows that have come."""
+    load = Workload.load("single")
+    per_pair = (576 + 512) / small.macs_per_cycle
+    lost = 0.0
+    for cycle in range(10_000):
+        rows = cycle * 64 / (2 * 576)
+        queries = min(rows / 2, load.rows)
+        lost = max(lost, cycle - queries * (rows - queries) * per_pair)
+    found = bound_of(load, small)
+    assert 0 <= found.start - 40 - lost < 1
 
 
 def test_few_heads_are_memory_bound(small):
+    """All keys, then O of the rows that waited for the last one."""
     load = Workload(name="x", heads=8, lengths=(1000,))
-    roofline = roofline_of(load, small)
-    assert roofline.bound == "memory" and roofline.cycles == 1008 * 1152 // 64
+    read, written = 1008 * 1152 // 64, -(-8 * (1024 + 4) // 64)
+    assert bound_of(load, small) == Bound(
+        by="memory", cycles=60 + read + written, start=40, end=20 + written)
+
+
+def test_no_keys_at_all(small):
+    found = bound_of(Workload(name="x", heads=8, lengths=(0,)), small)
+    assert found.by == "memory" and found.start == 40
 
 
 def test_memory_may_be_slower_than_the_bus(small):
-    """Both directions share its rate; the bus has a beat each way."""
+    """Both directions share its rate, less refresh; where it is twice the bus's the bus alone limits."""
     load = Workload(name="x", heads=8, lengths=(1000,))
-    read, written = bytes_of(load)
-    hbm = Memory.load("hbm")
-    assert roofline_of(load, small, hbm).cycles == -(-(read + written) // 37)
+    moved, hbm = sum(bytes_of(load)), Memory.load("hbm")
+    assert hbm.sustained(64) == 37 * (1 - 468 / 7020)
+    assert bound_of(load, small, hbm).cycles == -int(-(moved / hbm.sustained(64) + 3 * hbm.latency) // 1)
     fast = Memory(name="fast", latency=20, bytes_per_cycle=128)
-    assert roofline_of(load, small, fast) == roofline_of(load, small)
-    assert roofline_of(Workload.load("single"), small, Memory.load("slow")).bound == "memory"
+    assert bound_of(load, small, fast) == bound_of(load, small)
+    assert bound_of(Workload.load("single"), small, Memory.load("slow")).by == "memory"
+
+
+def test_latency_is_paid_three_times(small):
+    """To fetch the program, to load the first bytes, to write the last."""
+    load = Workload.load("single")
+    near, far = (bound_of(load, small, Memory.load(name)) for name in ("ideal", "far"))
+    assert far.cycles - near.cycles == 3 * 480
