@@ -100,7 +100,7 @@ class Memory:
 
     def cycles(self, size: int, beat_bytes: int) -> int:
         """Fewest cycles to move ``size`` bytes in one direction over a bus of ``beat_bytes`` a cycle."""
-        return math.ceil(size / self.rate(beat_bytes))
+        return math.ceil(size / self.sustained(beat_bytes))
 
     @classmethod
     def from_dict(cls, values: Any, *, source: str = "memory") -> "Memory":
