@@ -14,7 +14,8 @@ from .semaphores import SemaphorePort
 
 __all__ = ["COMMANDS_AHEAD", "Fetch", "Sequencer"]
 
-#: Commands asked for ahead of their use: at a latency of 1,000 cycles enough for one every 16 cycles.
+#: Commands asked for ahead of their use: at a latency of 1,000 cycles one every 16 to 21 cycles, twice the pace of
+#: what the compiler writes.
 COMMANDS_AHEAD = 64
 _BURST_BEATS = 8
 
