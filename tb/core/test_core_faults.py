@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections import deque
 from collections.abc import Mapping
 
 import cocotb
@@ -29,8 +30,9 @@ from amla.tb.core.faults import (
     wide,
 )
 from amla.tb.core.random_jobs import random_job
+from amla.tb.host.gm import PlannedError, Response
 from amla.tb.signals import Pin
-from amla.tb.stream import BENCH_CYCLES
+from amla.tb.stream import BENCH_CYCLES, until
 from cocotb.triggers import RisingEdge
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
@@ -221,3 +223,88 @@ async def zero_watchdog_is_off(dut):
     assert run.status == "timeout" and run.error is None and run.cycles >= 30_000
     await bench.soft_reset()
     await run_good(bench, good_job(0))
+
+
+class _InFlight:
+    """Counts the beats that are requested and not answered, reads and writes, and what is left at the interrupt."""
+
+    def __init__(self, dut):
+        self.reads = self.writes = self.most_reads = self.most_writes = 0
+        self.left: int | None = None
+        self._bursts: deque[int] = deque()
+        self._pins = {name: Pin(dut, name).get for name in ("irq", *(f"m_axi_{name}" for name in (
+            "arvalid", "arready", "arlen", "rvalid", "rready", "awvalid", "awready", "awlen", "bvalid", "bready")))}
+        self._edge = RisingEdge(dut.clk)
+        self.task = cocotb.start_soon(self._watch())
+
+    async def _watch(self) -> None:
+        get, irq = self._pins, False
+        while True:
+            await self._edge
+            if get["irq"]() and not irq:
+                self.left = self.reads + self.writes
+            irq = get["irq"]()
+            if get["m_axi_arvalid"]() and get["m_axi_arready"]():
+                self.reads += get["m_axi_arlen"]() + 1
+            if get["m_axi_awvalid"]() and get["m_axi_awready"]():
+                self._bursts.append(get["m_axi_awlen"]() + 1)
+                self.writes += self._bursts[-1]
+            self.reads -= get["m_axi_rvalid"]() and get["m_axi_rready"]()
+            if get["m_axi_bvalid"]() and get["m_axi_bready"]():
+                self.writes -= self._bursts.popleft()
+            self.most_reads, self.most_writes = max(self.most_reads, self.reads), max(self.most_writes, self.writes)
+
+
+@cocotb.test()
+async def much_in_flight(dut):
+    """All that may be in flight, on each channel: an error amid it is named and the core waits for the rest; so do the
+    interrupt of a program without error and a soft reset in the middle. The next program runs clean."""
+    bench = CoreBench(dut, CONFIG, latency=(1, 1))
+    await bench.start(cycles=2 * BENCH_CYCLES)
+    good, limit, beat = good_job(0), CONFIG.axi_in_flight_bytes // CONFIG.axi_data_bytes, CONFIG.axi_data_bytes
+    rows = 8  # of half a KiB each, so that a LOAD is of 4 KiB; a STORE is of two beats a row
+    loads = [load(address=DATA + index % 4 * 0x1000, pitch=512, rows=rows, rows_padded=rows, cols=256)
+             for index in range(3 + limit * beat // 4096)]
+    out_rows = CONFIG.out_words // 2 * CONFIG.m
+    stores = [store(address=OUTPUT, pitch=3 * beat, rows=out_rows, cols=2 * CONFIG.beat_elements)
+              for _ in range(4 + limit // (2 * out_rows))]
+    errors, writes = bench.memory.read_errors, bench.memory.write_errors
+    fetched = PROGRAM + 40 * COMMAND_BYTES
+    for name, commands, error, plan in (
+        ("loads", loads, None, None), ("stores", stores, None, None),
+        ("a load", loads, Error(Fault.READ_SLVERR, Engine.LOAD, 3),
+         (errors, PlannedError(Response.SLVERR, addresses=range(DATA + 0x2200, DATA + 0x2201), beat=-1))),
+        ("a store", stores, Error(Fault.WRITE_SLVERR, Engine.STORE, 4),
+         (writes, PlannedError(Response.SLVERR, burst=3 * out_rows + out_rows // 2))),
+        ("fetch", [_FENCE] * 200, Error(Fault.READ_SLVERR, Engine.SEQUENCER, 40),
+         (errors, PlannedError(Response.SLVERR, addresses=range(fetched, fetched + 1),
+                              beat=40 * COMMAND_BYTES // beat % 8))),
+        ("a soft reset of loads", loads, None, None), ("a soft reset of stores", stores, None, None),
+    ):
+        bench.behave(latency=(limit + 100, limit + 100))
+        registers = lay_out(bench, binary_of([_FENCE, *commands, _HALT]))
+        if plan:
+            plan[0].append(plan[1])
+        seen = _InFlight(dut)
+        if name.startswith("a soft reset"):
+            for register, value in registers.items():
+                await bench.registers.write(register, value)
+            await bench.registers.write("CTRL", 1)
+            await until(dut, lambda seen=seen: max(seen.reads, seen.writes) >= limit, "all in flight")
+            await bench.registers.write("CTRL", 2)
+            assert not (await bench.registers.read_fields("STATUS"))["QUIET"], f"{name}: quiet"
+        else:
+            run = await bench.run(registers, watchdog=2 * limit, limit=100_000)
+            if error:
+                check_fault(bench, run, error)
+            assert run.error == error, f"{name}: {run.error or run.status}"
+            assert seen.left == 0, f"{name}: {seen.left} beats in flight at the interrupt"
+            if name != "fetch":
+                assert max(seen.most_reads, seen.most_writes) >= limit, f"{name}: {vars(seen)}"
+        await bench.soft_reset()
+        seen.task.cancel()
+        assert bench.axi.quiet and seen.reads == seen.writes == 0
+        await check_clean(bench)
+        bench.memory.check_guards()
+        bench.behave(latency=(1, 1))
+        await run_good(bench, good)

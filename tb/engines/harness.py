@@ -85,7 +85,7 @@ class EngineBench:
     """Drives commands into an engine and checks everything the protocol and the timing model promise.
 
     Checked in every cycle: ``done`` only with an unfinished command and at the predicted cycle, at that
-    moment all words of the command in place, at most eight unfinished, ``ready`` at the predicted cycle,
+    moment all words of the command in place, at most ``MAX_UNFINISHED`` unfinished, ``ready`` at the predicted cycle,
     ``stall`` only with a command in progress, ``fault`` with the right code after all earlier commands, and
     nothing after it.
 

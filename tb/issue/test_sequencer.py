@@ -2,49 +2,84 @@
 
 import os
 import random
+from collections import deque
 
 import cocotb
 from amla.rtl.isa import COMMAND_BYTES, INDEX_BITS, Engine, Fault, Opcode
+from amla.rtl.issue.sequencer import COMMANDS_AHEAD
 from amla.tb.signals import Pin
 from amla.tb.stream import StreamDriver, StreamMonitor, reset, start_clock, until
 from cocotb.triggers import FallingEdge, RisingEdge
 
 BEAT = int(os.environ.get("BENCH_BEAT_BYTES", "16"))
 BASE, SPACE = 0xC5_4000_0000, 1 << 40  # past 32 bits
+AHEAD = COMMANDS_AHEAD * COMMAND_BYTES // BEAT  # beats that the sequencer may have asked for and not used
 DISPATCHED = [opcode for opcode in Opcode if opcode >> 4]
 
 
 class Bench:
-    """Program memory, queues and the semaphore port around the sequencer."""
+    """Program memory, queues and the semaphore port around the sequencer.
+
+    Watched in every cycle: what is asked for ahead of its use fits the buffer, R is never held up, ``quiet`` is exact.
+    """
 
     def __init__(self, dut, rng, *, stall=0.3):
         self.dut, self.rng = dut, rng
+        self.latency = (1, 1)  # least and most cycles from a burst's address to its first beat
+        self.hold = False  # answer nothing
+        self.cycle = 0
         self.pushed: list[tuple[int, int, int]] = []  # engine, index, command, in order of arrival
         self.program, self.base = b"", BASE
         self.bad_beat: int | None = None
         self.bad_response = 2
         self.window = (0, 0)
         self.bursts: list[tuple[int, int]] = []
+        self.due: deque[int] = deque()  # cycles in which the bursts not yet answered may be
+        self.coming = self.arrived = self.most_coming = 0  # beats
         self.queues = [StreamMonitor(dut, f"push__{engine - 1}", dut.clk, rng=rng, stall=stall,
                                      callback=lambda payload, engine=engine: self._arrive(engine, payload))
                        for engine in Engine if engine]
-        self.ar = StreamMonitor(dut, "axi__ar", dut.clk, rng=rng, stall=stall)
+        self.ar = StreamMonitor(dut, "axi__ar", dut.clk, rng=rng, stall=stall,
+                                callback=lambda _: self.due.append(self.cycle + rng.randint(*self.latency)))
         self.r = StreamDriver(dut, "axi__r", dut.clk, rng=rng, stall=stall)
         names = ("start", "base", "length", "window_base", "window_limit", "halt", "quiet", "drained", "index",
                  "halted", "fault", "fault_code", "state", "semaphores__request", "semaphores__wait",
-                 "semaphores__grant", "semaphores__strobe", "semaphores__signal")
+                 "semaphores__grant", "semaphores__strobe", "semaphores__signal", "rst",
+                 "axi__ar__valid", "axi__ar__ready", "axi__ar__payload", "axi__r__valid", "axi__r__ready")
         self.pin = {name: Pin(dut, name) for name in names}
         for name in ("start", "halt", "semaphores__grant"):
             self.pin[name].set(0)
         self.pin["drained"].set(1)
         self.fences: list[tuple[int, int]] = []
         cocotb.start_soon(self._serve())
+        cocotb.start_soon(self._watch())
+
+    async def _watch(self):
+        get = {name: pin.get for name, pin in self.pin.items()}
+        while True:
+            await RisingEdge(self.dut.clk)
+            self.cycle += 1
+            if get["rst"]():
+                self.coming = self.arrived = 0
+                continue
+            valid = get["axi__ar__valid"]()
+            assert get["quiet"]() == (not self.coming and not valid)
+            if valid and get["axi__ar__ready"]():
+                self.coming += (get["axi__ar__payload"]() >> 40) + 1
+            self.most_coming = max(self.most_coming, self.coming)
+            ahead = self.coming + self.arrived - get["index"]() * COMMAND_BYTES // BEAT
+            # Parts of a command that has not come whole are out of the buffer.
+            assert get["halt"]() or ahead < AHEAD + _beats(1), f"{ahead} beats, more than the buffer holds"
+            if get["axi__r__valid"]():
+                assert get["axi__r__ready"](), "the answer to a burst is held up"
+                self.coming -= 1
+                self.arrived += 1
 
     def _arrive(self, engine, payload):
         self.pushed.append((engine, payload & ((1 << INDEX_BITS) - 1), payload >> INDEX_BITS))
 
     async def _serve(self):
-        """Answer the bursts one by one."""
+        """Answer the bursts in order."""
         address_bits = 40
         while True:
             await self.ar.wait(len(self.bursts) + 1)
@@ -52,14 +87,20 @@ class Bench:
             address, beats = payload & ((1 << address_bits) - 1), (payload >> address_bits) + 1
             self.bursts.append((address, beats))
             assert self.window[0] <= address and address + beats * BEAT <= self.window[1], "outside the window"
+            due = self.due.popleft()
+            while self.hold or self.cycle < due:
+                await RisingEdge(self.dut.clk)
             for beat in range(beats):
                 offset = address - self.base + beat * BEAT
                 word = int.from_bytes(self.program[offset:offset + BEAT].ljust(BEAT, b"\xee"), "little")
                 response = self.bad_response if offset // BEAT == self.bad_beat else 0
                 await self.r.send(word | response << 8 * BEAT | (beat == beats - 1) << (8 * BEAT + 2))
 
-    async def run(self, commands, *, length=None, base=BASE, window=None, cycles=30_000):
-        """Start the program at ``base``; return "halted" or the fault code."""
+    async def run(self, commands, *, length=None, base=BASE, window=None, cycles=30_000, pace=None):
+        """Start the program at ``base``; return "halted" or the fault code.
+
+        Semaphores are granted in every ``pace``-th cycle, at random without.
+        """
         self.program = b"".join(command.to_bytes(COMMAND_BYTES, "little") for command in commands)
         length = len(commands) if length is None else length
         low, high = window or (base, base + _beats(length) * BEAT)
@@ -73,7 +114,8 @@ class Bench:
             await FallingEdge(self.dut.clk)
             assert self.pin["state"].get().bit_count() == 1
             # The semaphore unit answers in the same cycle, sometimes.
-            grant = self.pin["semaphores__request"].get() and self.rng.random() < 0.3
+            turn = self.cycle % pace == 0 if pace else self.rng.random() < 0.3
+            grant = self.pin["semaphores__request"].get() and turn
             self.pin["semaphores__grant"].set(int(grant))
             if grant:
                 self.fences.append((self.pin["semaphores__wait"].get(), self.pin["semaphores__signal"].get()))
@@ -121,6 +163,7 @@ async def delivers_programs(dut):
         commands = _program(rng, count)
         bench.pushed.clear()
         bench.fences.clear()
+        bench.latency = rng.choice(((1, 1), (1, 100), (1, 1000)))
         within = BASE + rng.randrange(4096 // BEAT) * BEAT  # the program crosses pages, its bursts may not
         base = rng.choice((within, SPACE - _beats(len(commands)) * BEAT)) if count else SPACE - _beats(1) * BEAT
         assert await bench.run(commands, base=base) == "halted"
@@ -152,13 +195,15 @@ async def reports_faults_at_their_command(dut):
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
     bench = Bench(dut, rng)
+    most_coming = []
     for case in range(64):
         await reset(dut)
         bench.pushed.clear()
         bench.fences.clear()
         bench.bad_beat = None
-        commands = _program(rng, 30)
-        at = rng.randrange(30)
+        bench.latency, bench.most_coming = rng.choice(((1, 1), (1, 100), (1, 1000))), 0
+        commands = _program(rng, 100)
+        at = rng.randrange(100)
         kind = case % 8
         if kind == 0:
             commands[at] = commands[at] & ~0xFF | rng.choice([0, 0x03, 0x11, 0x22, 0x61, 0x70, 0xFF])
@@ -184,11 +229,49 @@ async def reports_faults_at_their_command(dut):
             at = bench.bad_beat * BEAT // COMMAND_BYTES
             code = Fault.READ_SLVERR if kind == 6 else Fault.READ_DECERR
             assert await bench.run(commands) == code
+            most_coming.append(bench.most_coming)
         assert bench.pin["index"].get() == at, f"case {case}: index {bench.pin['index'].get()}, expected {at}"
         # What was fetched before the fault has been handed over; wait for stalled queues.
         assert {index for _, index, _ in bench.pushed} == {i for i in range(at) if commands[i] & 0xF0}
         bench.pin["halt"].set(1)
-        for _ in range(300):
+        await RisingEdge(dut.clk)
+        await until(dut, bench.pin["quiet"].get, "quiet")
+        for _ in range(20):
             await RisingEdge(dut.clk)
-        assert bench.pin["quiet"].get(), "a burst is still outstanding"
         bench.pin["halt"].set(0)
+    assert max(most_coming) > _beats(100) // 2, "no error had much else in flight"
+
+
+@cocotb.test()
+async def as_far_ahead_as_the_buffer_holds(dut):
+    """Memory that does not answer is asked for as many beats as the buffer holds, and no more until it does."""
+    rng = random.Random(cocotb.RANDOM_SEED)
+    start_clock(dut)
+    bench = Bench(dut, rng)
+    for offset in (0, rng.randrange(1, 8)):
+        await reset(dut)
+        bench.pushed.clear()
+        bench.fences.clear()
+        bench.hold = True
+        commands = _program(rng, 3 * COMMANDS_AHEAD)
+        task = cocotb.start_soon(bench.run(commands, base=BASE + offset * BEAT))
+        for _ in range(6 * COMMANDS_AHEAD):
+            await RisingEdge(dut.clk)
+        assert bench.coming == AHEAD - offset, f"{bench.coming} of {AHEAD} beats asked for"
+        bench.hold = False
+        assert await task == "halted"
+        _check(bench, commands)
+
+
+@cocotb.test()
+async def latency_is_not_seen(dut):
+    """At 1,000 cycles latency only the first command comes late, at the pace that the buffer allows."""
+    start_clock(dut)
+    bench = Bench(dut, random.Random(cocotb.RANDOM_SEED), stall=0.0)
+    bench.latency = 1000, 1000
+    await reset(dut)
+    pace = 1 + 1010 // (COMMANDS_AHEAD - 8 * BEAT // COMMAND_BYTES)  # the buffer less a burst that has to fit
+    commands, before = [int(Opcode.FENCE)] * 4 * COMMANDS_AHEAD + [int(Opcode.HALT)], bench.cycle
+    assert await bench.run(commands, pace=pace) == "halted"
+    late = bench.cycle - before - pace * len(commands)
+    assert 1000 - pace <= late <= 1012, f"{late} cycles late at a command every {pace} cycles"

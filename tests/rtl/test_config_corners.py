@@ -44,9 +44,10 @@ LIMITS: dict[str, tuple[tuple[int, int, dict], tuple[int, int, dict]]] = {
 COMBINED = {
     "one": {"m": 1, "n": 1, "k": 1, "lanes": 1, "axi_data_bytes": 4, "comp_bits": 0, "acc_frac_bits": 24,
             "queue_depth": 2, "axi_in_flight_bytes": 4096, "kv_block": 16, "max_rows": 8, "l0a_bytes": 1024,
-            "l0b_bytes": 1024, "l0c_bytes": 1024, "l1_bytes": 16384, "o_bytes": 4096, "out_bytes": 1024, "s_bytes": 4096},
+            "l0b_bytes": 1024, "l0c_bytes": 1024, "l1_bytes": 16384, "o_bytes": 4096, "out_bytes": 1024,
+            "s_bytes": 4096},
     "two words": {key: least for key, ((least, *_), _) in LIMITS.items() if key.endswith("_bytes")}
-                 | {"max_rows": 4, "state_rows": 4, "queue_depth": 2, "axi_in_flight_bytes": 4096},
+                 | {"max_rows": 4, "state_rows": 4, "queue_depth": 2},
     "nothing": {"m": 1, "n": 1, "k": 1, "lanes": 1, "axi_data_bytes": 4, "comp_bits": 0, "kv_block": 1, "max_rows": 1,
                 "state_rows": 1, "l1_bytes": 4, "l0a_bytes": 4, "l0b_bytes": 4, "l0c_bytes": 8, "s_bytes": 8,
                 "o_bytes": 8, "out_bytes": 8, "queue_depth": 2, "axi_in_flight_bytes": 4096, "axi_address_bits": 16},
