@@ -189,6 +189,7 @@ def schedule(
     job = build_job(load, inputs, core, preload=preload, memory=_memory(memory, latency))
     print(f"# {load.name} on {job.config.name}, memory {job.plan.memory.name}, preload {preload}: "
           f"{len(job.program)} commands; {job.plan.traffic}")
+    print(f"# {job.plan.why}")
     print(job.plan.buffer_map())
     print()
     print(job.program.listing())

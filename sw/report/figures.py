@@ -41,7 +41,13 @@ def figures(report: Mapping[str, Any]) -> str:
             peak = report["peak_bytes_per_cycle"]["read" if name == "read" else "write"]
             text += f"; {report[f'bytes_{name}'] / cycles:.1f} B/cycle, peak {peak:.1f}"
         rows.append((f"memory {name}", text))
+    if cycles is not None:
+        rows.append(("bandwidth", f"{100 * report['memory']['used']:.1f} % of the "
+                     f"{report['memory']['sustained_bytes_per_cycle']:.1f} B/cycle that memory sustains"))
     rows.append(("reuse", report["traffic"]))
+    rows.append(("KV block", f"{report['kv_block']} keys"))
+    rows.append(("SRAM", f"{sum(report['sram_kib'].values()):,.1f} KiB: " + ", ".join(
+        f"{name.upper()} {size:,.1f}" for name, size in report["sram_kib"].items())))
     error, plain, simulation = report["error"], report["error_mul"], report["simulation"]
     rows += [
         *((name, f"Frobenius {of['relative_frobenius']:.2e}, largest {of['max_abs']:.1e}")

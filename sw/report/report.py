@@ -94,6 +94,12 @@ def _cycles_table(report: dict[str, Any], width: int) -> Table:
             "",
             f"{report['bytes_written'] / report['cycles']:.1f} B/cycle",
         )
+        table.add_row(
+            "bandwidth",
+            _percent(report["memory"]["used"]),
+            gauge(report["memory"]["used"], "yellow"),
+            f"of the {report['memory']['sustained_bytes_per_cycle']:.1f} B/cycle that memory sustains",
+        )
     else:
         table.add_row("MACs", f"{report['macs']:,}", "", "the command simulator counts no cycles")
         table.add_row("bytes read", f"{report['bytes_read']:,}", "", report["traffic"])
@@ -123,6 +129,9 @@ def _checks_table(report: dict[str, Any]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", min_width=21)
     table.add_column()
+    table.add_row("SRAM", f"{sum(report['sram_kib'].values()):,.1f} KiB: " + ", ".join(
+        f"{name.upper()} {size:,.1f}" for name, size in report["sram_kib"].items()))
+    table.add_row("KV block", f"{report['kv_block']} keys")
     exact = report["bit_exact"]
     verdicts = [
         f"[green]= {name}[/]" if same else f"[red]differs from {name}[/]"

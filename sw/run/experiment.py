@@ -72,7 +72,9 @@ class Experiment:
             "preload": self.job.plan.preload,
             "memory": {"name": memory.name, "latency": memory.latency,
                        "bytes_per_cycle": memory.rate(config.axi_data_bytes),
-                       "sustained_bytes_per_cycle": memory.sustained(config.axi_data_bytes)},
+                       "sustained_bytes_per_cycle": memory.sustained(config.axi_data_bytes), "used": None},
+            "kv_block": self.job.plan.kv_block, "why": self.job.plan.why,
+            "sram_kib": {name: size / 1024 for name, size in config.sram_bytes.items()},
             "cycles": None, "macs": macs, "utilisation": None, "cube_active": None, "engines": {},
             "bytes_read": simulated.bytes_read, "bytes_written": simulated.bytes_written,
             "traffic": self.job.plan.traffic,
@@ -95,6 +97,9 @@ class Experiment:
             "simulation": {"build_seconds": build_seconds, "wall_seconds": run.seconds,
                            "cycles_per_second": cycles / run.seconds},
         }
+        # Of what can be sustained: each direction of the bus, or the array that they share.
+        report["memory"]["used"] = max(max(run.bytes_read, run.bytes_written) / config.axi_data_bytes,
+                                       (run.bytes_read + run.bytes_written) / memory.sustained()) / cycles
         report["bound"]["reached"] = bound.cycles / cycles
         if serial is not None and self.serial is not None:
             check_levels(self.serial, serial.output)

@@ -83,7 +83,8 @@ def test_the_memory_is_reported(amla, tmp_path):
         status, out, err = amla(*command, *arguments, "--out", "runs")
         assert (status, err) == (0, "") and f"memory {found[0]}: {found[1]} cycles, {found[2]} B/cycle" in out
         report = json.loads((tmp_path / "runs" / "tiny-tiny" / "report.json").read_text())
-        assert report["memory"] == dict(zip(("name", "latency", "bytes_per_cycle"), found, strict=True))
+        assert [report["memory"][key] for key in ("name", "latency", "bytes_per_cycle")] == list(found)
+        assert report["sram_kib"]["l1"] == CoreConfig.load("tiny").l1_bytes / 1024
         assert report["bound"]["by"] == ("memory" if found[0] == "mine" else "compute")
 
 
@@ -111,6 +112,7 @@ def test_schedule_prints_and_assembles(amla, tmp_path):
     status, out, _ = amla("schedule", "tiny", "--config", "tiny", "--out", "program.bin")
     assert status == 0 and "DRAIN_O" in out and "L0C" in out
     assert out.startswith("# tiny on tiny, memory ideal, preload 1: ")
+    assert out.splitlines()[1].startswith("# KV blocks of ")
     assert amla("schedule", "tiny", "--config", "tiny", "--memory", "slow")[1].startswith("# tiny on tiny, memory slow")
     commands = disassemble((tmp_path / "program.bin").read_bytes())
     assert str(commands[-1]) in out.splitlines()[-1]
