@@ -214,9 +214,10 @@ class CoreConfig:
     @property
     def sram_bytes(self) -> dict[str, int]:
         """Bytes of every buffer; ``state``: the row state, with row maxima, row offsets, 1/l and LSE."""
-        words = len(self.state_fields) + sum(name in ("l", "L") for name in self.state_fields)  # sums have a base each
-        per_row = 4 * (words + 3) + (4 << self.comp_bits) + (2 if self.mode == "amla" else 0)
-        return {**{key: getattr(self, f"{key}_bytes") for key in self._word_bytes()}, "state": self.state_rows * per_row}
+        sums = sum(name in ("l", "L") for name in self.state_fields)  # which have a base each
+        per_row = 4 * (len(self.state_fields) + sums + 3) + (4 << self.comp_bits) + (2 if self.mode == "amla" else 0)
+        buffers = {key: getattr(self, f"{key}_bytes") for key in self._word_bytes()}
+        return {**buffers, "state": self.state_rows * per_row}
 
     @classmethod
     def from_dict(cls, values: dict, *, source: str = "configuration") -> "CoreConfig":

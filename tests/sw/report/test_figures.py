@@ -18,7 +18,8 @@ def report():
         "peak_bytes_per_cycle": {"read": 64.0, "write": 32.0}, "traffic": "KV read once", "nonfinite": False,
         "bound": {"by": "compute", "cycles": 16, "start": 2, "end": 1, "utilisation": 1.0, "reached": 0.8},
         "serial_baseline": {"cycles": 32, "utilisation": 0.5},
-        "memory": {"name": "ideal", "latency": 20, "bytes_per_cycle": 64, "sustained_bytes_per_cycle": 64.0, "used": 0.4},
+        "memory": {"name": "ideal", "latency": 20, "bytes_per_cycle": 64, "sustained_bytes_per_cycle": 64.0,
+                   "used": 0.4},
         "kv_block": 64, "sram_kib": {"l1": 552.0, "state": 13.5},
         "error": {"relative_frobenius": 1e-3, "max_abs": 0.25, "lse_max_abs": 1e-6},
         "error_mul": {"relative_frobenius": 2e-3, "max_abs": 0.5, "lse_max_abs": 2e-6},
@@ -83,7 +84,8 @@ def test_every_figure_has_its_unit(report):
     assert table == {
         "memory read": "512 B; 25.6 B/cycle, peak 64.0", "memory written": "64 B; 3.2 B/cycle, peak 32.0",
         "bandwidth": "40.0 % of the 64.0 B/cycle that memory sustains",
-        "reuse": "KV read once", "KV block": "64 keys", "SRAM": "565.5 KiB: L1 552.0, STATE 13.5", "O against float64": "Frobenius 1.00e-03, largest 2.5e-01",
+        "reuse": "KV read once", "KV block": "64 keys",
+        "SRAM": "565.5 KiB: L1 552.0, STATE 13.5", "O against float64": "Frobenius 1.00e-03, largest 2.5e-01",
         "plain FlashAttention": "Frobenius 2.00e-03, largest 5.0e-01", "LSE against float64": "largest 1.0e-06",
         "non-finite values": "none", "simulation": "2.0 s, 10 cycles/s; build 3.0 s",
     }
