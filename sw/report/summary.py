@@ -26,9 +26,9 @@ __all__ = ["summary"]
 _HEAD = """# {title}
 
 Measured by the counters of the RTL in simulation; O and LSE of every run, the baseline's too, are bit-exact to the
-golden model and the command simulator. Utilisation: useful MACs ÷ (cycles × MACs per cycle). Bound: the fewest cycles that
-the cube's peak or memory's sustained rate allow, start and end included ([memory](memory.md)). Baseline: the same work
-without preload. Written by `{command}`.
+golden model and the command simulator. Utilisation: useful MACs ÷ (cycles × MACs per cycle). Bound: the fewest cycles
+that the cube's peak or memory's sustained rate allow, start and end included ([memory](memory.md)). Baseline: the same
+work without preload. Written by `{command}`.
 """
 
 _RUNS = ("Workload", "What", "Memory", "Cycles", "Utilisation", "Of the bound", "Bound by", "Baseline, cycles",

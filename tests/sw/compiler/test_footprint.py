@@ -102,7 +102,7 @@ def test_walks(small, seed):
 
 
 def test_words_of_every_buffer(tiny):
-    assert buffer_words(tiny) == {"L1": 2048, "L0A": 128, "L0B": 128, "L0C": 64, "S": 512, "ROWMAX": 32,
+    assert buffer_words(tiny) == {"L1": 512, "L0A": 64, "L0B": 64, "L0C": 64, "S": 64, "ROWMAX": 32,
                                   "OFFSETS": 32,
                                   "STATE": 32, "O": 256, "OUT": 32, "LSE": 32}
 
