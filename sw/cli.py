@@ -208,6 +208,9 @@ def golden(
     ] = None,
     mode: ModeOption = None,
     config: ConfigOption = "small",
+    kv_block: Annotated[
+        int | None, typer.Option(help="Keys per KV block, as amla schedule names it; default: the core's most.")
+    ] = None,
     float32: Annotated[
         bool, typer.Option(help="O before its last rounding, in float32 (default: the inputs' type).")
     ] = False,
@@ -219,10 +222,13 @@ def golden(
     """
     core = _config(config, mode)
     arrays = load_npz(inputs)
-    numerics = Numerics(
-        kv_block=core.kv_block, k=core.k, acc_frac_bits=core.acc_frac_bits, comp_bits=core.comp_bits
-    )
     try:
+        numerics = Numerics(
+            kv_block=core.kv_block if kv_block is None else kv_block,
+            k=core.k,
+            acc_frac_bits=core.acc_frac_bits,
+            comp_bits=core.comp_bits,
+        )
         out, lse = mla_decode(
             arrays.q,
             arrays.kv_cache,

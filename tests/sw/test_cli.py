@@ -118,6 +118,20 @@ def test_schedule_prints_and_assembles(amla, tmp_path):
     assert str(commands[-1]) in out.splitlines()[-1]
 
 
+def test_golden_takes_the_kv_block_of_a_run(amla, arrays, tmp_path):
+    """The tiler's choice is part of the numerics; the command gives the bits of any."""
+    _, inputs = arrays
+    command = ("golden", "in.npz", "out.npz", "--head-dim-v", 32, "--config", "tiny", "--kv-block")
+    assert amla(*command, 8)[0] == 0
+    core = CoreConfig.load("tiny")
+    numerics = Numerics(kv_block=8, k=core.k, acc_frac_bits=core.acc_frac_bits, comp_bits=core.comp_bits)
+    out, _ = mla_decode(inputs.q, inputs.kv_cache, inputs.block_table, inputs.cache_seqlens, head_dim_v=32,
+                        numerics=numerics)
+    with np.load(tmp_path / "out.npz") as archive:
+        assert archive["out"].tobytes() == out.tobytes()
+    _check_refused(amla(*command, 6), "kv_block must be a multiple of k = 4, not 6")
+
+
 @pytest.mark.parametrize("float32", [False, True])
 def test_golden_equals_the_import(amla, arrays, tmp_path, float32):
     workload, inputs = arrays
