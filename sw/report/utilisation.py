@@ -49,7 +49,7 @@ def bound_of(workload: Workload, config: CoreConfig, memory: Memory = IDEAL) -> 
     """The bound of a workload on a core beside a memory; every part of it is unavoidable.
 
     * Memory: the program is fetched, then the first bytes are: two latencies. The bus moves all that is read; then O of
-      the rows that waited for the last key is written. Or memory moves all bytes at the sustained rate, which both
+      the rows that waited for the last key is written. Keys are read once for the rows that O holds. Or memory moves all bytes at the sustained rate, which both
       directions share. The last write is answered a latency later.
     * Compute: with q rows of queries and k of keys there, at most q k (d + dv) MACs can have been done. After the time
       of q + k = 2 q rows that is q^2 (d + dv) at best, and the difference to the cube's peak is lost; it is largest for
@@ -58,6 +58,9 @@ def bound_of(workload: Workload, config: CoreConfig, memory: Memory = IDEAL) -> 
     A workload without keys is bound by its writes.
     """
     read, written = bytes_of(workload)
+    in_o = config.o_words // (workload.head_dim_v // config.lanes) * config.m
+    passes = -(-workload.rows // max(in_o, 1))
+    read += (passes - 1) * 2 * workload.head_dim * sum(workload.lengths)
     rate = memory.sustained(config.axi_data_bytes)
     rows = workload.rows * len(workload.lengths) + sum(workload.lengths)
     per_row = 2 * workload.head_dim / rate  # cycles for a row of queries or keys to come

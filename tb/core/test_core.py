@@ -11,6 +11,7 @@ from amla.rtl.core import INTERFACE_VERSION
 from amla.rtl.fp.word import OPERANDS
 from amla.rtl.host.csr import ID_VALUE, REGISTERS
 from amla.sw.compiler.memory_map import build_job
+from amla.sw.memory.preset import Memory
 from amla.sw.run.compare import check_levels, expect
 from amla.sw.run.counters import check_counters
 from amla.sw.workload.generate import make_inputs
@@ -28,6 +29,9 @@ SEED = int(os.environ["AMLA_SEED"])
 FIRST, COUNT = map(int, os.environ.get("AMLA_CASES", "0:20").split(":"))
 CASES = [int(os.environ["AMLA_CASE"])] if "AMLA_CASE" in os.environ else list(range(FIRST, FIRST + COUNT))
 
+#: Memory of every case; by default each draws its own.
+MEMORY = Memory.load(os.environ["AMLA_MEMORY"]) if "AMLA_MEMORY" in os.environ else None
+
 
 @cocotb.test()
 async def random_workloads(dut):
@@ -37,7 +41,7 @@ async def random_workloads(dut):
     cycles = 0
     for number in CASES:
         rng = random.Random(f"{SEED}/{number}")
-        case = random_job(rng, CONFIG)
+        case = random_job(rng, CONFIG, MEMORY)
         job = case.job
         try:
             expected = expect(job, case.inputs)

@@ -48,6 +48,14 @@ def test_few_heads_are_memory_bound(small):
         by="memory", cycles=60 + read + written, start=40, end=20 + written)
 
 
+def test_keys_are_read_once_for_the_rows_that_o_holds(small):
+    """O of `small` holds 64 rows of 512 columns: 65 rows are two passes."""
+    slow = Memory.load("slow")
+    one, two = (bound_of(Workload(name="x", heads=heads, lengths=(1000,)), small, slow) for heads in (64, 65))
+    assert two.by == one.by == "memory"
+    assert two.cycles - one.cycles == pytest.approx((1152 * 1001 + 1028) / slow.sustained(), abs=1)
+
+
 def test_no_keys_at_all(small):
     found = bound_of(Workload(name="x", heads=8, lengths=(0,)), small)
     assert found.by == "memory" and found.start == 40
