@@ -49,8 +49,8 @@ def bound_of(workload: Workload, config: CoreConfig, memory: Memory = IDEAL) -> 
     """The bound of a workload on a core beside a memory; every part of it is unavoidable.
 
     * Memory: the program is fetched, then the first bytes are: two latencies. The bus moves all that is read, keys once
-      for the rows that O holds; then O of the rows that waited for the last key is written. Or memory moves all bytes at
-      the sustained rate, which both directions share. The last write is answered a latency later.
+      for the rows that O holds; then O of the rows that waited for the last key is written. Or memory moves all bytes
+      at the sustained rate, which both directions share. The last write is answered a latency later.
     * Compute: with q rows of queries and k of keys there, at most q k (d + dv) MACs can have been done. After the time
       of q + k = 2 q rows that is q^2 (d + dv) at best, and the difference to the cube's peak is lost; it is largest for
       q = 2 d / rate * peak / (d + dv).
