@@ -5,6 +5,9 @@ CONFIG   ?= small
 WORKLOAD ?= single decode decode-mtp
 PRELOAD  ?= 1
 MEMORY   ?= hbm
+MEMORIES  := hbm far ideal
+# --no-baseline leaves out the same work without preload
+BASELINE  ?=
 FULL_SIZE := ds-1x4096 ds-4x4096 ds-1x16384 ds-mtp-4096 ds-16heads ds-ragged
 VENV     := .venv
 BIN      := $(VENV)/bin
@@ -71,11 +74,14 @@ formal: $(STAMP) ## prove the rescale unit, semaphores, queues and the read arbi
 synth: $(STAMP) ## price the arithmetic in transistors, LUTs and Fmax: build/synth/results.md
 	@$(BIN)/python -m amla.flow
 
-full-size: $(STAMP) ## the ds-* workloads on the full-size core, each with its baseline: docs/full_size.md
+full-size: $(STAMP) ## the ds-* workloads on the full-size core beside hbm, far and ideal: docs/full_size.md
 	@$(BIN)/python -m amla.tb.build_core deepseek
-	@for load in $(FULL_SIZE); do $(BIN)/amla run $$load --config deepseek --device rtl --memory $(MEMORY) || exit $$?; done
-	@$(BIN)/python -m amla.sw.report.summary docs/full_size.md $(FULL_SIZE:%=build/runs/deepseek-%) \
-	  --title "Full size: decode on the 4096-MAC core" --command "make full-size MEMORY=$(MEMORY)"
+	@for memory in $(MEMORIES); do for load in $(FULL_SIZE); do \
+	  $(BIN)/amla run $$load --config deepseek --device rtl --memory $$memory $(BASELINE) --out build/full-size/$$memory \
+	    || exit $$?; done; done
+	@$(BIN)/python -m amla.sw.report.summary docs/full_size.md \
+	  $(foreach memory,$(MEMORIES),$(FULL_SIZE:%=build/full-size/$(memory)/deepseek-%)) \
+	  --title "Full size: decode on the 4096-MAC core" --command "make full-size"
 
 nightly: $(STAMP) ## full size on the RTL and every exhaustive test (hours)
 	@$(BIN)/python -m pytest -m nightly

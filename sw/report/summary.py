@@ -34,9 +34,9 @@ work without preload. Written by `{command}`.
 _RUNS = ("Workload", "What", "Memory", "Cycles", "Utilisation", "Of the bound", "Bound by", "Baseline, cycles",
          "Baseline, utilisation", "Speed-up", "Error / `mul`'s", "Cycles/s")
 
-_CYCLES = ("Workload", "Cube busy", "waits for a token", "waits for memory", "idle", "Bytes read", "Bytes written")
+_CYCLES = ("Workload", "Memory", "Cube busy", "waits for a token", "waits for memory", "idle", "Bytes read", "Bytes written")
 
-_GAPS = ("Workload", "Before", "Waited for", "Of", "Cycles", "Times")
+_GAPS = ("Workload", "Memory", "Before", "Waited for", "Of", "Cycles", "Times")
 
 #: Gaps told of each run.
 _LONGEST = 5
@@ -55,15 +55,23 @@ def summary(runs: Sequence[Results], *, title: str, command: str) -> str:
                             f"{run.report['device']}")
     return "\n".join([
         _HEAD.format(title=title, command=command),
+        *_machines(runs),
         *_table(_RUNS, [_run(run.report) for run in runs], text_columns=3), "",
         "## The cube's cycles", "",
         "By the core's counters; every cycle from START to the interrupt is one of the four.", "",
-        *_table(_CYCLES, [_cycles(run.report) for run in runs], text_columns=1), "",
+        *_table(_CYCLES, [_cycles(run.report) for run in runs], text_columns=2), "",
         "## What the cube waited for", "",
         f"The longest gaps between its commands, summed by cause, at most {_LONGEST} of each run: before which stage,",
         "for which token, given by whom. `start`: fetch, dispatch, hand-over; `done`: after the last command.", "",
-        *_table(_GAPS, [row for run in runs for row in _gaps(run)], text_columns=4), "",
+        *_table(_GAPS, [row for run in runs for row in _gaps(run)], text_columns=5), "",
     ])
+
+
+def _machines(runs: Sequence[Results]) -> Iterator[str]:
+    for config, sizes in {run.report["config"]: run.report["sram_kib"] for run in runs}.items():
+        yield (f"`{config}` has {sum(sizes.values()):,.1f} KiB of SRAM: "
+               + ", ".join(f"{name.upper()} {size:,.1f}" for name, size in sizes.items()) + ".")
+        yield ""
 
 
 def _run(report: Mapping[str, Any]) -> list[str]:
@@ -79,13 +87,13 @@ def _run(report: Mapping[str, Any]) -> list[str]:
 def _gaps(run: Results) -> Iterator[list[str]]:
     name = f"`{run.report['workload']}`"
     for gap in [gap for gap in gaps(run) if gap.engine == "cube"][:_LONGEST]:
-        yield [name, gap.stage, f"`{gap.reason}`", gap.source, f"{gap.cycles:,}", str(gap.times)]
+        yield [name, run.report["memory"]["name"], gap.stage, f"`{gap.reason}`", gap.source, f"{gap.cycles:,}", str(gap.times)]
 
 
 def _cycles(report: Mapping[str, Any]) -> list[str]:
     cube = report["engines"]["cube"]
     states = [f"{cube[state]:,}" for state in ("busy", "wait_semaphore", "wait_memory", "idle")]
-    return [f"`{report['workload']}`", *states, f"{report['bytes_read']:,}", f"{report['bytes_written']:,}"]
+    return [f"`{report['workload']}`", report["memory"]["name"], *states, f"{report['bytes_read']:,}", f"{report['bytes_written']:,}"]
 
 
 def _percent(share: float) -> str:

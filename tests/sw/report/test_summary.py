@@ -18,15 +18,16 @@ def test_rows_are_the_reports_figures(results_folder, tmp_path):
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     rows = [cells for cells in lines if cells[0] == "`tiny`"]
     assert text.startswith("# Two runs\n") and len(rows) > 4
+    assert text.count(f"`tiny` has {sum(report['sram_kib'].values()):,.1f} KiB of SRAM: L1 ") == 1
     assert rows[0][2:6] == ["ideal: 20 cycles, 16 B/cycle", f"{report['cycles']:,}",
                             f"{100 * report['utilisation']:.2f} %",
                             f"{100 * report['bound']['reached']:.2f} %"]
     assert rows[0][7] == f"{report['serial_baseline']['cycles']:,}"
     cube = report["engines"]["cube"]
-    assert rows[2][1:5] == [f"{cube[name]:,}" for name in ("busy", "wait_semaphore", "wait_memory", "idle")]
+    assert rows[2][1:6] == ["ideal", *(f"{cube[name]:,}" for name in ("busy", "wait_semaphore", "wait_memory", "idle"))]
     longest = [gap for gap in gaps(read_folder(results_folder)) if gap.engine == "cube"][:5]
     assert [row[1:] for row in rows[4:4 + len(longest)]] == [
-        [gap.stage, f"`{gap.reason}`", gap.source, f"{gap.cycles:,}", str(gap.times)] for gap in longest]
+        ["ideal", gap.stage, f"`{gap.reason}`", gap.source, f"{gap.cycles:,}", str(gap.times)] for gap in longest]
 
 
 def test_only_runs_on_the_rtl(make_results, tmp_path):
