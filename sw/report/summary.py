@@ -34,7 +34,8 @@ work without preload. Written by `{command}`.
 _RUNS = ("Workload", "What", "Memory", "Cycles", "Utilisation", "Of the bound", "Bound by", "Baseline, cycles",
          "Baseline, utilisation", "Speed-up", "Error / `mul`'s", "Cycles/s")
 
-_CYCLES = ("Workload", "Memory", "Cube busy", "waits for a token", "waits for memory", "idle", "Bytes read", "Bytes written")
+_CYCLES = ("Workload", "Memory", "Cube busy", "waits for a token", "waits for memory", "idle", "Bytes read",
+           "Bytes written")
 
 _GAPS = ("Workload", "Memory", "Before", "Waited for", "Of", "Cycles", "Times")
 
@@ -87,13 +88,15 @@ def _run(report: Mapping[str, Any]) -> list[str]:
 def _gaps(run: Results) -> Iterator[list[str]]:
     name = f"`{run.report['workload']}`"
     for gap in [gap for gap in gaps(run) if gap.engine == "cube"][:_LONGEST]:
-        yield [name, run.report["memory"]["name"], gap.stage, f"`{gap.reason}`", gap.source, f"{gap.cycles:,}", str(gap.times)]
+        yield [name, run.report["memory"]["name"], gap.stage, f"`{gap.reason}`", gap.source, f"{gap.cycles:,}",
+               str(gap.times)]
 
 
 def _cycles(report: Mapping[str, Any]) -> list[str]:
     cube = report["engines"]["cube"]
     states = [f"{cube[state]:,}" for state in ("busy", "wait_semaphore", "wait_memory", "idle")]
-    return [f"`{report['workload']}`", report["memory"]["name"], *states, f"{report['bytes_read']:,}", f"{report['bytes_written']:,}"]
+    return [f"`{report['workload']}`", report["memory"]["name"], *states, f"{report['bytes_read']:,}",
+            f"{report['bytes_written']:,}"]
 
 
 def _percent(share: float) -> str:
