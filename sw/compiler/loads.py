@@ -1,16 +1,15 @@
 """The loads of a program: Q row tiles and KV blocks into L1, page by page."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from amla.rtl.isa import Engine, Opcode, Semaphore
+from amla.rtl.isa import Opcode, Semaphore
 
 from .drafts import Draft, Drafts
 from .items import Item
-from .order import LATENCY
 from .plan import Piece, Plan
 from .program import Annotation
 
@@ -83,23 +82,6 @@ class Loader:
             self._drafts.give("Q", feed_a)
         if item.loads_block and opens and (number == 0 or len(self._kv_panels(item)) > 1):
             feed_b.waits_for(Semaphore.KV_READY)
-
-    def arrivals(self, items: Sequence[Item]) -> Iterator[list[float]]:
-        """When the operands of each of an item's score slabs have come, if memory delivers without a pause."""
-        plan = self._plan
-        memory, k = plan.memory, plan.config.k
-        rate = memory.sustained(plan.config.axi_data_bytes) / (2 * k)  # rows of a chunk per cycle
-        came = 2.0 * memory.latency + LATENCY[Engine.LOAD]
-        for item in items:
-            rows, keys = item.tile.rows * item.first, item.keys.size * item.loads_block
-            if len(self._kv_panels(item)) == 1:
-                came += keys * plan.workload.head_dim // k / rate
-                keys = 0
-            panels = []
-            for panel in plan.panels:
-                came += (rows + keys) * panel.size / rate
-                panels.append(came)
-            yield [panels[self._panel(slab)[0]] for slab in plan.score_slabs]
 
     def load(self, block_sequence: int) -> None:
         """Emit what may have been loaded by the time at which this block is computed with."""

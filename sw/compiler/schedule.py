@@ -57,8 +57,6 @@ class _Scheduler:
         self._out = Drafts(plan)
         self._items = list(work_items(plan))
         self._loader = Loader(self._out, addresses, block_table, self._items)
-        self._cube_cycles = 0  # of what has been emitted
-        self._valued = 0  # the item whose C2 is being placed
 
     def drafts(self) -> list[Draft]:
         if self._plan.preload:
@@ -87,8 +85,6 @@ class _Scheduler:
         placed on the axis of the C1s' cube cycles: an item's C2 from its start to that of the next item's. The C2 of
         the last two items come after all C1 and in turns, sub-tile by sub-tile: the stores of the first columns,
         which nothing else hides, then begin while there is a whole C2 left to do.
-
-        Where a C1 has to wait for memory, C2 goes on meanwhile.
         """
         plan, items = self._plan, self._items
         ends = [*accumulate(self._score_cycles(item) for item in items)]
@@ -104,25 +100,13 @@ class _Scheduler:
             end(number + plan.preload) if plan.pressed else following
             for number, following in enumerate([*starts[1:], end(len(items))])])
         placed = next(values, None)
-        free = 0.0  # when the cube has done what has been emitted, its waits for memory included
-        ready: list[float] = []  # when each item's C2 may begin
-        for item, stop, arrivals in zip(items, ends, self._loader.arrivals(items), strict=True):
+        for item, stop in zip(items, ends, strict=True):
             self._loader.load(item.block_sequence)
             now = stop - self._score_cycles(item)
-            scores = self._scores(item)
-            for arrival in arrivals:
-                while placed is not None and self._valued < len(ready) and max(free, ready[self._valued]) < arrival:
-                    free = max(free, ready[self._valued])
-                    done = self._cube_cycles
-                    placed = next(values, None)
-                    free += self._cube_cycles - done
-                done = self._cube_cycles
-                free = max(free, arrival)
-                now += next(scores)
+            for cycles in self._scores(item):
+                now += cycles
                 while placed is not None and placed <= now:
                     placed = next(values, None)
-                free += self._cube_cycles - done
-            ready.append(free + plan.lag * item.tile.groups / plan.tiles[0].groups)
         while placed is not None:
             placed = next(values, None)
 
@@ -132,7 +116,6 @@ class _Scheduler:
         if len(pair) < 2 or pair[0].tile_sequence != pair[1].tile_sequence:
             pair = []
         for item, start, stop in zip(self._items[:len(self._items) - len(pair)], starts, stops, strict=False):
-            self._valued = item.sequence
             total, done = self._value_cycles(item), 0
             slabs = self._values(item)
             while done < total:
@@ -146,7 +129,6 @@ class _Scheduler:
 
         No scores follow, so that the last item's sub-tiles take the scores' slots, where they fit.
         """
-        self._valued = last.sequence
         regions = self._plan.regions
         ring = "SCORES" if regions["SCORES"].words >= regions["VALUES"].words else "VALUES"
         tile = item.tile.groups * (self._plan.value_tiles[0].size // self._config.n) * (
@@ -270,7 +252,6 @@ class _Scheduler:
                   first: bool, last: bool) -> tuple[Draft, Draft]:
         """One slab: feed both operands, multiply into ``l0c``, a slot of ``ring``; returns the feeds."""
         out = self._out
-        self._cube_cycles += mt * nt * kt
         l0a, l0b = out.next("L0A"), self._plan.regions["L0B"].address(out.rings["L0A"].taken)
         feed_a = out.emit(Opcode.FEED_A, l0=l0a, **a)
         feed_b = out.emit(Opcode.FEED_B, l0=l0b, **b)

@@ -241,7 +241,7 @@ class _Fit:
             "drain of O": fractals * config.n // config.lanes + (tiles + 1) * _DRAIN_GAP,
             "feed": (groups + padded // config.n) * self._chunks + (groups * tiles + columns // config.n)
             * (padded // config.k),
-            "memory": (keys * row_bytes / self.sharing + commands) / self._memory.rate(config.axi_data_bytes),
+            "memory": (keys * row_bytes / self.sharing + commands) / self._memory.sustained(config.axi_data_bytes),
         }
 
     def _estimate(self) -> tuple[float, str]:
