@@ -1,4 +1,4 @@
-"""Utilisation against memory latency, and against SRAM by KV block: ``python -m amla.sw.run.sweep`` writes docs/sweep.md.
+"""Utilisation against memory latency, and against SRAM: ``python -m amla.sw.run.sweep`` writes docs/sweep.md.
 
 Cycles are those of the estimate behind program order (:func:`~amla.sw.compiler.order.estimated_cycles`).
 """
@@ -39,6 +39,7 @@ from .rtl_job import job_folder, run_rtl, write_job
 __all__ = ["core_for", "latency_sweep", "measure", "sram_sweep"]
 
 PRELOAD = 1
+WORKLOADS = ("ds-1x4096", "ds-4x4096")
 LATENCIES = (20, 50, 100, 200, 500, 1000, 2000)
 BLOCKS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
@@ -172,7 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.rtl:
         require("sim")
     cores = [CoreConfig.load("deepseek"), CoreConfig.load("deepseek-large")]
-    loads = [Workload.load("ds-1x4096"), Workload.load("ds-4x4096")]
+    loads = [Workload.load(name) for name in WORKLOADS]
     far = Memory.load("far")
     study = {
         "preload": PRELOAD,
