@@ -130,7 +130,7 @@ def sram_sweep(load: Workload, config: CoreConfig, blocks: Iterable[int], memory
         macs = macs_of(load) / core.macs_per_cycle
         gaps, rescale = _block_costs(commands, notes, core)
         rows.append({
-            "kv_block": block, "sram_kib": _sram_kib(core), "row_tile": plan.tiles[0].rows,
+            "kv_block": plan.kv_block, "sram_kib": _sram_kib(core), "row_tile": plan.tiles[0].rows,
             "row_tiles": len(plan.tiles), "cycles": cycles, "utilisation": macs / cycles,
             "with_gaps": macs / (cycles + gaps), "with_pass": macs / (cycles + rescale),
         })
