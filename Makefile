@@ -68,6 +68,9 @@ verilog: $(STAMP) ## write the core's Verilog to build/CONFIG
 accuracy: $(STAMP) ## error of every mode against float64: JSON, Markdown and plots in build/accuracy
 	@$(BIN)/python -m amla.sw.accuracy --out build/accuracy
 
+sweep: $(STAMP) ## utilisation against memory latency and SRAM, estimated: docs/sweep.md with plots and JSON
+	@$(BIN)/python -m amla.sw.run.sweep
+
 formal: $(STAMP) ## prove the rescale unit, semaphores, queues and the read arbiter; find every planted bug
 	@$(BIN)/python -m amla.tb.formal
 
@@ -89,4 +92,4 @@ nightly: $(STAMP) ## full size on the RTL and every exhaustive test (hours)
 clean: ## remove build results (keeps .venv)
 	rm -rf build
 
-.PHONY: help prerequisites setup sim test lint docs verilog accuracy formal synth full-size nightly clean
+.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep formal synth full-size nightly clean

@@ -82,7 +82,7 @@ def _memory(name: str | None, latency: int | None) -> Memory:
     if name is not None:
         raise AmlaError(f"--latency must be given without --memory, not with {name!r}")
     try:
-        return replace(Memory.load("ideal"), name=f"ideal-{latency}", latency=latency)
+        return Memory.load("ideal").at(latency)
     except AmlaError as error:
         raise AmlaError(f"--{error}") from None
 

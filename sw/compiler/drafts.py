@@ -21,6 +21,12 @@ class Draft:
     wait: int = 0
     signal: int = 0
 
+    @classmethod
+    def of(cls, command: Command) -> "Draft":
+        """A command as a draft again."""
+        operands = {**command.fields, **dict.fromkeys(command.flags, True)}
+        return cls(command.opcode, operands, Annotation(), command.wait, command.signal)
+
     @property
     def engine(self) -> Engine:
         return engine_of(self.opcode)

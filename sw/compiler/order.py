@@ -17,7 +17,7 @@ from amla.rtl.isa import SEMAPHORES, Engine, Opcode
 
 from ..memory.preset import IDEAL, Memory
 from .drafts import Draft
-from .program import Annotation, Command, members
+from .program import Command, members
 
 __all__ = ["LATENCY", "by_estimated_start", "duration", "estimated_cycles"]
 
@@ -80,8 +80,7 @@ def estimated_cycles(commands: Sequence[Command], config: CoreConfig, memory: Me
     engines = _Engines(config, memory)
     section: list[Draft] = []
     for command in commands:
-        operands = {**command.fields, **dict.fromkeys(command.flags, True)}
-        section.append(Draft(command.opcode, operands, Annotation(), command.wait, command.signal))
+        section.append(Draft.of(command))
         if command.engine == Engine.SEQUENCER:
             engines.run(section)
             section = []

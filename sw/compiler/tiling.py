@@ -17,7 +17,7 @@ from ..workload.workload import Workload
 from .order import LATENCY
 from .plan import Piece, Plan, Region, RowTile, split
 
-__all__ = ["PRELOADS", "plan_tiles"]
+__all__ = ["DRAIN_GAP", "PRELOADS", "plan_tiles"]
 
 #: Preload depths: C1 runs this many KV blocks ahead of C2; 0 is the serial baseline.
 PRELOADS = (0, 1, 2)
@@ -40,7 +40,7 @@ _MAX_OUT_SLOTS = 4
 _MAX_KV_SLOTS = 12
 
 #: Cycles that a drain command costs beyond its words: it starts when the last one has left the pipeline.
-_DRAIN_GAP = 16
+DRAIN_GAP = 16
 
 #: Bytes of commands per slab or sub-tile: two feeds and a product, or a drain.
 _SLAB_BYTES, _DRAIN_BYTES = 96, 32
@@ -57,14 +57,16 @@ class _TooSmall(Exception):
         self.buffer, self.needed, self.available = buffer, needed, available
 
 
-def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memory: Memory = IDEAL) -> Plan:
+def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memory: Memory = IDEAL,
+               kv_block: int | None = None) -> Plan:
     """Cut a workload for a core beside a memory.
 
     Row tiles and KV block are those of the lowest estimated time, among those that fit.
 
     Parameters
     ----------
-    memory: beside the core; its latency and rate bound what L1 must hold ahead
+    memory:   beside the core; its latency and rate bound what L1 must hold ahead
+    kv_block: keys of a KV block instead of the best; at most the core's
 
     Raises
     ------
@@ -77,19 +79,25 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memo
         if value % config.beat_elements:
             raise AmlaError(f"{key} must be a multiple of {config.beat_elements}, the elements of a beat of "
                             f"{config.name}, not {value!r}")
+    allowed = range(config.k, config.kv_block + 1, config.k)
+    if kv_block is not None and (type(kv_block) is not int or kv_block not in allowed):
+        raise AmlaError(f"kv_block must be a multiple of k = {config.k}, from {config.k} to the {config.kv_block} of "
+                        f"{config.name}, not {kv_block!r}")
     groups = min(-(-workload.rows // config.m), config.max_rows // config.m)
     longest = max(max(workload.lengths), 1)
-    largest = min(config.kv_block, -(-longest // config.k) * config.k)
+    largest = -(-longest // config.k) * config.k
+    blocks = [block for block in allowed if block <= largest] if kv_block is None else [kv_block]
     fits: list[_Fit] = []
     while True:
-        for block in range(config.k, largest + 1, config.k):
+        for block in blocks:
             try:
                 fits.append(_Fit(workload, config, preload, groups, block, memory))
             except _TooSmall as error:
-                if groups == 1 and block == config.k and not fits:
+                if groups == 1 and block == blocks[0] and not fits:
+                    keys = "" if kv_block is None else f" and a KV block of {kv_block} keys"
                     raise AmlaError(
                         f"{error.buffer} of {config.name} is too small for this workload at preload {preload}: "
-                        f"a row tile of {config.m} rows needs {error.needed} bytes, "
+                        f"a row tile of {config.m} rows{keys} needs {error.needed} bytes, "
                         f"{error.needed - error.available} more than its {error.available}"
                     ) from None
         if groups == 1:
@@ -238,7 +246,7 @@ class _Fit:
         row_bytes = 2 * self._workload.head_dim
         return {
             "cube": groups * (padded // config.n * self._chunks + columns // config.n * (padded // config.k)),
-            "drain of O": fractals * config.n // config.lanes + (tiles + 1) * _DRAIN_GAP,
+            "drain of O": fractals * config.n // config.lanes + (tiles + 1) * DRAIN_GAP,
             "feed": (groups + padded // config.n) * self._chunks + (groups * tiles + columns // config.n)
             * (padded // config.k),
             "memory": (keys * row_bytes / self.sharing + commands) / self._memory.sustained(config.axi_data_bytes),
@@ -270,7 +278,7 @@ class _Fit:
         config, groups = self._config, self.groups
         drains = groups * (self._block + self.value_tiles[0].size) // config.lanes
         softmax = groups * self._block // config.lanes
-        return (LATENCY[Engine.CUBE] + drains + _DRAIN_GAP + LATENCY[Engine.DRAIN] + softmax + LATENCY[Engine.VECTOR]
+        return (LATENCY[Engine.CUBE] + drains + DRAIN_GAP + LATENCY[Engine.DRAIN] + softmax + LATENCY[Engine.VECTOR]
                 + LATENCY[Engine.FEED])
 
     def plan(self) -> Plan:

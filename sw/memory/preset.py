@@ -1,7 +1,7 @@
 """Memory preset: what a core's memory is like, loaded from YAML under ``configs/memory``."""
 
 import math
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,10 @@ class Memory:
     def _check(self, key: str, ok: object, rule: str) -> None:
         if not ok:
             raise AmlaError(f"{key} must be {rule}, not {getattr(self, key)!r}")
+
+    def at(self, latency: int) -> "Memory":
+        """The same memory, so many cycles away; its name says so."""
+        return replace(self, name=f"{self.name}-{latency}", latency=latency)
 
     def rate(self, beat_bytes: int) -> float:
         """Most bytes per cycle in one direction over a bus of ``beat_bytes`` a cycle."""

@@ -112,11 +112,9 @@ def toy_counters(trace, commands, cycles, config):
 
 
 @pytest.fixture(scope="session")
-def make_results(tiny, tiny_workload, toy_trace):
-    """``make_results(folder, rtl=True)``: fill a results folder of tiny as ``amla run`` does, on a toy trace."""
-    experiment = prepare(tiny_workload, tiny, preload=1, baseline=True, progress=lambda line: None)
-
-    def run_of(name, expected):
+def toy_run(tiny, toy_trace):
+    """``toy_run(name, expected)``: a run on tiny that gives what was expected, on the toy trace."""
+    def make(name, expected):
         trace = toy_trace(expected.job)
         cycles, commands = int(trace["end"].max()) + 1, expected.job.program.commands
         traffic = {"bucket": np.array(64), "read": np.full(-(-cycles // 64), 256.0),
@@ -126,9 +124,16 @@ def make_results(tiny, tiny_workload, toy_trace):
             counters=toy_counters(trace, commands, cycles, tiny),
             bytes_read=4096, bytes_written=512, peak_read=16.0, peak_write=8.0, seconds=0.5, output=expected.region,
             trace=trace, traffic=traffic)
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_results(tiny, tiny_workload, toy_run):
+    """``make_results(folder, rtl=True)``: fill a results folder of tiny as ``amla run`` does, on a toy trace."""
+    experiment = prepare(tiny_workload, tiny, preload=1, baseline=True, progress=lambda line: None)
 
     def make(folder, *, rtl=True):
-        run, serial = (run_of(name, expected) for name, expected in
+        run, serial = (toy_run(name, expected) for name, expected in
                        (("tiny", experiment.expected), ("tiny-serial", experiment.serial))) if rtl else (None, None)
         write_folder(folder, experiment.report(run, serial), experiment.job, run.arrays if run else None)
         return folder

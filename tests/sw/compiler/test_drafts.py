@@ -3,7 +3,7 @@
 import pytest
 from amla.rtl.isa import Engine, Opcode, Semaphore
 from amla.sw.compiler.drafts import Draft, Ring
-from amla.sw.compiler.program import Annotation
+from amla.sw.compiler.program import Annotation, Command
 
 pytestmark = pytest.mark.smoke
 
@@ -39,3 +39,9 @@ def test_a_draft_becomes_its_command():
     assert draft.engine == command.engine == Engine.VECTOR
     assert (command["mt"], command.flags, command.wait, command.signal) == (
         3, {"first"}, 1 << Semaphore.DRAINED, 1 << Semaphore.P_READY)
+
+
+def test_a_command_is_its_draft_again():
+    command = Command.build(Opcode.DRAIN_O, wait=3, signal=8, mt=2, nt=3, o=5, first=True)
+    draft = Draft.of(command)
+    assert draft.command() == command and draft.operands["first"] and draft.operands["nt"] == 3

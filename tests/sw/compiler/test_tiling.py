@@ -124,6 +124,36 @@ def test_too_small_buffers(tiny, tiny_workload, change, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("block", [4, 12, 32])
+def test_a_kv_block_that_is_asked_for(tiny, tiny_workload, block):
+    plan = plan_tiles(tiny_workload, tiny, kv_block=block)
+    _check(plan)
+    assert plan.kv_block == block != plan_tiles(tiny_workload, tiny, kv_block=8).kv_block
+
+
+def test_a_kv_block_longer_than_every_request(tiny):
+    load = Workload(name="short", heads=4, head_dim=48, head_dim_v=32, lengths=(5,))
+    plan = plan_tiles(load, tiny, kv_block=32)
+    _check(plan)
+    assert plan.kv_block == 32 and plan_tiles(load, tiny).kv_block <= 8
+
+
+@pytest.mark.parametrize("block", [0, 6, 36, -4, 8.0, True, "8"])
+def test_bad_kv_blocks(tiny, tiny_workload, block):
+    message = f"^kv_block must be a multiple of k = 4, from 4 to the 32 of tiny, not {block!r}$"
+    with pytest.raises(AmlaError, match=message):
+        plan_tiles(tiny_workload, tiny, kv_block=block)
+
+
+def test_a_kv_block_that_does_not_fit(tiny, tiny_workload):
+    core = replace(tiny, s_bytes=512)  # 16 bytes a key and row group of 4
+    with pytest.raises(AmlaError, match=r"^s_bytes of tiny is too small .* preload 1: a row tile of 4 rows and a "
+                                        r"KV block of 32 keys needs 512 bytes, 256 more than its 256$"):
+        plan_tiles(tiny_workload, replace(core, s_bytes=256), kv_block=32)
+    assert plan_tiles(tiny_workload, core, kv_block=32).kv_block == 32
+    assert plan_tiles(tiny_workload, replace(core, s_bytes=256)).kv_block < 32
+
+
 def test_the_named_size_is_enough(tiny, tiny_workload):
     """Growing the buffer by the missing bytes that the error names makes the workload fit."""
     config = replace(tiny, l1_bytes=512)

@@ -80,3 +80,10 @@ def test_wrong_files_are_named(tmp_path, text, message):
 def test_no_such_preset():
     with pytest.raises(AmlaError, match="cannot read memory nowhere: No such file"):
         Memory.load("nowhere")
+
+
+def test_at_another_latency():
+    there = IDEAL.at(700)
+    assert there == replace(IDEAL, name="ideal-700", latency=700)
+    with pytest.raises(AmlaError, match="latency must be an integer from 1 to 10000, not 0"):
+        IDEAL.at(0)
