@@ -24,7 +24,7 @@ from .memory.preset import Memory
 from .report.report import render
 from .report.report_folder import write_pages
 from .report.results import REPORT_FILE, write_folder
-from .run.experiment import Experiment, prepare
+from .run.experiment import Experiment, baseline_name, prepare
 from .run.rtl_job import RtlRun, job_folder, run_rtl, write_job
 from .workload.generate import make_inputs
 from .workload.inputs import load_npz
@@ -131,8 +131,9 @@ def run(
     if seed is not None:
         loads = [replace(load, seed=seed) for load in loads]
     names = [load.name for load in loads]
-    if len(set(names)) != len(names):
-        raise AmlaError(f"workloads must have different names, not {', '.join(names)}")
+    if len({*names, *map(baseline_name, names)}) != 2 * len(names):
+        raise AmlaError("workloads must have different names, none of them another's with "
+                        f"{baseline_name('')}, not {', '.join(names)}")
     check_folder(out)
     experiments: dict[str, Experiment] = {}
     for load in loads:
@@ -151,7 +152,7 @@ def run(
         if waves:
             _step(f"waves: {folder / 'dump.vcd'}")
     for name, experiment in experiments.items():
-        found = experiment.report(runs.get(name), runs.get(f"{name}-serial"), build_seconds=build_seconds)
+        found = experiment.report(runs.get(name), runs.get(baseline_name(name)), build_seconds=build_seconds)
         kept = out / f"{core.name}-{name}"
         write_folder(kept, found, experiment.job, runs[name].arrays if name in runs else None)
         _CONSOLE.print()

@@ -4,6 +4,7 @@ import os
 import random
 import resource
 import shlex
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from amla.rtl.config import CoreConfig
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(
         Path(os.environ.get("AMLA_BUILD", "build")).resolve() / "numba" / os.environ["PYTEST_XDIST_WORKER"])
+
+# A shell's background jobs ignore SIGINT, and so would all children that a test interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):

