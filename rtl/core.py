@@ -19,7 +19,7 @@ from .host import csr
 from .host.axi import ReadArbiter
 from .host.control import Control
 from .host.registers import AxiLiteSignature, Registers
-from .isa import ENGINE_STATES, INDEX_BITS, MAX_COMMANDS, Engine
+from .isa import ENGINE_STATES, INDEX_BITS, MAX_LENGTH, Engine
 from .issue.dispatch import EngineQueue
 from .issue.semaphores import Semaphores
 from .issue.sequencer import Sequencer
@@ -235,7 +235,7 @@ class AmlaCore(wiring.Component):
         m.d.comb += [
             store.window_base.eq(windows["WRITE_BASE"]), store.window_limit.eq(windows["WRITE_LIMIT"]),
             sequencer.base.eq(windows["PROGRAM_BASE"]),
-            sequencer.length.eq(_at_most(MAX_COMMANDS, stored.PROGRAM_LENGTH)),
+            sequencer.length.eq(_at_most(MAX_LENGTH, stored.PROGRAM_LENGTH)),
             sequencer.start.eq(control.launch), control.halted.eq(sequencer.halted),
             control.quiet.eq(sequencer.quiet & load.quiet & store.quiet),
             control.progress.eq((self.m_axi_rvalid & self.m_axi_rready) | (self.m_axi_wvalid & self.m_axi_wready)

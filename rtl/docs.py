@@ -14,7 +14,20 @@ from pathlib import Path
 
 from .files import write
 from .host.csr import REGISTERS
-from .isa import COMMAND_BITS, FIELD_DOCS, FLAGS, HEADER_BITS, LAYOUTS, Engine, Fault, Header, Opcode, Semaphore
+from .isa import (
+    COMMAND_BITS,
+    FIELD_DOCS,
+    FLAGS,
+    GIVEN,
+    HALFWORD_BITS,
+    HEADER_BITS,
+    LAYOUTS,
+    Engine,
+    Fault,
+    Header,
+    Opcode,
+    Semaphore,
+)
 
 __all__ = ["c_header", "isa_page", "register_page"]
 
@@ -41,6 +54,11 @@ def isa_page() -> str:
         f"A command is one little-endian word of {COMMAND_BITS} bits: a {HEADER_BITS}-bit header, then the payload. "
         "`opcode >> 4` is the engine. A command starts when every semaphore in `wait` is at least one (all are then "
         "decremented together) and increments those in `signal` when it has finished.", "",
+        f"In memory a program is a stream of halfwords of {HALFWORD_BITS} bits, PROGRAM_LENGTH of them. A command is "
+        f"its first two halfwords, then those of its other {GIVEN} that the mask `given` names (bit i: halfword i + 2), "
+        "from the lowest on. The others are as in the command before it with the same engine, the same lowest bit of its "
+        f"opcode and the same flag 0, zero in the first one. A command that gives all {GIVEN} is its word of "
+        f"{COMMAND_BITS} bits. Unused bits are ignored.", "",
         "## Header", "", "| Field | Bits |", "|---|---|",
         *(f"| `{name}` | {field.offset + field.width - 1}:{field.offset} |" for name, field in Header),
         "", "## Commands", "", "| Opcode | Name | Engine | Does |", "|---|---|---|---|",

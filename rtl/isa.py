@@ -5,6 +5,10 @@ from :data:`LAYOUTS`. A command is one little-endian 256-bit word: a 64-bit head
 semaphore masks) and a 192-bit payload whose fields depend on the opcode.
 
 The high four bits of an opcode name the engine that executes it.
+
+In memory a program is a stream of halfwords (16 bits). A command is its first two, then those of its other 14 that
+the mask ``given`` in the second names, from the lowest on; the others are as in the command before it with the same
+:func:`reference`, zero in the first one. A command that gives all 14 is its 256-bit word.
 """
 
 import enum
@@ -13,17 +17,24 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
 __all__ = [
-    "COMMAND_BITS", "COMMAND_BYTES", "ENGINE_STATES", "FIELD_DOCS", "FLAGS", "HEADER_BITS", "INDEX_BITS", "LAYOUTS",
-    "MAX_COMMANDS", "SEMAPHORES", "SEMAPHORE_MAX", "Engine", "Fault", "Header", "Opcode", "Semaphore",
+    "COMMAND_BITS", "COMMAND_BYTES", "ENGINE_STATES", "FIELD_DOCS", "FLAGS", "GIVEN", "HALFWORDS", "HALFWORD_BITS",
+    "HEADER_BITS", "INDEX_BITS", "LAYOUTS", "MAX_LENGTH", "REFERENCES", "SEMAPHORES", "SEMAPHORE_MAX", "Engine", "Fault",
+    "Header", "Opcode", "Semaphore", "reference",
 ]
 
 COMMAND_BITS = 256
 COMMAND_BYTES = COMMAND_BITS // 8
 HEADER_BITS = 64
+HALFWORD_BITS = 16
+#: Halfwords of a command, and those of them that a program may leave out: all but the first two.
+HALFWORDS = COMMAND_BITS // HALFWORD_BITS
+GIVEN = HALFWORDS - 2
+#: Kinds of command whose last one is remembered.
+REFERENCES = 32
 #: Width of a command's index in its program.
 INDEX_BITS = 24
-#: Commands that a program may have: a larger PROGRAM_LENGTH counts as this.
-MAX_COMMANDS = (1 << INDEX_BITS) - 1
+#: Halfwords that a program may have: a larger PROGRAM_LENGTH counts as this.
+MAX_LENGTH = (1 << INDEX_BITS) - 1
 SEMAPHORES = 16
 #: Largest value of a semaphore; a signal past it is the fault SEMAPHORE_OVERFLOW.
 SEMAPHORE_MAX = 63
@@ -74,7 +85,7 @@ class Fault(enum.IntEnum):
 
     NONE = 0
     UNKNOWN_OPCODE = 1
-    TRUNCATED_PROGRAM = 2  # PROGRAM_LENGTH commands fetched and no HALT among them
+    TRUNCATED_PROGRAM = 2  # PROGRAM_LENGTH halfwords fetched and no HALT among them
     BAD_FIELD = 3  # a count of zero, or an address, pitch or program base that is not a multiple of the beat
     READ_WINDOW = 4
     WRITE_WINDOW = 5
@@ -113,10 +124,17 @@ class Semaphore(enum.IntEnum):
 Header = data.StructLayout({
     "opcode": unsigned(8),
     "flags": unsigned(8),
+    "given": unsigned(HALFWORD_BITS),
     "wait": unsigned(SEMAPHORES),
     "signal": unsigned(SEMAPHORES),
-    "reserved": unsigned(16),
 })
+
+
+def reference(head):
+    """Which remembered command one with this first halfword may repeat, below :data:`REFERENCES`: the last one of the
+    same engine, the same lowest bit of its opcode and the same flag 0. Of an integer or an Amaranth value."""
+    return (head >> 4 & 7) << 2 | (head & 1) << 1 | head >> 8 & 1
+
 
 _MASK = {"limit": signed(24), "heads": unsigned(16), "head0": unsigned(16)}
 

@@ -179,7 +179,7 @@ def schedule(
     memory: MemoryOption = None,
     latency: LatencyOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="Also write the assembled program (32 bytes a command) here.")
+        Path | None, typer.Option(help="Also write the program as it is in memory here.")
     ] = None,
 ) -> None:
     """Print the buffer map and the program of a workload."""
@@ -195,7 +195,7 @@ def schedule(
     print()
     print(job.program.listing())
     if out is not None:
-        write({out: job.program.assemble()})
+        write({out: job.program.binary})
 
 
 @app.command()

@@ -55,7 +55,7 @@ def _registers():
         ("IRQ_ENABLE", "rw", "interrupt enable", (Field("ENABLE", 0, 1, "drive the irq output"),)),
         ("PROGRAM_BASE_LO", "rw", "byte address of the first command, low word (a multiple of the AXI beat)", ()),
         ("PROGRAM_BASE_HI", "rw", "high word", ()),
-        ("PROGRAM_LENGTH", "rw", "commands in the program", ()),
+        ("PROGRAM_LENGTH", "rw", "halfwords (16 bits) of the program", ()),
         ("READ_BASE_LO", "rw", "first byte the core may read", ()),
         ("READ_BASE_HI", "rw", "high word", ()),
         ("READ_LIMIT_LO", "rw", "first byte past the read window", ()),

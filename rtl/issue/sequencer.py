@@ -8,36 +8,38 @@ from amaranth.utils import exact_log2
 
 from ..config import CoreConfig
 from ..host.axi import ReadSignature
-from ..isa import COMMAND_BITS, COMMAND_BYTES, ENGINE_STATES, INDEX_BITS, Engine, Fault, Header, Opcode
+from ..isa import ENGINE_STATES, HALFWORD_BITS, INDEX_BITS, Engine, Fault, Header, Opcode
 from .dispatch import IndexedCommand, TraceSignature
 from .semaphores import SemaphorePort
+from .unpack import Unpack
 
-__all__ = ["COMMANDS_AHEAD", "Fetch", "Sequencer"]
+__all__ = ["BYTES_AHEAD", "Fetch", "Sequencer"]
 
-#: Commands asked for ahead of their use: at a latency of 1,000 cycles one every 16 to 21 cycles, twice the pace of
-#: what the compiler writes.
-COMMANDS_AHEAD = 64
+#: Bytes of the program asked for ahead of their use: 64 commands that give all their halfwords, at a latency of 1,000
+#: cycles one every 16 to 21 cycles, or three times as many of the compiler's.
+BYTES_AHEAD = 2048
 _BURST_BEATS = 8
 
 
 class Fetch(wiring.Component):
-    """Reads the program from memory as a stream of commands, ahead of their use.
+    """Reads the program from memory as a stream of halfwords, ahead of their use.
 
-    Reads exactly the beats that hold ``length`` commands, in aligned bursts of at most 8 beats, as soon as the
-    buffer of 64 commands has room for their answers. A base that is no multiple of the beat (BAD_FIELD), a burst
-    outside the read window, or an error response ends the stream with a fault in place of the first command
+    Reads exactly the beats that hold ``length`` halfwords, in aligned bursts of at most 8 beats, as soon as the
+    buffer of 2 KiB has room for their answers. A base that is no multiple of the beat (BAD_FIELD), a burst
+    outside the read window, or an error response ends the stream with a fault in place of the first halfword
     that it concerns.
 
-    **Latency**: memory latency plus four cycles. **Throughput**: one beat per cycle, one command per cycle.
+    **Latency**: memory latency plus four cycles. **Throughput**: one beat, one halfword per cycle.
 
     Members
     -------
-    start:   strobe, begin at ``base`` with ``length`` commands
+    start:   strobe, begin at ``base`` with ``length`` halfwords
     base, length, window_base, window_limit: stable while the program runs; addresses up to the end of the address
              space, which is the first past all others
     axi:     read port
-    command: the commands in order
-    fault, fault_code: level; the next command cannot be delivered
+    halfword: the halfwords in order
+    ended:   level; all have been delivered
+    fault, fault_code: level; the next halfword cannot be delivered
     halt:    issue no new burst, discard what arrives
     quiet:   no burst is outstanding
     """
@@ -52,7 +54,8 @@ class Fetch(wiring.Component):
             "window_base": In(bits + 1),
             "window_limit": In(bits + 1),
             "axi": Out(ReadSignature(bits, 8 * config.axi_data_bytes)),
-            "command": Out(stream.Signature(COMMAND_BITS)),
+            "halfword": Out(stream.Signature(HALFWORD_BITS)),
+            "ended": Out(1),
             "fault": Out(1),
             "fault_code": Out(Fault),
             "halt": In(1),
@@ -63,19 +66,19 @@ class Fetch(wiring.Component):
         m = Module()
         beat = self.config.axi_data_bytes
         bits = self.config.axi_address_bits
-        depth = COMMANDS_AHEAD * COMMAND_BYTES // beat
+        depth = BYTES_AHEAD // beat
         m.submodules.beats = beats = SyncFIFOBuffered(width=8 * beat + 2, depth=depth)
 
         # Address side: aligned bursts, each when the buffer has room for the longest.
         address = Signal(bits + 1)
-        remaining = Signal(INDEX_BITS + 4)  # beats not yet asked for
+        remaining = Signal(INDEX_BITS)  # beats not yet asked for
         coming = Signal(range(depth + 1))  # beats asked for that have not arrived
         ahead = Signal(range(depth + 1))  # these and those in the buffer
         # Bursts are aligned to their length, so none crosses a 4 KiB boundary (8 beats of at most 128 bytes).
         to_boundary = Signal(range(_BURST_BEATS + 1))
         index_in_burst = (address >> exact_log2(beat))[:exact_log2(_BURST_BEATS)]
         m.d.comb += to_boundary.eq(_BURST_BEATS - index_in_burst)
-        # A burst ends at the window's limit, so that the fault names the first command outside.
+        # A burst ends at the window's limit, so that the fault comes at the first halfword outside.
         inside = Signal(bits + 1)
         outside = Signal()
         m.d.comb += [
@@ -125,7 +128,7 @@ class Fetch(wiring.Component):
             ahead.eq(ahead + asked - beats.r_en),
         ]
 
-        # Command side.
+        # Program side.
         response = beats.r_data[8 * beat:]
         bad = Signal()
         m.d.comb += bad.eq(beats.r_rdy & response[1])
@@ -136,38 +139,23 @@ class Fetch(wiring.Component):
             ]
         with m.Elif((refused != Fault.NONE) & (ahead == 0)):
             m.d.comb += [self.fault.eq(1), self.fault_code.eq(refused)]
-        if beat >= COMMAND_BYTES:
-            per_beat = beat // COMMAND_BYTES
-            slot = Signal(range(max(per_beat, 2)))
-            last_slot = slot == per_beat - 1
-            m.d.comb += [
-                self.command.payload.eq(beats.r_data.word_select(slot, COMMAND_BITS)),
-                self.command.valid.eq(beats.r_rdy & ~bad),
-                beats.r_en.eq(self.command.valid & self.command.ready & last_slot),
-            ]
-            with m.If(self.command.valid & self.command.ready):
-                m.d.sync += slot.eq(Mux(last_slot, 0, slot + 1))
-        else:
-            parts = COMMAND_BYTES // beat
-            part = Signal(range(parts))
-            gathered = Signal(COMMAND_BITS - 8 * beat)
-            m.d.comb += [
-                self.command.payload.eq(Cat(gathered, beats.r_data[:8 * beat])),
-                self.command.valid.eq(beats.r_rdy & ~bad & (part == parts - 1)),
-                beats.r_en.eq(beats.r_rdy & ~bad & ((part != parts - 1) | self.command.ready)),
-            ]
-            with m.If(beats.r_en):
-                m.d.sync += [
-                    gathered.eq(Cat(gathered, beats.r_data[:8 * beat])[8 * beat:]),
-                    part.eq(Mux(part == parts - 1, 0, part + 1)),
-                ]
-            slot = part
+        halfwords = 8 * beat // HALFWORD_BITS
+        place = Signal(range(halfwords))  # in the beat
+        left = Signal(INDEX_BITS)  # halfwords not yet delivered
+        delivered = Signal()
+        m.d.comb += [
+            self.halfword.payload.eq(beats.r_data[:8 * beat].word_select(place, HALFWORD_BITS)),
+            self.halfword.valid.eq(beats.r_rdy & ~bad & (left != 0)),
+            self.ended.eq(left == 0),
+            delivered.eq(self.halfword.valid & self.halfword.ready),
+            beats.r_en.eq(delivered & (place == halfwords - 1)),
+        ]
+        m.d.sync += [place.eq(place + delivered), left.eq(left - delivered)]
 
         with m.If(self.start):
             m.d.sync += [
-                address.eq(self.base),
-                remaining.eq((self.length * COMMAND_BYTES + beat - 1) >> exact_log2(beat)),
-                slot.eq(0), refused.eq(Fault.NONE),
+                address.eq(self.base), left.eq(self.length), place.eq(0), refused.eq(Fault.NONE),
+                remaining.eq((self.length + halfwords - 1) >> exact_log2(halfwords)),
             ]
         return m
 
@@ -177,7 +165,7 @@ class Sequencer(wiring.Component):
 
     A full queue stops the sequencer: commands leave it strictly in program order.
 
-    **Latency**: one cycle from a fetched command to its queue. **Throughput**: one command per cycle.
+    **Latency**: three cycles from the last halfword of a command to its queue. **Throughput**: as :class:`Unpack`.
 
     Members
     -------
@@ -223,9 +211,11 @@ class Sequencer(wiring.Component):
             m.d.comb += getattr(fetch, name).eq(getattr(self, name))
         m.d.comb += self.quiet.eq(fetch.quiet)
         wiring.connect(m, wiring.flipped(self.axi), fetch.axi)
+        m.submodules.unpack = unpack = Unpack()
+        wiring.connect(m, fetch.halfword, unpack.halfword)
 
         running = Signal()
-        command = fetch.command
+        command = unpack.command
         header = data.View(Header, command.payload[:Header.size])
         engine = header.opcode[4:8]
         known = Signal()
@@ -247,12 +237,13 @@ class Sequencer(wiring.Component):
         push_ready = Array(push.ready for push in self.push)[target]
 
         with m.If(running & ~self.halt):
-            with m.If(self.index == self.length):
-                m.d.comb += [self.fault.eq(1), self.fault_code.eq(Fault.TRUNCATED_PROGRAM)]
-            with m.Elif(fetch.fault):
-                m.d.comb += [self.fault.eq(1), self.fault_code.eq(fetch.fault_code)]
-            with m.Elif(~command.valid):
-                m.d.comb += wait_memory.eq(1)
+            with m.If(~command.valid):
+                with m.If(unpack.halfword.ready & fetch.ended):
+                    m.d.comb += [self.fault.eq(1), self.fault_code.eq(Fault.TRUNCATED_PROGRAM)]
+                with m.Elif(unpack.halfword.ready & fetch.fault):
+                    m.d.comb += [self.fault.eq(1), self.fault_code.eq(fetch.fault_code)]
+                with m.Else():
+                    m.d.comb += wait_memory.eq(1)
             with m.Elif(~known):
                 m.d.comb += [self.fault.eq(1), self.fault_code.eq(Fault.UNKNOWN_OPCODE)]
             with m.Elif(engine == Engine.SEQUENCER):

@@ -9,7 +9,7 @@ from amla.model import Numerics
 from amla.model.attention.softmax import softmax_scale_word
 from amla.model.fp.formats import OPERANDS, dtype_of
 from amla.rtl.config import CoreConfig
-from amla.rtl.isa import COMMAND_BYTES
+from amla.rtl.isa import HALFWORD_BITS
 
 from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
@@ -17,7 +17,7 @@ from ..workload.inputs import Inputs
 from ..workload.workload import Workload
 from .loads import Addresses
 from .plan import Plan
-from .program import Program
+from .program import Program, assemble
 from .schedule import schedule
 from .tiling import plan_tiles
 
@@ -53,7 +53,7 @@ class Job:
     @cached_property
     def registers(self) -> Mapping[str, int]:
         """Registers to write before START, by name."""
-        values = {"PROGRAM_LENGTH": len(self.program), "SCALE": self.program.scale_word}
+        values = {"PROGRAM_LENGTH": 8 * len(self.program.binary) // HALFWORD_BITS, "SCALE": self.program.scale_word}
         addresses = {
             "PROGRAM_BASE": self.program.symbols["PROGRAM"],
             "READ_BASE": self.program.read_window[0], "READ_LIMIT": self.program.read_window[1],
@@ -164,18 +164,18 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
     program_base = _aligned(kv_base + kv.size, _ALIGNMENT)
     addresses = Addresses(q=q_base, kv=kv_base, o=o_base, lse=lse_base)
     commands, annotations = schedule(plan, addresses, inputs.block_table)
-    read_limit = _aligned(program_base + len(commands) * COMMAND_BYTES, beat)
+    binary = assemble(commands)
+    read_limit = _aligned(program_base + len(binary), beat)
     if read_limit > 1 << config.axi_address_bits:
         raise AmlaError(f"the workload's memory ends at {read_limit:#x}, past the {config.axi_address_bits} "
                         f"address bits of {config.name}")
     program = Program(
-        commands=tuple(commands), scale_word=scale_word, read_window=(q_base, read_limit),
+        commands=tuple(commands), binary=binary, scale_word=scale_word, read_window=(q_base, read_limit),
         write_window=(o_base, write_limit), annotations=tuple(annotations),
         symbols={"Q": q_base, "KV": kv_base, "PROGRAM": program_base, "O": o_base, "LSE": lse_base},
     )
     image = np.full(read_limit - o_base, 0xA5, np.uint8)
-    binary = np.frombuffer(program.assemble(), np.uint8)
-    for start, content in ((q_base, q), (kv_base, kv), (program_base, binary)):
+    for start, content in ((q_base, q), (kv_base, kv), (program_base, np.frombuffer(binary, np.uint8))):
         image[start - o_base:start - o_base + content.size] = content
     return Job(config=config, workload=workload, plan=plan, program=program, base=o_base, memory=image)
 

@@ -1,14 +1,17 @@
 """Commands and programs: assembler, disassembler, text form, all derived from ``rtl/isa.py``."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
-from amla.rtl.isa import COMMAND_BYTES, FLAGS, LAYOUTS, Engine, Header, Opcode, Semaphore
+import numpy as np
+from amla.rtl.isa import FLAGS, GIVEN, LAYOUTS, Engine, Header, Opcode, Semaphore
+
+from .packing import pack, unpack
 
 __all__ = ["Annotation", "Command", "Program", "UnknownOpcode", "assemble", "disassemble", "engine_of",
-           "members", "words"]
+           "members"]
 
 
 class _Bits(NamedTuple):
@@ -33,7 +36,7 @@ def _place(layout, name: str) -> _Bits:
     return _Bits(bits.offset, bits.width, getattr(shape, "signed", False))
 
 
-_HEADER = {name: _place(Header, name) for name in ("opcode", "flags", "wait", "signal")}
+_HEADER = {name: _place(Header, name) for name in ("opcode", "flags", "given", "wait", "signal")}
 _PAYLOAD = {opcode: {name: _place(layout, name) for name in layout.members if name not in ("header", "pad")}
             for opcode, layout in LAYOUTS.items()}
 
@@ -124,12 +127,12 @@ class Command:
         return engine_of(self.opcode)
 
     def encode(self) -> int:
-        """The 256-bit word."""
+        """The 256-bit word, which gives all its halfwords."""
         self.check()
         flags = sum(1 << bit for name, bit in FLAGS[self.opcode].items() if name in self.flags)
         word = 0
-        for name, value in (("opcode", self.opcode), ("flags", flags), ("wait", self.wait),
-                            ("signal", self.signal)):
+        for name, value in (("opcode", self.opcode), ("flags", flags), ("given", (1 << GIVEN) - 1),
+                            ("wait", self.wait), ("signal", self.signal)):
             word |= value << _HEADER[name].lsb
         for name, bits in _PAYLOAD[self.opcode].items():
             word |= (self.fields[name] & (1 << bits.width) - 1) << bits.lsb
@@ -143,7 +146,7 @@ class Command:
         ------
         UnknownOpcode: the opcode is none of ours.
         """
-        opcode, flags, wait, signal = (bits.decode(word) for bits in _HEADER.values())
+        opcode, flags, _, wait, signal = (bits.decode(word) for bits in _HEADER.values())
         try:
             known = Opcode(opcode)
         except ValueError:
@@ -166,16 +169,8 @@ class Command:
 
 
 def assemble(commands: Iterable[Command]) -> bytes:
-    """The words of the commands, little-endian, one after the other."""
-    return b"".join(command.encode().to_bytes(COMMAND_BYTES, "little") for command in commands)
-
-
-def words(binary: bytes) -> Iterator[int]:
-    """The command words of a binary."""
-    if len(binary) % COMMAND_BYTES:
-        raise ValueError(f"binary must be a multiple of {COMMAND_BYTES} bytes, not {len(binary)!r}")
-    for start in range(0, len(binary), COMMAND_BYTES):
-        yield int.from_bytes(binary[start:start + COMMAND_BYTES], "little")
+    """The program as it is in memory: little-endian halfwords, see :mod:`~.packing`."""
+    return np.fromiter(pack(command.encode() for command in commands), "<u2").tobytes()
 
 
 def disassemble(binary: bytes) -> list[Command]:
@@ -183,11 +178,13 @@ def disassemble(binary: bytes) -> list[Command]:
 
     Raises
     ------
-    ValueError:    the length is not a whole number of commands.
+    ValueError:    the last command is not whole.
     UnknownOpcode: a word is no command; the message names its index.
     """
+    if len(binary) % 2:
+        raise ValueError(f"binary must be whole halfwords of two bytes, not {len(binary)!r} bytes")
     commands = []
-    for index, word in enumerate(words(binary)):
+    for index, word in enumerate(unpack(np.frombuffer(binary, "<u2").tolist())):
         try:
             commands.append(Command.decode(word))
         except UnknownOpcode as error:
@@ -218,6 +215,7 @@ class Program:
     Attributes
     ----------
     commands:     in program order, HALT last
+    binary:       the commands as they are in memory
     scale_word:   FP32 word of softmax_scale * log2(e)
     read_window, write_window: first byte, first byte past
     symbols:      byte addresses of Q, KV, PROGRAM, O, LSE
@@ -225,6 +223,7 @@ class Program:
     """
 
     commands: Sequence[Command]
+    binary: bytes = b""
     scale_word: int
     read_window: tuple[int, int]
     write_window: tuple[int, int]
@@ -233,10 +232,6 @@ class Program:
 
     def __len__(self) -> int:
         return len(self.commands)
-
-    def assemble(self) -> bytes:
-        """The program's binary."""
-        return assemble(self.commands)
 
     def line(self, index: int) -> str:
         """The readable line of one command."""

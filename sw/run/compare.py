@@ -46,7 +46,7 @@ def expect(job: Job, inputs: Inputs) -> Expected:
     memory = job.memory.copy()
     simulator = Simulator(job.config, memory, base=job.base, read_window=job.program.read_window,
                           write_window=job.program.write_window, scale_word=job.program.scale_word)
-    result = simulator.run(job.program.symbols["PROGRAM"], len(job.program))
+    result = simulator.run(job.program.symbols["PROGRAM"], job.registers["PROGRAM_LENGTH"])
     start = job.output_base - job.base
     region = memory[start:start + job.output_bytes]
     return Expected(job=job, golden=golden, region=region, simulated=result)

@@ -4,14 +4,16 @@ Buffers have the layouts of ``docs/architecture.md`` and start as NaN, so that a
 has not written shows. A command is checked in the order of that page ("Order of checks"), as the core checks it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from amla.rtl.config import CoreConfig
-from amla.rtl.isa import COMMAND_BYTES, MAX_COMMANDS, SEMAPHORE_MAX, SEMAPHORES, Engine, Fault, Opcode, Semaphore
+from amla.rtl.isa import HALFWORD_BITS, MAX_LENGTH, SEMAPHORE_MAX, SEMAPHORES, Engine, Fault, Opcode, Semaphore
 
 from ..compiler.footprint import Footprint, buffer_words, footprint, last_words
 from ..compiler.memory_map import Job
+from ..compiler.packing import TruncatedProgram, unpack
 from ..compiler.program import Command, UnknownOpcode, members
 from .executor import Executor
 
@@ -57,7 +59,7 @@ def simulate(job: Job) -> tuple[np.ndarray, np.ndarray, SimulationResult]:
     memory = job.memory.copy()
     simulator = Simulator(job.config, memory, base=job.base, read_window=job.program.read_window,
                           write_window=job.program.write_window, scale_word=job.program.scale_word)
-    result = simulator.run(job.program.symbols["PROGRAM"], len(job.program))
+    result = simulator.run(job.program.symbols["PROGRAM"], job.registers["PROGRAM_LENGTH"])
     start = job.output_base - job.base
     out, lse = job.unpack(memory[start:start + job.output_bytes])
     return out, lse, result
@@ -101,39 +103,45 @@ class Simulator:
         return {semaphore.name: self._semaphores[semaphore] for semaphore in Semaphore}
 
     def run(self, program: int, length: int) -> SimulationResult:
-        """Execute the program of ``length`` commands at GM address ``program`` up to its HALT.
+        """Execute the program of ``length`` halfwords at GM address ``program`` up to its HALT.
 
         Raises
         ------
         CommandFault: as the core's fault. A wait that program order cannot satisfy is the fault WATCHDOG.
         """
-        program, length = min(program, self._space), min(length, MAX_COMMANDS)
-        for index in range(length):
-            command = self._fetch(index, program)
+        program, length = min(program, self._space), min(length, MAX_LENGTH)
+        words = unpack(self._halfwords(program, length))
+        while True:
+            index = self._result.commands
+            command = self._fetch(index, words)
             self._take(index, command)
             self._execute(index, command)
             self._signal(index, command)
             self._result.commands += 1
             if command.opcode == Opcode.HALT:
                 return self._result
-        raise CommandFault(Fault.TRUNCATED_PROGRAM, Engine.SEQUENCER, length, "no HALT among the commands")
 
     # Fetch, semaphores, fields, bounds, windows.
 
-    def _fetch(self, index: int, program: int) -> Command:
-        def fault(code: Fault, text: str) -> CommandFault:
-            return CommandFault(code, Engine.SEQUENCER, index, text)
+    def _halfwords(self, program: int, length: int) -> Iterator[int]:
+        """The program, read in beats as they are needed."""
+        size = HALFWORD_BITS // 8
+        if program % self._beat and length:
+            raise CommandFault(Fault.BAD_FIELD, Engine.SEQUENCER, 0,
+                               f"PROGRAM_BASE must be a multiple of {self._beat}, not {program:#x}")
+        for first in range(program, program + size * length, self._beat):
+            stop = first + self._beat
+            self._check_memory(self._result.commands, Engine.SEQUENCER, first, stop)
+            beat = self._memory[first - self._base:stop - self._base].view("<u2")
+            yield from beat[:length - (first - program) // size].tolist()
 
-        if program % self._beat:
-            raise fault(Fault.BAD_FIELD, f"PROGRAM_BASE must be a multiple of {self._beat}, not {program:#x}")
-        first = program + COMMAND_BYTES * index
-        stop = first + COMMAND_BYTES
-        # Memory is read in beats.
-        self._check_memory(index, Engine.SEQUENCER, first - first % self._beat, stop + -stop % self._beat)
+    def _fetch(self, index: int, words: Iterator[int]) -> Command:
         try:
-            return Command.decode(int.from_bytes(self._memory[first - self._base:stop - self._base], "little"))
+            return Command.decode(next(words))
         except UnknownOpcode as error:
-            raise fault(Fault.UNKNOWN_OPCODE, str(error)) from None
+            raise CommandFault(Fault.UNKNOWN_OPCODE, Engine.SEQUENCER, index, str(error)) from None
+        except (StopIteration, TruncatedProgram):
+            raise CommandFault(Fault.TRUNCATED_PROGRAM, Engine.SEQUENCER, index, "no HALT among the commands") from None
 
     def _take(self, index: int, command: Command) -> None:
         for semaphore in members(command.wait):

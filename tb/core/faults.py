@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from amla.rtl.config import CoreConfig
-from amla.rtl.isa import COMMAND_BYTES, INDEX_BITS, SEMAPHORE_MAX, Engine, Fault, Opcode, Semaphore
+from amla.rtl.isa import COMMAND_BYTES, HALFWORDS, INDEX_BITS, SEMAPHORE_MAX, Engine, Fault, Opcode, Semaphore
 from amla.sw.compiler.program import Command
 from amla.sw.simulator.simulator import CommandFault, Simulator
 
@@ -44,7 +44,6 @@ class FaultCase:
     ----------
     commands:   words of commands that are none are given as integers
     error:      what the registers must say
-    length:     PROGRAM_LENGTH, by default the number of commands
     registers:  that differ from the ordinary
     prepare:    called with the bench before START
     simulated:  the command simulator must report the same
@@ -63,14 +62,14 @@ class FaultCase:
 
 
 def binary_of(commands: Iterable[Command | int]) -> bytes:
-    """The words of a program, some of which may be no commands."""
+    """The words of a program, some of which may be no commands; each command gives all its halfwords."""
     return b"".join((command if isinstance(command, int) else command.encode()).to_bytes(COMMAND_BYTES, "little")
                     for command in commands)
 
 
 def ordinary_registers(program: bytes) -> dict[str, int]:
     """Registers that a hand-written program runs with, unless a case wants others."""
-    registers = {"PROGRAM_LENGTH": len(program) // COMMAND_BYTES, "SCALE": 0x3F800000}
+    registers = {"PROGRAM_LENGTH": len(program) // 2, "SCALE": 0x3F800000}
     for name, address in (
         ("PROGRAM_BASE", PROGRAM),
         ("READ_BASE", READ_WINDOW[0]),
@@ -152,8 +151,10 @@ def _program_faults() -> Iterator[FaultCase]:
     for count in (1, 3, 4, 9):
         yield FaultCase(name=f"{count} commands without HALT", commands=[_FENCE] * count,
                         error=Error(Fault.TRUNCATED_PROGRAM, sequencer, count))
-    yield FaultCase(name="HALT past PROGRAM_LENGTH", commands=[_FENCE, _FENCE, _HALT],
-                    registers={"PROGRAM_LENGTH": 2}, error=Error(Fault.TRUNCATED_PROGRAM, sequencer, 2))
+    for halfwords in (0, 1, 2, HALFWORDS - 1):
+        yield FaultCase(name=f"HALT {halfwords} halfwords past PROGRAM_LENGTH", commands=[_FENCE, _FENCE, _HALT],
+                        registers={"PROGRAM_LENGTH": 2 * HALFWORDS + halfwords},
+                        error=Error(Fault.TRUNCATED_PROGRAM, sequencer, 2))
     yield FaultCase(name="no commands", commands=[_HALT], registers={"PROGRAM_LENGTH": 0},
                     error=Error(Fault.TRUNCATED_PROGRAM, sequencer, 0))
     for name, base in (("below", PROGRAM - 0x1000), ("past", READ_WINDOW[1])):

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from amla.rtl.config import CoreConfig
-from amla.rtl.isa import COMMAND_BITS, FLAGS, SEMAPHORE_MAX, Opcode, Semaphore
+from amla.rtl.isa import COMMAND_BITS, FLAGS, GIVEN, HALFWORD_BITS, SEMAPHORE_MAX, Opcode, Semaphore
 from amla.sw.compiler.footprint import buffer_words
 from amla.sw.compiler.program import Command
 
@@ -40,15 +40,20 @@ def _good(rng: random.Random, config: CoreConfig) -> Command:
     return Command.build(rng.choice((Opcode.FEED_A, Opcode.FEED_B)), outer=outer, inner=inner, outer_stride=1)
 
 
+def _whole(word: int) -> int:
+    """The word as one that gives all its halfwords, so that no other command is at fault with it."""
+    return word & ~(0xFFFF << HALFWORD_BITS) | (1 << GIVEN) - 1 << HALFWORD_BITS
+
+
 def _wild(rng: random.Random, config: CoreConfig, masks: Mapping[str, Sequence[Semaphore]]) -> Command | int:
     """A command whose fields are drawn from both sides of every rule; now and then just bits."""
     draw = rng.random()
     if draw < 0.03:
-        return rng.getrandbits(COMMAND_BITS)
+        return _whole(rng.getrandbits(COMMAND_BITS))
     opcode = rng.choice([*Opcode, *[Opcode.LOAD, Opcode.STORE] * 3])  # these break the most rules
     bounds = buffer_words(config)
     if draw < 0.1:
-        return int(opcode) | rng.getrandbits(COMMAND_BITS - 8) << 8
+        return _whole(int(opcode) | rng.getrandbits(COMMAND_BITS - 8) << 8)
     # Of each kind of rule either all fields keep it, or each may break it.
     wild = {kind: rng.random() < 0.35 for kind in ("count", "word", "grid", "address")}
     beat, elements = config.axi_data_bytes, config.beat_elements

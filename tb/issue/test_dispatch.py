@@ -41,7 +41,7 @@ class Queue:
 
 
 def _commands(rng, count):
-    return [Opcode.MMAD | rng.getrandbits(16) << 16 | rng.getrandbits(16) << 32 | rng.getrandbits(192) << 64
+    return [Opcode.MMAD | rng.getrandbits(48) << 16 | rng.getrandbits(192) << 64
             for _ in range(count)]
 
 
@@ -71,10 +71,10 @@ async def keeps_order_and_tokens(dut):
             assert list(ENGINE_STATES)[state.bit_length() - 1] == ("WAIT_MEMORY" if stall else "BUSY")
             assert out["head_index"] == ended and not out["empty"]
         if grant:
-            assert out["semaphores__wait"] == commands[granted] >> 16 & 0xFFFF
+            assert out["semaphores__wait"] == commands[granted] >> 32 & 0xFFFF
         assert out["trace__end"] == out["semaphores__strobe"] == finish
         if finish:
-            assert out["semaphores__signal"] == commands[ended] >> 32 & 0xFFFF
+            assert out["semaphores__signal"] == commands[ended] >> 48 & 0xFFFF
             assert out["trace__end_index"] == ended
             ended += 1
         taken = out["engine__start__valid"] and ready

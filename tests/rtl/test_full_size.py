@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from amla.rtl.config import CoreConfig
-from amla.rtl.isa import Opcode
+from amla.rtl.isa import COMMAND_BYTES, Opcode
 from amla.sw.compiler.memory_map import build_job
 from amla.sw.memory.preset import IDEAL, Memory
 from amla.sw.run.experiment import prepare
@@ -49,6 +50,18 @@ def test_a_thousand_cycles_away(tmp_path):
     assert experiment.report(run_rtl(tmp_path).runs["ds-1x4096"])["utilisation"] >= 0.94
 
 
+def _whole(job, commands):
+    """The job with these commands, each giving all its halfwords: the program's size does not depend on them."""
+    binary = b"".join(command.encode().to_bytes(COMMAND_BYTES, "little") for command in commands)
+    start = job.program.symbols["PROGRAM"]
+    read_limit = start + len(binary) + -len(binary) % job.config.axi_data_bytes
+    memory = np.concatenate([job.memory[:start - job.base], np.frombuffer(
+        binary.ljust(read_limit - start, b"\0"), np.uint8)])
+    program = replace(job.program, commands=tuple(commands), binary=binary,
+                      read_window=(job.program.read_window[0], read_limit))
+    return replace(job, program=program, memory=memory)
+
+
 @pytest.mark.parametrize(("config", "workload"), [
     pytest.param("tiny", "tiny", marks=pytest.mark.regress),
     pytest.param("deepseek", "ds-1x4096", marks=pytest.mark.nightly),
@@ -59,14 +72,9 @@ def test_rescaling_costs_no_cycle(tmp_path, config, workload):
     job = build_job(load, make_inputs(load), CoreConfig.load(config))
     drains = [command for command in job.program.commands if command.opcode == Opcode.DRAIN_O]
     assert any("first" not in command.flags for command in drains)
-    commands = tuple(replace(command, flags=frozenset({"first"})) if command.opcode == Opcode.DRAIN_O else command
-                     for command in job.program.commands)
-    program = replace(job.program, commands=commands)
-    memory = job.memory.copy()
-    start = program.symbols["PROGRAM"] - job.base
-    binary = program.assemble()
-    memory[start:start + len(binary)] = bytearray(binary)
-    write_job(tmp_path, {"rescaling": job, "overwriting": replace(job, program=program, memory=memory)})
+    commands = [replace(command, flags=frozenset({"first"})) if command.opcode == Opcode.DRAIN_O else command
+                for command in job.program.commands]
+    write_job(tmp_path, {"rescaling": _whole(job, job.program.commands), "overwriting": _whole(job, commands)})
     runs = run_rtl(tmp_path).runs
     assert runs["rescaling"].status == runs["overwriting"].status == "done"
     assert runs["rescaling"].output.tobytes() != runs["overwriting"].output.tobytes()

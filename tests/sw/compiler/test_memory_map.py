@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amla.rtl.host.csr import REGISTERS
-from amla.rtl.isa import COMMAND_BYTES
 from amla.sw.compiler.memory_map import build_job
 from amla.sw.compiler.program import disassemble
 from amla.sw.errors import AmlaError
@@ -21,8 +20,8 @@ def test_memory_holds_inputs_and_program(make_job):
     for name, array in (("Q", inputs.q), ("KV", inputs.kv_cache)):
         stored = job.memory[symbols[name] - base:][:array.nbytes]
         assert np.array_equal(stored, np.ascontiguousarray(array).view(np.uint8).ravel()), name
-    binary = job.memory[symbols["PROGRAM"] - base:][:COMMAND_BYTES * len(job.program)].tobytes()
-    assert disassemble(binary) == list(job.program.commands)
+    binary = job.memory[symbols["PROGRAM"] - base:][:len(job.program.binary)].tobytes()
+    assert binary == job.program.binary and disassemble(binary) == list(job.program.commands)
 
 
 def test_the_order_is_made_for_the_memory(small):
@@ -39,7 +38,7 @@ def test_windows_are_tight_and_apart(make_job):
     job, _ = make_job()
     (read, read_limit), (write, write_limit) = job.program.read_window, job.program.write_window
     beat, symbols = job.config.axi_data_bytes, job.program.symbols
-    program_end = symbols["PROGRAM"] + COMMAND_BYTES * len(job.program)
+    program_end = symbols["PROGRAM"] + len(job.program.binary)
     assert read == symbols["Q"] and read_limit - program_end in range(beat)
     rows = job.workload.rows * 3
     assert write == symbols["O"] and write_limit == symbols["LSE"] + 3 * 4 * beat
@@ -57,7 +56,7 @@ def test_registers_exist_and_hold_the_addresses(make_job):
     assert whole["PROGRAM_BASE"] == job.program.symbols["PROGRAM"]
     assert (whole["READ_BASE"], whole["READ_LIMIT"]) == job.program.read_window
     assert (whole["WRITE_BASE"], whole["WRITE_LIMIT"]) == job.program.write_window
-    assert job.registers["PROGRAM_LENGTH"] == len(job.program)
+    assert job.registers["PROGRAM_LENGTH"] == len(job.program.binary) // 2
     expected = np.float32(job.workload.scale * np.log2(np.e)).view(np.uint32)
     assert job.registers["SCALE"] == expected
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amla.model import mla_decode
-from amla.rtl.isa import SEMAPHORE_MAX, Engine, Fault, Opcode, Semaphore
+from amla.rtl.isa import COMMAND_BYTES, HALFWORDS, SEMAPHORE_MAX, Engine, Fault, Opcode, Semaphore
 from amla.sw.compiler.memory_map import build_job
 from amla.sw.compiler.program import Command, assemble
 from amla.sw.simulator.simulator import CommandFault, Simulator, simulate
@@ -89,7 +89,7 @@ def _run(config, commands, *, memory=4096):
     content[memory // 4:memory // 4 + len(binary)] = binary
     simulator = Simulator(config, content, base=_BASE, read_window=(_BASE, _BASE + memory // 2),
                           write_window=(_BASE + memory // 2, _BASE + memory), scale_word=0x3F800000)
-    return simulator, simulator.run(_BASE + memory // 4, len(commands)), content
+    return simulator, simulator.run(_BASE + memory // 4, len(binary) // 2), content
 
 
 _HALT = Command.build(Opcode.HALT)
@@ -171,16 +171,17 @@ _TOP = 1 << 40  # tiny has 40 address bits
     (0, _TOP, _TOP - 60, Fault.BAD_FIELD),
 ])
 def test_a_program_at_the_end_of_the_address_space(tiny, base, limit, address, code):
-    content = np.frombuffer(assemble([Command.build(Opcode.FENCE), _HALT]), np.uint8)
+    words = (Command.build(Opcode.FENCE).encode(), _HALT.encode())
+    content = np.frombuffer(b"".join(word.to_bytes(COMMAND_BYTES, "little") for word in words), np.uint8)
     if address == _TOP - 32:
         content = content[:32]
     simulator = Simulator(tiny, content, base=_TOP - len(content), read_window=(base, limit), write_window=(0, limit),
                           scale_word=0)
     if code is None:
-        assert simulator.run(address, 2).commands == 2
+        assert simulator.run(address, 2 * HALFWORDS).commands == 2
         return
     with pytest.raises(CommandFault) as caught:
-        simulator.run(address, 2)
+        simulator.run(address, 2 * HALFWORDS)
     assert (caught.value.code, caught.value.engine) == (code, Engine.SEQUENCER)
     assert caught.value.index == int(address == _TOP - 32)
 
@@ -200,7 +201,7 @@ def test_truncated_program_and_unknown_opcode(tiny):
     content = np.full(64, 0xEE, np.uint8)
     simulator = Simulator(tiny, content, base=0, read_window=(0, 64), write_window=(0, 0), scale_word=0)
     with pytest.raises(CommandFault) as caught:
-        simulator.run(0, 2)
+        simulator.run(0, 2 * HALFWORDS)
     assert (caught.value.code, caught.value.index) == (Fault.UNKNOWN_OPCODE, 0)
 
 
@@ -232,7 +233,7 @@ def test_counters_are_zero_after_a_job(make_job):
     memory = job.memory.copy()
     simulator = Simulator(job.config, memory, base=job.base, read_window=job.program.read_window,
                           write_window=job.program.write_window, scale_word=job.program.scale_word)
-    simulator.run(job.program.symbols["PROGRAM"], len(job.program))
+    simulator.run(job.program.symbols["PROGRAM"], job.registers["PROGRAM_LENGTH"])
     assert not any(simulator.semaphores.values())
     start, stop = job.output_base - job.base, job.output_base - job.base + job.output_bytes
     assert np.array_equal(memory[stop:], job.memory[stop:]) and np.array_equal(memory[:start],
