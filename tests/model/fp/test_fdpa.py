@@ -118,8 +118,8 @@ def test_matmul_rejects():
 
 
 #: Every way to round, with and without subnormals, results of fewer bits, F below and above that of the operands.
-PROFILES = [Profile(k=k, acc_frac_bits=frac_bits, align=align, round=round, fraction_bits=bits, subnormals=keep, nan=nan)
-            for k, frac_bits, align, round, bits, keep, nan in (
+PROFILES = [Profile(k=k, acc_frac_bits=frac_bits, align=align, round=round, fraction_bits=bits, subnormals=keep,
+                    nan=nan) for k, frac_bits, align, round, bits, keep, nan in (
                 (16, 25, TOWARD_ZERO, TOWARD_ZERO, 23, True, 0x7FFFFFFF),
                 (32, 13, TOWARD_ZERO, TOWARD_ZERO, 13, True, 0x7FFFFFFF),
                 (16, 30, NEAREST, NEAREST, 23, False, 0x7FC00000),
