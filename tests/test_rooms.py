@@ -37,7 +37,7 @@ LEVELS = (
     ("model.tile_scheduler",),
     ("model.attention",),
     ("model.cache", "model.numerics", "model.rescale"),
-    ("model.tensors",),
+    ("model.tensors", "model.hopper"),
     ("model.fp",),
     ("model.checks",),
 )
