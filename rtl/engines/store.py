@@ -47,7 +47,7 @@ class Store(wiring.Component):
     window_base:  first byte that may be written
     window_limit: first byte past the write window
     halt:         stop for good
-    sending:      a burst is requested, or beats of one have not gone
+    sending:      a burst waits for AWREADY, or beats of one have yet to be read from OUT
     quiet:        no burst is valid or unanswered
     """
 
