@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from amla.model.fp.formats import NEG_INF, NEG_ZERO, POS_INF
-from amla.model.hopper.special_functions import ex2_hopper, lg2_hopper, rcp_hopper
+from amla.model.fp.jit import njit
+from amla.model.hopper.special_functions import ex2_hopper, ex2_word, lg2_hopper, lg2_word, rcp_hopper, rcp_word
 from amla.model.hopper.special_tables import EX2, LG2, RCP
 
 DATA = np.load(Path(__file__).parents[1] / "data" / "hopper_functions.npz")
@@ -80,3 +81,29 @@ def test_widths_of_the_coefficients():
 def test_rejects(name):
     with pytest.raises(TypeError, match="x must be an array of uint32, not of float32"):
         FUNCTIONS[name](np.float32([1]))
+
+
+@njit()
+def _sums(function, first, out):
+    """For each 2^16 words from first · 2^16 on the sum of a hash of argument and result."""
+    for block in range(len(out)):
+        total = np.uint64(0)
+        for low in range(1 << 16):
+            x = np.uint32(((first + block) << 16) | low)
+            word = np.uint32(x * np.uint32(0x9E3779B1)) ^ np.uint32(function(x))
+            word = np.uint32(word * np.uint32(0x85EBCA6B))
+            total += np.uint64(np.uint32((word ^ (word >> np.uint32(15))) * np.uint32(0xC2B2AE35)))
+        out[block] = total
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("function", "digest"), [
+    (ex2_word, "65122763e54702c622e2550badea99e055a875347f2ff2022f60edb096bc9489"),
+    (rcp_word, "fada37b7e7b5ddd5f4e01844d6f6ecf91ab4e59205581e8e52db0aaf4388bab5"),
+    (lg2_word, "1a8abb67ac991e0575ca52dcd16f6e6e32a3edb24d63aa839bf40b50055f004c"),
+], ids=["ex2", "rcp", "lg2"])
+def test_all_words(function, digest):
+    """All 2^32 arguments: the sums that an H200 gave for its own results, as their SHA-256."""
+    sums = np.zeros(1 << 16, np.uint64)
+    _sums(function, 0, sums)
+    assert sha256(sums.astype("<u8").tobytes()).hexdigest() == digest
