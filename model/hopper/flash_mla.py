@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from ..checks import check_array
 from ..fp.fdpa import chain
 from ..fp.formats import BF16, Format, dtype_of
 from ..fp.jit import njit
@@ -64,7 +65,13 @@ def attend(
     -------
     out: float32[R, 512], before the last rounding; 0 for a row without key
     lse: float32[R], natural logarithm; +inf for such a row
+
+    Raises
+    ------
+    TypeError, ValueError: an array has another dtype or shape.
     """
+    check_array("q", q, np.uint16, (None, D))
+    check_array("limits", limits, np.int64, (len(q),))
     blocks = [(start // KEY_BLOCK, -(-stop // KEY_BLOCK) if stop > start else 0) for start, stop in splits]
     parts = [_attend_split(q, keys, length, limits, scale, part, split=len(splits) > 1) for part in blocks]
     if len(parts) == 1:
