@@ -51,6 +51,7 @@ COVERED = {
     "model.attention.key_groups": "model/test_flash_mla",
     "model.fp.corners": "tb/fp/test_vectors",
     "model.fp.operator": "model/test_arguments",
+    "model.hopper.special_tables": "model/hopper/test_special_functions",
     "rtl.engines.completion": "rtl/engines/test_cube",
     "rtl.errors": "rtl/test_config",
     **{f"rtl.fp.{name}": "rtl/fp/test_operators" for name in (

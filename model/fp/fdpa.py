@@ -58,7 +58,7 @@ class Profile:
     k:             length of one fused dot product, from 1 to 1024
     acc_frac_bits: alignment bits F, one of :data:`ACC_FRAC_BITS`
     align:         rounding of the aligned terms, :data:`NEAREST` or :data:`TOWARD_ZERO`
-    round:         rounding of the sum
+    round:         rounding of the sum; one that is cut off to zero is +0, while a flushed one keeps its sign
     fraction_bits: fraction bits of the result, from 1 to 23; its word is FP32's all the same
     subnormals:    of c and of the result: kept, not zero. A result that is too large is infinite in either rounding
     nan:           word of the only NaN
@@ -112,7 +112,7 @@ def _aligned(significand, scale, frac_bits, distance, nearest):
 
 @njit()
 def _round_pack(negative, magnitude, exponent, nearest, fraction_bits, subnormals):
-    """The FP32 word (``int64``) of a sum of at most so many fraction bits, its last places zero."""
+    """The FP32 word (``int64``) of a sum of at most so many fraction bits; one that is cut off to zero is +0."""
     if not nearest and magnitude != 0:
         shift = bit_length(magnitude) - 1 - fraction_bits
         if subnormals:
@@ -120,6 +120,8 @@ def _round_pack(negative, magnitude, exponent, nearest, fraction_bits, subnormal
         if shift > 0:
             shift = min(shift, 62)
             magnitude = magnitude >> shift << shift
+        if magnitude == 0:
+            return np.int64(0)
     return round_pack(negative, magnitude, exponent, 8, fraction_bits, subnormals) << (23 - fraction_bits)
 
 

@@ -155,8 +155,10 @@ def _step(products, c, profile):
         significand, exponent = significand >> 1, exponent + 1
     if exponent > 127:
         return sign | 0x7F800000
-    if exponent < -126 or (not profile.subnormals and not significand):
+    if exponent < -126:
         return sign
+    if not significand and profile.round == TOWARD_ZERO:
+        return 0
     significand <<= 23 - profile.fraction_bits
     return sign | (exponent + 127 << 23) + significand - (1 << 23) if significand >> 23 else sign | significand
 

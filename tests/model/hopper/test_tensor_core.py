@@ -4,7 +4,9 @@
 and NaN inputs; `<format>_chain_*`: several instructions on one accumulator.
 """
 
+import random
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,13 @@ def test_a_sum_below_the_last_place_is_cut_to_the_subnormals():
     a[0, 0], b[0] = 0x0003, 0x3F00  # 3 · 2^-133 / 2
     assert tensor_core(a, b, np.full((1, 1), 5, np.uint32)) == (3 << 15) + 5
     assert tensor_core(a, b, np.full((1, 1), 5, np.uint32), profile="amla") == 0
+
+
+def test_a_sum_below_all_subnormals_is_plus_zero():
+    """Not in the recording, but seen on an H200."""
+    for a, b, c in ((0x8002, 0x0800, 0), (0x8100, 0x0080, 1 << 31), (0x007F, 0x807F, 1 << 31), (0x8001, 0x0001, 0)):
+        words = np.full((1, 16), a, np.uint16), np.full((16, 1), b, np.uint16), np.full((1, 1), c, np.uint32)
+        assert tensor_core(*words) == 0 and tensor_core(*words, profile="amla") in (0, 1 << 31)
 
 
 @pytest.mark.parametrize(("name", "format"), [("bf16", None), ("f16", FP16), ("fp16", FP16)])
@@ -139,3 +148,29 @@ def test_other_numbers_do_not_fit_the_recording(format, change, monkeypatch):
     monkeypatch.setitem(PROFILES, name, replace(PROFILES[name], **change))
     a, b, c, d = problem(format)
     assert not np.array_equal(tensor_core(a, b, c, format=format), d)
+
+
+def _uniform(bits):
+    """Words of 16,384 matrices A and B of one word each, and c: corners, both zeros, small and any words."""
+    rng = random.Random(5)
+    corners = [0, 1, 2, 3, 7, 8, 127, 128, *(word << place for place in (7, 10) for word in (1, 2, 8))]
+    for i in range(1 << 14):
+        ab = [(rng.choice(corners) ^ rng.getrandbits(1) << bits - 1) & (1 << bits) - 1 if i % 4 < 2
+              else rng.getrandbits(bits) for _ in range(2)]
+        word = rng.getrandbits(32)
+        kind = i % 4 if i % 8 < 4 else rng.randrange(4)
+        yield *ab, [0, 1 << 31, word & 0x80FFFFFF, word][kind]
+
+
+@pytest.mark.parametrize(("format", "digest"), [
+    ("bf16", "2762758accb4113f61f5ead1afd80e9996fb899d2a7cd590b176ec986bc1cd7b"),
+    ("f16", "35f873455d9c3d2fb3d7eefacba60f962bfa3b6cded37ffb87219a04616aa703"),
+    ("e4m3", "d63a0d75132060e3c54d7a8ecd127da7a0ff371fc5bed734dea540a3156bab42"),
+], ids=["bf16", "f16", "e4m3"])
+def test_uniform_matrices(format, digest):
+    """Results of an H200 where all products are equal, as their SHA-256: what underflows and overflows."""
+    bits, k = (8, 32) if format == "e4m3" else (16, 16)
+    a, b, c = np.array([*_uniform(bits)], dtype=np.uint32).T[:, :, None, None]
+    a, b = (np.repeat(words.astype(f"u{bits // 8}"), k, axis) for words, axis in ((a, 2), (b, 1)))
+    got = tensor_core(a, b, c, format=format)
+    assert sha256(got.astype("<u4").tobytes()).hexdigest() == digest
