@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .decode import mla_decode as mla_decode
     from .flash_mla import flash_mla_with_kvcache as flash_mla_with_kvcache
+    from .hopper.tensor_core import tensor_core as tensor_core
     from .numerics import MODES as MODES
     from .numerics import Numerics as Numerics
     from .reference import error_metrics as error_metrics
@@ -26,11 +27,12 @@ _HOMES = {
     "get_mla_metadata": "tile_scheduler",
     "mla_decode": "decode",
     "mla_reference": "reference",
+    "tensor_core": "hopper.tensor_core",
 }
 
 __all__ = [
     "MODES", "FlashMLASchedMeta", "Numerics", "error_metrics", "flash_mla_with_kvcache", "get_mla_metadata",
-    "mla_decode", "mla_reference",
+    "mla_decode", "mla_reference", "tensor_core",
 ]
 
 

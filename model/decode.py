@@ -11,7 +11,9 @@ from .cache.paged import PagedBatch
 from .checks import as_flag
 from .fp.convert import narrow
 from .fp.formats import Format, dtype_of
-from .numerics import Numerics, check_mode
+from .hopper import flash_mla as gpu
+from .numerics import FLASHMLA, MODES, Numerics, check_mode
+from .tensors import as_real
 
 __all__ = ["mla_decode"]
 
@@ -39,9 +41,10 @@ def mla_decode(
     softmax_scale: factor of the scores, d**-0.5 by default
     causal:        query token t sees the keys below s_k - s_q + 1 + t
     mode:          "amla" (rescale by integer addition), "mul" (plain FP32 multiplication), "pow2" (integer
-                   maxima); without RTL "paper" (the published FP32 sequence, unguarded) and "log" (log-domain sum)
+                   maxima); without RTL "paper" (the published FP32 sequence, unguarded) and "log" (log-domain sum);
+                   "flashmla": the bits of FlashMLA on an H100 or H200 (BF16, 576/512, pages of 64), unsplit
     out_dtype:     None, or q's type; float32: the output before its last rounding
-    numerics:      the numeric parameters of a core
+    numerics:      the numeric parameters of a core; "flashmla" has the GPU's instead
 
     Returns
     -------
@@ -52,7 +55,7 @@ def mla_decode(
     ------
     TypeError, ValueError: an argument breaks its rule; the message names it.
     """
-    check_mode(mode)
+    check_mode(mode, (*MODES, FLASHMLA))
     if not isinstance(numerics, Numerics):
         raise TypeError(f"numerics must be a Numerics, not {numerics!r}")
     batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens, head_dim_v=head_dim_v)
@@ -65,6 +68,18 @@ def mla_decode(
 
     out = np.empty((requests, tokens, heads, head_dim_v), dtype)
     lse = np.empty((requests, heads, tokens), np.float32)
+    if mode == FLASHMLA:
+        gpu.check_call(format=batch.format, width=width, head_dim_v=head_dim_v, page=batch.cache.page,
+                       others=["an FP8 cache"] if batch.cache.fp8 else [])
+        scale = gpu.scale_of(width**-0.5 if softmax_scale is None else as_real("softmax_scale", softmax_scale))
+        for request in range(requests):
+            length = int(batch.cache_seqlens[request])
+            values, sums = gpu.attend(batch.rows(request), partial(batch.keys, request), length,
+                                      batch.limits(request, causal=causal), scale, [(0, length)])
+            rounded = values if dtype == np.float32 else gpu.to_bf16_words(values).view(dtype)
+            out[request] = rounded.reshape(tokens, heads, head_dim_v)
+            lse[request] = sums.reshape(tokens, heads).T
+        return out, lse
     for request in range(requests):
         out_words, lse_words = attend(
             batch.rows(request), partial(batch.keys, request),

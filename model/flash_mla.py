@@ -18,8 +18,9 @@ from .cache.kv_cache import KeyList, KVCache
 from .checks import as_flag, as_integer
 from .fp.convert import narrow
 from .fp.formats import dtype_of
-from .numerics import Numerics, check_mode
-from .tensors import as_array, like, operand_words
+from .hopper import flash_mla as gpu
+from .numerics import FLASHMLA, MODES, Numerics, check_mode
+from .tensors import as_array, as_real, like, operand_words
 from .tile_scheduler import FlashMLASchedMeta, read_splits
 
 __all__ = ["flash_mla_with_kvcache"]
@@ -62,7 +63,8 @@ def flash_mla_with_kvcache(
     topk_length, extra_topk_length: [b], int32: only so many of the leftmost indices count, the others may hold any
                    number
     descale_q, descale_k: None only
-    mode:          "amla" (rescale by integer addition) or another mode of :func:`~amla.model.mla_decode`
+    mode:          "amla" (rescale by integer addition) or another mode of :func:`~amla.model.mla_decode`; "flashmla":
+                   the bits of FlashMLA on a GPU for these splits, its own with `get_mla_metadata(sm_parts=)`
     numerics:      the numeric parameters of a core
 
     Returns
@@ -74,7 +76,7 @@ def flash_mla_with_kvcache(
     ------
     TypeError, ValueError: an argument breaks its rule; the message names it.
     """
-    check_mode(mode)
+    check_mode(mode, (*MODES, FLASHMLA))
     if not isinstance(numerics, Numerics):
         raise TypeError(f"numerics must be a Numerics, not {numerics!r}")
     for name, value in (("descale_q", descale_q), ("descale_k", descale_k)):
@@ -122,6 +124,11 @@ def flash_mla_with_kvcache(
     else:
         splits = read_splits(tile_scheduler_metadata, num_splits, lengths, in_blocks=indices is not None)
 
+    if mode == FLASHMLA:
+        given = {"an FP8 cache": fp8, "indices": indices is not None, "attn_sink": sink is not None}
+        gpu.check_call(format=format, width=width, head_dim_v=head_dim_v, page=cache.page,
+                       others=[name for name, value in given.items() if value])
+        scale = gpu.scale_of(width**-0.5 if softmax_scale is None else as_real("softmax_scale", softmax_scale))
     out = np.empty((batch, tokens, heads, head_dim_v), np.uint16)
     lse = np.empty((batch, heads, tokens), np.uint32)
     shared = heads // cache.heads
@@ -130,6 +137,12 @@ def flash_mla_with_kvcache(
         for head in range(cache.heads):
             chosen = slice(head * shared, (head + 1) * shared)
             rows = np.ascontiguousarray(rows_of_token[:, chosen]).reshape(-1, width)
+            if mode == FLASHMLA:
+                values, sums = gpu.attend(rows, partial(group.keys.read, head), len(group.keys),
+                                          np.repeat(group.limits, shared), scale, splits[group.request])
+                out[group.request, group.tokens, chosen] = gpu.to_bf16_words(values).reshape(-1, shared, head_dim_v)
+                lse[group.request, chosen, group.tokens] = sums.view(np.uint32).reshape(-1, shared).T
+                continue
             partial_out, partial_lse = _attend_splits(
                 rows, group.keys, head, np.repeat(group.limits, shared), splits[group.request],
                 head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics, format=format,

@@ -4,13 +4,16 @@ from dataclasses import dataclass
 
 from .checks import as_integer
 
-__all__ = ["HARDWARE_MODES", "MODES", "Numerics", "check_mode"]
+__all__ = ["FLASHMLA", "HARDWARE_MODES", "MODES", "Numerics", "check_mode"]
 
 #: Ways to bring O and l of the earlier KV blocks into the frame of the current one that the RTL has too.
 HARDWARE_MODES = ("amla", "mul", "pow2")
 
 #: All of them; `paper` and `log` exist in the model only.
 MODES = (*HARDWARE_MODES, "paper", "log")
+
+#: The mode of the decode calls that is another machine: FlashMLA on a GPU, in the GPU's numerics.
+FLASHMLA = "flashmla"
 
 _LIMITS = {"kv_block": (1, 4096), "k": (1, 256), "acc_frac_bits": (24, 40), "comp_bits": (0, 3)}
 

@@ -13,7 +13,8 @@ requests before i. A row that begins outside the batch is no work, nor are rows 
 
 FlashMLA packs the batch into as many partitions as the GPU has for it, so where a request is cut, and with it
 its last bits, depends on its neighbours. Here every request is cut each `keys_per_split` keys from its own
-start: the cuts, and the bits, depend on the request alone.
+start: the cuts, and the bits, depend on the request alone. With `sm_parts` the cuts are FlashMLA's
+(`model/hopper/scheduler.py`).
 """
 
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from .checks import as_flag, as_integer
+from .hopper.scheduler import partition
 from .tensors import int32_array, like
 
 __all__ = ["BLOCK", "KEYS_PER_SPLIT", "FlashMLASchedMeta", "get_mla_metadata", "plan_splits", "read_splits"]
@@ -47,7 +49,7 @@ class FlashMLASchedMeta:
     config:                  the shape of that call, which later ones must have
     tile_scheduler_metadata: int32[partitions, 8]
     num_splits:              int32[b + 1]
-    keys_per_split, num_sm_parts: as in :func:`get_mla_metadata`, for the call that fills it
+    keys_per_split, num_sm_parts, sm_parts: as in :func:`get_mla_metadata`, for the call that fills it
     """
 
     @dataclass
@@ -71,6 +73,7 @@ class FlashMLASchedMeta:
     num_splits: Any = None
     keys_per_split: int = field(default=KEYS_PER_SPLIT, kw_only=True)
     num_sm_parts: int | None = field(default=None, kw_only=True)
+    sm_parts: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         self.keys_per_split = _count("keys_per_split", self.keys_per_split)
@@ -78,6 +81,11 @@ class FlashMLASchedMeta:
             raise ValueError(f"keys_per_split must be a multiple of {BLOCK}, not {self.keys_per_split!r}")
         if self.num_sm_parts is not None:
             self.num_sm_parts = _count("num_sm_parts", self.num_sm_parts)
+        if self.sm_parts is not None:
+            self.sm_parts = _count("sm_parts", self.sm_parts)
+            if self.num_sm_parts is not None or self.keys_per_split != KEYS_PER_SPLIT:
+                other = "keys_per_split" if self.num_sm_parts is None else "num_sm_parts"
+                raise ValueError(f"{other} must be left out with sm_parts, not {getattr(self, other)!r}")
 
     def splits(self, config: Config, lengths: list[int], example: Any) -> list[list[tuple[int, int]]]:
         """(start, stop) of each split of each request of a decode call; the first call plans them.
@@ -105,6 +113,8 @@ class FlashMLASchedMeta:
 
     def _plan(self, lengths: list[int], columns: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Table and `num_splits` of these lengths: a row for each split, unless there are fewer rows."""
+        if self.sm_parts is not None and lengths:
+            return partition(lengths, self.sm_parts)
         splits = [plan_splits(length, keys_per_split=self.keys_per_split) for length in lengths]
         counts = np.cumsum([0, *map(len, splits)], dtype=np.int32)
         surplus = 0 if self.num_sm_parts is None else int(counts[-1]) - self.num_sm_parts
@@ -131,6 +141,7 @@ def get_mla_metadata(
     cache_seqlens: Any = None, num_heads_per_head_k: int | None = None, num_heads_k: int | None = None,
     num_heads_q: int | None = None, is_fp8_kvcache: bool = False, topk: int | None = None, *,
     num_q_tokens_per_head_k: int | None = None, keys_per_split: int = KEYS_PER_SPLIT, num_sm_parts: int | None = None,
+    sm_parts: int | None = None,
 ) -> tuple[Any, Any]:
     """Split plan of a batch, for :func:`~amla.model.flash_mla_with_kvcache`.
 
@@ -147,10 +158,13 @@ def get_mla_metadata(
     num_q_tokens_per_head_k: the same as `num_heads_per_head_k`, by its later name
     keys_per_split:       keys of a split, a multiple of 64
     num_sm_parts:         rows of the table, for a buffer of fixed size; by default as many as there are splits
+    sm_parts:             cut as FlashMLA does on a GPU that has so many partitions for the call: its multiprocessors
+                          / h_kv / ceil(s_q · h_q / h_kv / 64), each rounded down and at least 1; 132 of an H100 or H200
+                          for up to 64 rows, 66 for up to 128. In place of `keys_per_split` and `num_sm_parts`
 
     Returns
     -------
-    tile_scheduler_metadata: int32[partitions, 8] in the layout of 2025, of `cache_seqlens`' kind
+    tile_scheduler_metadata: int32[partitions, 8] in the layout of 2025 (with `sm_parts` 2026), of `cache_seqlens`' kind
     num_splits:              int32[b + 1], of `cache_seqlens`' kind
 
     Raises
@@ -166,7 +180,7 @@ def get_mla_metadata(
             _count(name, value)
     as_flag("is_fp8_kvcache", is_fp8_kvcache)
     topk = None if topk is None else _count("topk", topk)
-    plan = FlashMLASchedMeta(keys_per_split=keys_per_split, num_sm_parts=num_sm_parts)
+    plan = FlashMLASchedMeta(keys_per_split=keys_per_split, num_sm_parts=num_sm_parts, sm_parts=sm_parts)
     if cache_seqlens is None:
         return plan, None
     lengths = int32_array("cache_seqlens", cache_seqlens, 1).tolist()

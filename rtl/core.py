@@ -173,7 +173,7 @@ class AmlaCore(wiring.Component):
         bank_bits = exact_log2(banks)
         rows = max(config.m, config.n)
         p_bank = vector.p_address[:bank_bits]
-        m.d.comb += load.l1_ready.eq(~vector.p_valid)
+        m.d.comb += [load.l1_ready.eq(~vector.p_valid), load.writing.eq(store.sending)]
         for bank in range(banks):
             m.submodules[f"l1_{bank}"] = cells = memory.Memory(
                 shape=rows * config.k * 16, depth=config.l1_words // banks, init=[])

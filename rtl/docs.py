@@ -55,10 +55,10 @@ def isa_page() -> str:
         "`opcode >> 4` is the engine. A command starts when every semaphore in `wait` is at least one (all are then "
         "decremented together) and increments those in `signal` when it has finished.", "",
         f"In memory a program is a stream of halfwords of {HALFWORD_BITS} bits, PROGRAM_LENGTH of them. A command is "
-        f"its first two halfwords, then those of its other {GIVEN} that the mask `given` names (bit i: halfword i + 2), "
-        "from the lowest on. The others are as in the command before it with the same engine, the same lowest bit of its "
-        f"opcode and the same flag 0, zero in the first one. A command that gives all {GIVEN} is its word of "
-        f"{COMMAND_BITS} bits. Unused bits are ignored.", "",
+        f"its first two halfwords, then those of its other {GIVEN} the mask `given` names (bit i: halfword i + 2), "
+        "from the lowest on. The others are as in the command before it with the same engine, lowest bit of the opcode "
+        f"and flag 0, zero in the first one. A command that gives all {GIVEN} is its word of {COMMAND_BITS} bits. "
+        "Unused bits are ignored.", "",
         "## Header", "", "| Field | Bits |", "|---|---|",
         *(f"| `{name}` | {field.offset + field.width - 1}:{field.offset} |" for name, field in Header),
         "", "## Commands", "", "| Opcode | Name | Engine | Does |", "|---|---|---|---|",

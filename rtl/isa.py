@@ -18,8 +18,8 @@ from amaranth.lib import data
 
 __all__ = [
     "COMMAND_BITS", "COMMAND_BYTES", "ENGINE_STATES", "FIELD_DOCS", "FLAGS", "GIVEN", "HALFWORDS", "HALFWORD_BITS",
-    "HEADER_BITS", "INDEX_BITS", "LAYOUTS", "MAX_LENGTH", "REFERENCES", "SEMAPHORES", "SEMAPHORE_MAX", "Engine", "Fault",
-    "Header", "Opcode", "Semaphore", "reference",
+    "HEADER_BITS", "INDEX_BITS", "LAYOUTS", "MAX_LENGTH", "REFERENCES", "SEMAPHORES", "SEMAPHORE_MAX", "Engine",
+    "Fault", "Header", "Opcode", "Semaphore", "reference",
 ]
 
 COMMAND_BITS = 256

@@ -37,7 +37,7 @@ LEVELS = (
     ("model.tile_scheduler",),
     ("model.attention",),
     ("model.cache", "model.numerics", "model.rescale"),
-    ("model.tensors",),
+    ("model.tensors", "model.hopper"),
     ("model.fp",),
     ("model.checks",),
 )
@@ -51,6 +51,7 @@ COVERED = {
     "model.attention.key_groups": "model/test_flash_mla",
     "model.fp.corners": "tb/fp/test_vectors",
     "model.fp.operator": "model/test_arguments",
+    "model.hopper.special_tables": "model/hopper/test_special_functions",
     "rtl.engines.completion": "rtl/engines/test_cube",
     "rtl.errors": "rtl/test_config",
     **{f"rtl.fp.{name}": "rtl/fp/test_operators" for name in (

@@ -44,6 +44,7 @@ class Load(wiring.Component):
     axi:          ``Out(ReadSignature)``
     l1:           write ports of the L1 banks, granularity one row; a beat writes the same row of all banks
     l1_ready:     low: somebody else writes L1 this cycle
+    writing:      STORE sends: request no more than half of the bytes ahead, so that memory gets its beats together
     window_base:  first byte that may be read
     window_limit: first byte past the read window
     halt:         stop for good
@@ -68,6 +69,7 @@ class Load(wiring.Component):
             "axi": Out(ReadSignature(config.axi_address_bits, config.axi_data_bytes * 8)),
             "l1": In(port).array(config.l1_banks),
             "l1_ready": In(1),
+            "writing": In(1),
             "window_base": In(config.axi_address_bits + 1),
             "window_limit": In(config.axi_address_bits + 1),
             "halt": In(1),
@@ -210,6 +212,7 @@ class Load(wiring.Component):
             self.axi.ar.payload.len.eq(bursts.burst.payload.len),
             bursts.burst.ready.eq(self.axi.ar.ready),
             bursts.stop.eq(stop),
+            bursts.half.eq(self.writing),
             bursts.answered.eq(r.valid & r.ready),
             self.quiet.eq(bursts.quiet),
         ]

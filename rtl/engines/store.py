@@ -47,6 +47,7 @@ class Store(wiring.Component):
     window_base:  first byte that may be written
     window_limit: first byte past the write window
     halt:         stop for good
+    sending:      a burst waits for AWREADY, or beats of one have yet to be read from OUT
     quiet:        no burst is valid or unanswered
     """
 
@@ -67,6 +68,7 @@ class Store(wiring.Component):
             "window_base": In(config.axi_address_bits + 1),
             "window_limit": In(config.axi_address_bits + 1),
             "halt": In(1),
+            "sending": Out(1),
             "quiet": Out(1),
         })
 
@@ -192,6 +194,7 @@ class Store(wiring.Component):
             bursts.stop.eq(stop | (lengths.level + (bursts.burst.valid & ~told) >= _BURSTS_AHEAD)),
             bursts.answered.eq(Mux(b.valid, oldest.len + 1, 0)),
             self.quiet.eq(bursts.quiet),
+            self.sending.eq(bursts.burst.valid | lengths.r_rdy),
             announce.eq(bursts.burst.valid & ~told),
             lengths.w_en.eq(announce),
             lengths.w_data.eq(bursts.burst.payload.len),

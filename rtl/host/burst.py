@@ -113,6 +113,7 @@ class BurstGenerator(wiring.Component):
     region: ``In(stream)`` of :func:`Region`; address and pitch are multiples of the beat, counts not zero
     burst:  ``Out(stream)`` of {address, len, last}: first byte, beats minus one, last burst of its region
     answered: beats that are answered in this cycle: no more than have been requested
+    half:   keep no more than half of the bytes unanswered
     stop:   begin no more bursts (one that is already valid stays valid)
     quiet:  no burst is valid, no beat unanswered
     """
@@ -129,6 +130,7 @@ class BurstGenerator(wiring.Component):
             "region": In(stream.Signature(Region(address_bits))),
             "burst": Out(stream.Signature(burst)),
             "answered": In(range(self._block_beats + 1)),
+            "half": In(1),
             "stop": In(1),
             "quiet": Out(1),
         })
@@ -153,7 +155,7 @@ class BurstGenerator(wiring.Component):
         room = Signal(range(self._in_flight + 1), init=self._in_flight)  # beats that may be requested
         begin, run_ends, region_ends = Signal(), Signal(), Signal()
         m.d.comb += [
-            begin.eq(active & ~self.stop & (length <= room)
+            begin.eq(active & ~self.stop & (length + Mux(self.half, self._in_flight // 2, 0) <= room)
                      & (~self.burst.valid | self.burst.ready)),
             run_ends.eq(beats == length),
             region_ends.eq(run_ends & (region.rows == 1)),

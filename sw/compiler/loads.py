@@ -15,9 +15,6 @@ from .program import Annotation
 
 __all__ = ["Addresses", "Layout", "Loader"]
 
-#: KV blocks before which the cube has computed all that has come.
-_EARLY_BLOCKS = 3
-
 
 @dataclass(frozen=True, kw_only=True)
 class Addresses:
@@ -115,9 +112,8 @@ class Loader:
         return next((number, panel) for number, panel in enumerate(self._plan.panels) if slab.start < panel.stop)
 
     def _kv_panels(self, item: Item) -> tuple[Piece, ...]:
-        """Panels in which the item's block is loaded: several while the cube computes as fast as memory loads."""
-        early = item.block_sequence < (_EARLY_BLOCKS if self._plan.preload else 1) / self._plan.resident_tiles
-        return self._plan.panels if early else self._whole
+        """Panels in which the item's block is loaded."""
+        return self._plan.panels if item.block < self._plan.early_blocks else self._whole
 
     def _q_slot(self, item: Item, number: int) -> int:
         return self._drafts.slot("Q", item.tile_sequence * len(self._plan.panels) + number)

@@ -95,7 +95,8 @@ class Plan:
     pressed:        C2 of an item ends before the C1 of the item after next begins, as KV has no slot more
     tiles:          row tiles of every request
     resident_tiles: row tiles that are in O together and share each KV block
-    panels:         chunks of k columns that Q, and the first KV blocks, are loaded in
+    panels:         chunks of k columns that Q, and the first KV blocks of a row tile, are loaded in
+    early_blocks:   how many those are: until cube or memory is a block ahead of the other, each panel counts
     score_slabs:    chunks of the head dimension taken per score slab, each in one panel
     value_tiles:    columns of each value sub-tile
     value_chunks:   chunks of keys taken per value slab, at most
@@ -116,6 +117,7 @@ class Plan:
     tiles: tuple[RowTile, ...]
     resident_tiles: int
     panels: tuple[Piece, ...]
+    early_blocks: int
     score_slabs: tuple[Piece, ...]
     value_tiles: tuple[Piece, ...]
     value_chunks: int

@@ -8,6 +8,8 @@ The KV block is the tiler's choice, up to the core's ``kv_block``: as rescaling 
 nothing but the drain of O, and leaves L1 to keys that are on their way.
 """
 
+from math import ceil
+
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import SEMAPHORE_MAX, Engine
 
@@ -42,8 +44,11 @@ _MAX_KV_SLOTS = 12
 #: Cycles that a drain command costs beyond its words: it starts when the last one has left the pipeline.
 DRAIN_GAP = 16
 
-#: Bytes of commands per slab or sub-tile: two feeds and a product, or a drain.
-_SLAB_BYTES, _DRAIN_BYTES = 96, 32
+#: Bytes of commands per slab or sub-tile, about nine each as packed: two feeds and a product, or a drain.
+_SLAB_BYTES, _DRAIN_BYTES = 27, 9
+
+#: What a smaller KV block must save at least, as a share: every block costs commands and hand-overs.
+_MORE_BLOCKS = 0.001
 
 #: What smaller row tiles must save at least, as a share: they feed every key once more, in shorter products.
 _SMALLER = 0.05
@@ -105,7 +110,9 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memo
         groups = (groups + 1) // 2
     least = min(fit.cycles for fit in fits)
     groups = max(fit.groups for fit in fits if fit.cycles <= least * (1 + _SMALLER))
-    return min((fit for fit in fits if fit.groups == groups), key=lambda fit: fit.cycles).plan()
+    fits = [fit for fit in fits if fit.groups == groups]
+    least = min(fit.cycles for fit in fits)
+    return max((fit for fit in fits if fit.cycles <= least * (1 + _MORE_BLOCKS)), key=lambda fit: fit.block).plan()
 
 
 class _Fit:
@@ -119,7 +126,7 @@ class _Fit:
         self._tiles = tuple(RowTile.of(piece, workload, config)
                             for piece in split(-(-workload.rows // config.m), groups))
         self.groups = self._tiles[0].groups
-        self._block = block
+        self.block = block
         self._chunks, self._value_chunks = workload.head_dim // config.k, block // config.k
         self._regions: dict[str, Region] = {}
         self._next: dict[str, int] = {}
@@ -135,13 +142,13 @@ class _Fit:
         """
         config, groups, banks = self._config, self.groups, self._config.l1_banks
         per_chunk = config.k // config.n  # fractals across a chunk of columns
-        scores = groups * self._block // config.n
+        scores = groups * self.block // config.n
         least = 2 * groups * per_chunk * banks  # a value sub-tile is a whole number of beats
         score_slots = min(self._preload + 1, 2, max((config.l0c_words - least) // scores, 1))
         self._check("l0c", score_slots * scores + least)
         self._check("l0a", 2 * groups * banks)
         half_a, half_b = config.l0a_words // 2, config.l0b_words // 2
-        self._check("l0b", 2 * banks * max(per_chunk, self._block // config.n))
+        self._check("l0b", 2 * banks * max(per_chunk, self.block // config.n))
         room = (config.l0c_words - score_slots * scores) // (2 * groups * per_chunk)
         widest = min(room, max(_SUBTILE_FRACTALS // (groups * per_chunk), 1), half_b // per_chunk,
                      self._workload.head_dim_v // config.k) // banks * banks
@@ -150,13 +157,13 @@ class _Fit:
         widest = self.value_tiles[0].size // config.k
         self.panels = self._panels(widest)
         # A score slab is a whole number of beats, as it may be loaded alone.
-        largest = min(half_a // groups, half_b // (self._block // config.n)) // banks * banks
+        largest = min(half_a // groups, half_b // (self.block // config.n)) // banks * banks
         self.score_slabs = tuple(Piece(panel.start + slab.start, slab.size)
                                  for panel in self.panels for slab in split(panel.size, largest, multiple=banks))
-        self._value_chunks = min(half_a // groups, half_b // (widest * per_chunk), self._block // config.k)
+        self._value_chunks = min(half_a // groups, half_b // (widest * per_chunk), self.block // config.k)
         slab = max(slab.size for slab in self.score_slabs)
         slot_a = groups * max(self._value_chunks, slab)
-        slot_b = max(widest * per_chunk * self._value_chunks, self._block // config.n * slab)
+        slot_b = max(widest * per_chunk * self._value_chunks, self.block // config.n * slab)
         slots = min(config.l0a_words // slot_a, config.l0b_words // slot_b, _MAX_L0_SLOTS)
         self._ring("L0A", "l0a", slots, slot_a)
         self._ring("L0B", "l0b", slots, slot_b)
@@ -184,8 +191,8 @@ class _Fit:
         o_words = groups * self._workload.head_dim_v // config.lanes
         self._check("o", o_words)
         self._check("state", (1 + preload) * groups)
-        p_words = -(-groups * (self._block // config.k) // banks) * banks
-        kv_words = self._block // config.n * self._chunks
+        p_words = -(-groups * (self.block // config.k) // banks) * banks
+        kv_words = self.block // config.n * self._chunks
         panel = groups * max(panel.size for panel in self.panels)
         most = min(len(self._tiles), config.o_words // o_words, config.state_words // groups - preload,
                    _MAX_RESIDENT_TILES, SEMAPHORE_MAX // len(self.panels))
@@ -218,7 +225,7 @@ class _Fit:
     def _fit_rest(self) -> None:
         """S, O, row state and OUT."""
         config, groups, preload, sharing = self._config, self.groups, self._preload, self.sharing
-        s_words = groups * (self._block // config.lanes)
+        s_words = groups * (self.block // config.lanes)
         s_slots = max(min(preload + 1, config.s_words // s_words), 1)
         self._ring("S", "s", s_slots, s_words)
         self._ring("ROWMAX", "state", s_slots, groups)
@@ -254,7 +261,7 @@ class _Fit:
 
     def _estimate(self) -> tuple[float, str]:
         """Cycles of all blocks, and what bounds a whole one."""
-        whole = self._block_cycles(self._block)
+        whole = self._block_cycles(self.block)
         if self._preload:
             whole["softmax"] = self._lag() / self._preload
         bound = max(whole, key=whole.__getitem__)
@@ -267,7 +274,7 @@ class _Fit:
             cycles, bound = max(cycles, per_block), "memory latency"
         total = 0.0
         for length in self._workload.lengths:
-            full, rest = divmod(length, self._block)
+            full, rest = divmod(length, self.block)
             total += full * cycles + (max(self._block_cycles(rest).values()) if rest or not full else 0)
         total *= len(self._tiles)
         total += whole["cube"] + self._lag()  # what follows the last load
@@ -276,30 +283,44 @@ class _Fit:
     def _lag(self) -> int:
         """Cycles from the end of C1 to the P of its block: a drain before it, its own, the softmax."""
         config, groups = self._config, self.groups
-        drains = groups * (self._block + self.value_tiles[0].size) // config.lanes
-        softmax = groups * self._block // config.lanes
+        drains = groups * (self.block + self.value_tiles[0].size) // config.lanes
+        softmax = groups * self.block // config.lanes
         return (LATENCY[Engine.CUBE] + drains + DRAIN_GAP + LATENCY[Engine.DRAIN] + softmax + LATENCY[Engine.VECTOR]
                 + LATENCY[Engine.FEED])
 
     def plan(self) -> Plan:
         """The plan."""
         config, workload = self._config, self._workload
-        whole = self._block_cycles(self._block)
+        whole = self._block_cycles(self.block)
         cube = whole["cube"]
         lag = self._lag() + int((self._preload - 1) * cube) if self._preload else 0
         slots = self._regions["KV"].slots
-        why = (f"KV blocks of {self._block} keys (at most {config.kv_block}): "
+        why = (f"KV blocks of {self.block} keys (at most {config.kv_block}): "
                + ", ".join(f"{name} {cycles:,.0f}" for name, cycles in whole.items())
                + f" cycles a block and row tile, bound by {self._bound}; {slots} of them in L1, {self._live} in use")
         return Plan(
-            config=config, workload=workload, memory=self._memory, preload=self._preload, kv_block=self._block, why=why,
+            config=config, workload=workload, memory=self._memory, preload=self._preload, kv_block=self.block, why=why,
             lag=lag, pressed=self.pressed, tiles=self._tiles, resident_tiles=self.sharing, panels=self.panels,
+            early_blocks=self._early_blocks(whole["memory"], cube),
             score_slabs=self.score_slabs, value_tiles=self.value_tiles, value_chunks=self._value_chunks,
             units=self.units,
             tail=self._tail(self.value_tiles[self.units[-1].start:],
                             SEMAPHORE_MAX - len(self.units) * self.sharing + 1),
             regions=self._regions,
         )
+
+    def _early_blocks(self, memory: float, cube: float) -> int:
+        """KV blocks until memory or the cube is one ahead of the other, as far as the tokens of their panels go.
+
+        The serial baseline waits for whole stages: only its first block comes in panels.
+        """
+        if not self._preload:
+            return 1
+        slots, panels = self._regions["KV"].slots, len(self.panels)
+        most = max(self._workload.lengths) // self.block + 1
+        if slots * panels > SEMAPHORE_MAX:
+            most = min(most, (SEMAPHORE_MAX - slots) // (panels - 1))
+        return min(1 + ceil(memory / max(abs(cube - memory), 1)), most)
 
     def _tail(self, tiles: tuple[Piece, ...], most: int) -> tuple[Piece, ...]:
         """Halve the last sub-tile again and again, into at most ``most`` pieces in all or else not at all."""

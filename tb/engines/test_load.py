@@ -5,6 +5,7 @@ Every burst address and every L1 write is compared in order; memory and L1 stall
 
 import random
 from dataclasses import dataclass
+from itertools import product
 
 import cocotb
 import numpy as np
@@ -109,18 +110,19 @@ class Bench(MemoryBench):
         self.done_after: list[int] = []  # L1 writes that must have landed before each done
         self.done_cycles: list[int] = []
         self.fault: int | None = None
-        self.accepted = self.most_unfinished = 0
+        self.accepted = self.most_unfinished = self.beside = 0
         self.halted = False
         banks = self.config.l1_banks
         self.pins = {name: Pin(dut, name) for name in (
             "start__valid", "start__ready", "done", "stall", "fault", "fault_code", "quiet",
-            "halt", "l1_ready", "window_base", "window_limit",
+            "halt", "l1_ready", "writing", "window_base", "window_limit",
             "m_axi_araddr", "m_axi_arlen", "m_axi_arvalid", "m_axi_arready",
             "m_axi_rvalid", "m_axi_rready", "m_axi_rlast")}
         self._l1 = [{name: Pin(dut, f"l1__{bank}__{name}") for name in ("addr", "en", "data")}
                     for bank in range(banks)]
         self.pins["halt"].set(0)
         self.pins["l1_ready"].set(1)
+        self.pins["writing"].set(0)
         self.set_window(self.base, self.limit)
 
     def set_window(self, base: int, limit: int) -> None:
@@ -168,7 +170,7 @@ class Bench(MemoryBench):
         bank0 = self._l1[0]
         bank_bits = self.config.k * 16
         mask = (1 << bank_bits) - 1
-        waiting = False
+        waiting = writing = False
         while True:
             await RisingEdge(self.dut.clk)
             self.cycle += 1
@@ -188,6 +190,11 @@ class Bench(MemoryBench):
             valid, ready = get["m_axi_arvalid"](), get["m_axi_arready"]()
             if valid and (self.halted or self.fault is not None):
                 assert waiting, "new burst after a fault or halt"
+            if valid and not waiting and writing:
+                ahead = self.unanswered + get["m_axi_arlen"]() + 1
+                assert ahead <= IN_FLIGHT // 2, f"{ahead} beats requested beside a STORE"
+                self.beside += 1
+            writing = get["writing"]()
             waiting = valid and not ready
             if valid and ready:
                 beats = get["m_axi_arlen"]() + 1
@@ -214,6 +221,8 @@ class Bench(MemoryBench):
             self.halted = self.halted or bool(get["halt"]())
             if self.l1_stall:
                 self.pins["l1_ready"].set(int(self.rng.random() >= self.l1_stall))
+                if self.rng.random() < 0.02:
+                    self.pins["writing"].set(int(self.rng.random() < 0.5))
 
 
 async def bench(dut, **options) -> Bench:
@@ -311,16 +320,20 @@ async def _fill(test: Bench, beats: int) -> None:
     await test.start.send(_flood(test, beats).encode())
     for _ in range(2 * IN_FLIGHT // beats + 50):
         await RisingEdge(test.dut.clk)
-    assert test.unanswered == IN_FLIGHT // beats * beats, f"{test.unanswered} beats in flight"
+    limit = IN_FLIGHT // 2 if test.pins["writing"].get() else IN_FLIGHT
+    assert test.unanswered == limit // beats * beats, f"{test.unanswered} beats in flight"
 
 
 @cocotb.test()
 async def as_many_beats_in_flight_as_may_be(dut):
-    """Memory that does not answer sees ``axi_in_flight_bytes`` requested in whole bursts, and no more until it does."""
+    """Memory that does not answer sees ``axi_in_flight_bytes`` requested in whole bursts, and no more until it does;
+    beside a STORE that sends half of them."""
     test = await bench(dut, latency=(1, 1))
-    for beats in sorted({1, 3, LONGEST - 1, LONGEST}):
+    for beats, writing in product(sorted({1, 3, LONGEST - 1, LONGEST}), (0, 1)):
         test.expect(_flood(test, beats))
+        test.pins["writing"].set(writing)
         await _fill(test, beats)
+        test.pins["writing"].set(0)
         test.axi.hold, target = False, test.done + 1
         await test.until(lambda target=target: test.done == target, "the end of the flood")
     test.bursts.finish()

@@ -116,7 +116,7 @@ class Bench(MemoryBench):
         self.start = StreamDriver(dut, "start", dut.clk, rng=rng, stall=stall)
         self.bursts = Scoreboard("bursts")
         self.beats = Scoreboard("beats")
-        self.cycle = self.answered = self.done = self.stalls = self.blanks = 0
+        self.cycle = self.answered = self.done = self.stalls = self.owed = self.blanks = 0
         self.unanswered: deque[int] = deque()  # beats of each burst without response
         self.done_after: list[int] = []  # responses that must have come before each done
         self.done_cycles: list[int] = []
@@ -125,7 +125,7 @@ class Bench(MemoryBench):
         self.halted = False
         self.pins = {name: Pin(dut, name) for name in (
             "start__valid", "start__ready", "done", "stall", "fault", "fault_code", "quiet", "halt",
-            "window_base", "window_limit",
+            "sending", "window_base", "window_limit",
             "m_axi_awaddr", "m_axi_awlen", "m_axi_awvalid", "m_axi_awready",
             "m_axi_wdata", "m_axi_wstrb", "m_axi_wlast", "m_axi_wvalid", "m_axi_wready",
             "m_axi_bvalid", "m_axi_bready")}
@@ -209,11 +209,16 @@ class Bench(MemoryBench):
             assert waiting or not valid or not stopped, "new burst after a fault or halt"
             if valid and not waiting:
                 self.unanswered.append(get["m_axi_awlen"]() + 1)
+                self.owed += self.unanswered[-1]
                 assert sum(self.unanswered) <= IN_FLIGHT, f"{sum(self.unanswered)} beats in flight"
             waiting = valid and not ready
             if valid and ready:
                 self.bursts.observe(get["m_axi_awaddr"]() | (get["m_axi_awlen"]() + 1) << 64)
             assert get["quiet"]() == (not self.unanswered)
+            self.owed -= get["m_axi_wvalid"]() and get["m_axi_wready"]()
+            # Up to four beats are between the buffer and the bus.
+            assert get["sending"]() or not valid and self.owed <= 4, f"{self.owed} beats have not gone"
+            assert not get["sending"]() or valid or self.owed, "all has gone"
             if get["m_axi_wvalid"]() and get["m_axi_wready"]():
                 strobes = get["m_axi_wstrb"]()
                 if not strobes:

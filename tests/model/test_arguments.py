@@ -10,6 +10,7 @@ import pytest
 from amla.model.attention.online import online_softmax
 from amla.model.attention.softmax import RowState
 from amla.model.cache.kv_cache import KVCache
+from amla.model.fp.fdpa import Profile
 from amla.model.numerics import MODES, Numerics
 
 BF16 = ml_dtypes.bfloat16
@@ -82,9 +83,15 @@ CALLS = {
              "num_splits": np.arange(2, dtype=np.int32), "attn_sink": np.zeros(2, np.float32)}, {"head_dim_v": 8}),
     },
     "fp.fdpa": {
+        "chain": ({"a": narrow(3, 16), "b": narrow(4, 16), "c": words(3, 4)}, {"profile": Profile()}),
         "fdpa_word": ({"a": narrow(4), "b": narrow(4)}, {"c": np.uint32(0), "acc_frac_bits": 30}),
         "fdpa_fp16_word": ({"a": narrow(4), "b": narrow(4)}, {"c": np.uint32(0), "acc_frac_bits": 30}),
         "matmul": ({"a": narrow(3, 16), "b": narrow(4, 16), "c": words(3, 4)}, {"k": 16, "acc_frac_bits": 30}),
+    },
+    "hopper.flash_mla": {
+        "attend": ({"q": narrow(3, 576), "limits": counts(3)},
+                   {"keys": lambda start, stop: narrow(stop - start, 576), "length": 5, "scale": np.float32(1),
+                    "splits": [(0, 5)]}),
     },
     "reference": {"mla_reference": ({"q": Q, "kv_cache": PAGES, **DECODE}, {"head_dim_v": 8})},
     "tile_scheduler": {
@@ -104,10 +111,11 @@ OPERATORS = {
     "fp.maximum": {"maximum": "II"},
     "fp.mul": {"mul": "II", "mul_bf16": "IH", "mul_fp16": "IH"},
     "fp.recip": {"recip": "I"},
+    "hopper.special_functions": {"ex2_hopper": "I", "lg2_hopper": "I", "rcp_hopper": "I"},
     "rescale": {"rescale": "Ii"},
 }
 
-#: Public names that take no array, or one whose elements may be anything (a view, a comparison).
+#: Public names that take no array, one whose elements may be anything (a view, a comparison), or arrays of any rank.
 OTHERS = {
     "attention.accumulate": {"reciprocal_and_lse"},
     "attention.key_groups": {"QueryGroup"},
@@ -121,9 +129,13 @@ OTHERS = {
     "fp.convert": {"narrow", "widen"},
     "fp.corners": {"bf16_corners", "fp16_corners", "fp32_corners", "random_pairs", "random_words"},
     "fp.exhaustive": {"Result", "check", "faithful_kernel", "narrow_kernel"},
+    "fp.fdpa": {"Profile"},
     "fp.formats": {"Format", "bf16_to_words", "dtype_of", "to_floats", "to_words", "words_to_bf16"},
     "fp.operator": {"operator"},
     "fp.tables": {"Table"},
+    "hopper.flash_mla": {"check_call", "scale_of", "to_bf16_words"},
+    "hopper.scheduler": {"partition"},
+    "hopper.tensor_core": {"tensor_core"},
     "numerics": {"Numerics", "check_mode"},
     "reference": {"error_metrics"},
     "tensors": {"as_array", "as_real", "int32_array", "like", "operand_words"},

@@ -181,7 +181,7 @@ def test_an_empty_batch_is_fine():
 
 
 @pytest.mark.parametrize(("options", "error", "message"), [
-    ({"mode": "div"}, ValueError, "mode must be one of amla, mul, pow2, paper, log, not 'div'"),
+    ({"mode": "div"}, ValueError, "mode must be one of amla, mul, pow2, paper, log, flashmla, not 'div'"),
     ({"out_dtype": np.float16}, ValueError, "out_dtype must be None, bfloat16 or float32, not "),
     ({"out_dtype": "words"}, TypeError, "out_dtype must be None, bfloat16 or float32, not 'words'"),
     ({"numerics": None}, TypeError, "numerics must be a Numerics, not None"),

@@ -1,10 +1,13 @@
 """The matrix product against the chain of fused steps. The fused step itself: ``test_fdpa_exact.py``."""
 
+from collections import Counter
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from amla.model.fp.corners import fp32_corners
-from amla.model.fp.fdpa import fdpa_word, matmul
-from amla.model.fp.formats import NEG_INF, ONE, POS_INF, QUIET_NAN
+from amla.model.fp.fdpa import NEAREST, TOWARD_ZERO, Profile, _special_rows, chain, fdpa_word, matmul
+from amla.model.fp.formats import BF16, FP16, NEG_INF, ONE, POS_INF, QUIET_NAN, Format
 
 
 def _bf16(rng, count, spread):
@@ -112,3 +115,129 @@ def test_matmul_rejects():
     ):
         with pytest.raises(ValueError, match=message):
             matmul(**{"a": words, "b": words, "k": 4, "acc_frac_bits": 30, **change})
+
+
+#: Every way to round, with and without subnormals, results of fewer bits, F below and above that of the operands.
+PROFILES = [Profile(k=k, acc_frac_bits=frac_bits, align=align, round=round, fraction_bits=bits, subnormals=keep,
+                    nan=nan) for k, frac_bits, align, round, bits, keep, nan in (
+                (16, 25, TOWARD_ZERO, TOWARD_ZERO, 23, True, 0x7FFFFFFF),
+                (32, 13, TOWARD_ZERO, TOWARD_ZERO, 13, True, 0x7FFFFFFF),
+                (16, 30, NEAREST, NEAREST, 23, False, 0x7FC00000),
+                (8, 12, NEAREST, NEAREST, 10, True, 0x7FC00001),
+                (4, 40, NEAREST, TOWARD_ZERO, 20, False, 0x7FC00000),
+                (16, 24, TOWARD_ZERO, NEAREST, 23, True, 0x7FC00000))]
+
+
+def _rounded(value, unit, way):
+    """|value| / unit as an integer, for exact fractions."""
+    quotient, rest = divmod(abs(value), unit)
+    return int(quotient + (way == NEAREST and (2 * rest > unit or (2 * rest == unit and quotient % 2))))
+
+
+def _step(products, c, profile):
+    """One step by its definition, on exact fractions: products and their exponents, c and its exponent."""
+    terms = [(value, exponent) for value, exponent in [*products, c] if value]
+    if not terms:
+        return 0
+    unit = Fraction(2) ** (max(exponent for _, exponent in terms) - profile.acc_frac_bits)
+    total = sum(_rounded(value, unit, profile.align) * (1 if value > 0 else -1) for value, _ in terms) * unit
+    if not total:
+        return 0
+    sign, exponent = int(total < 0) << 31, 0
+    while abs(total) >= Fraction(2) ** (exponent + 1):
+        exponent += 1
+    while abs(total) < Fraction(2) ** exponent:
+        exponent -= 1
+    if profile.subnormals:
+        exponent = max(exponent, -126)
+    significand = _rounded(total, Fraction(2) ** (exponent - profile.fraction_bits), profile.round)
+    if significand == 2 << profile.fraction_bits:
+        significand, exponent = significand >> 1, exponent + 1
+    if exponent > 127:
+        return sign | 0x7F800000
+    if exponent < -126:
+        return sign
+    if not significand and profile.round == TOWARD_ZERO:
+        return 0
+    significand <<= 23 - profile.fraction_bits
+    return sign | (exponent + 127 << 23) + significand - (1 << 23) if significand >> 23 else sign | significand
+
+
+def _value(word, exponent_bits, fraction_bits, subnormals):
+    """Value and exponent of a finite word."""
+    word, bias = int(word), (1 << exponent_bits - 1) - 1
+    field = word >> fraction_bits & (1 << exponent_bits) - 1
+    significand = (word & (1 << fraction_bits) - 1) + (1 << fraction_bits if field else 0)
+    if not field and not subnormals:
+        significand = 0
+    exponent = max(field, 1) - bias
+    sign = -1 if word >> exponent_bits + fraction_bits else 1
+    return sign * significand * Fraction(2) ** (exponent - fraction_bits), exponent
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: f"{profile.align}, {profile.round}, {profile.k}")
+@pytest.mark.parametrize("format", [BF16, Format(8, 7, subnormals=True), FP16], ids=["bf16", "subnormals", "fp16"])
+@pytest.mark.parametrize("spread", [3, 14, 126])
+def test_a_profile_is_its_definition(profile, format, spread, seed):
+    """Chains of two steps against exact fractions, products scaled by another bias, ordinary and extreme exponents."""
+    rng = np.random.default_rng([seed, spread])
+    m, n, length = 3, 30, 2 * profile.k
+    a, b = _bf16(rng, m * length, spread).reshape(m, length), _bf16(rng, n * length, spread).reshape(n, length)
+    scale = 0
+    if format == FP16:
+        a, b = ((words & 0x8000) | rng.integers(0, 0x7C00, words.shape).astype(np.uint16) for words in (a, b))
+        scale = 16 if spread == 14 else -230 if spread == 126 else 0
+    elif spread == 126:
+        a, b = (words & 0x80FF | rng.integers(50, 80, words.shape).astype(np.uint16) << 7 for words in (a, b))
+    a[rng.random(a.shape) < 0.1] = 0
+    c = np.array([_fp32(rng, spread) for _ in range(m * n)], dtype=np.uint32).reshape(m, n)
+    c = np.where(c >> 23 & 0xFF == 255, 0x3F800000, c).astype(np.uint32)
+    got = chain(a, b, profile=profile, c=c, format=format, product_exponent=scale)
+    by_step = c.copy()
+    _special_rows(a, b, profile.k, *format.fields, *profile.fields, scale, np.arange(m), np.arange(n), by_step)
+    happened = Counter()
+    for row, column in np.ndindex(m, n):
+        word = int(c[row, column])
+        for start in range(0, length, profile.k):
+            part = slice(start, start + profile.k)
+            if word >> 23 & 0xFF != 255:
+                pairs = [(_value(x, *format.fields), _value(y, *format.fields))
+                         for x, y in zip(a[row, part], b[column, part], strict=True)]
+                products = [(x * y * Fraction(2) ** scale, ex + ey + scale) for (x, ex), (y, ey) in pairs]
+                wanted = _step(products, _value(word, 8, 23, profile.subnormals), profile)
+                word = wanted
+        assert got[row, column] == word
+        assert by_step[row, column] == word
+        happened["flushed" if word << 1 & 0xFFFFFFFF == 0 else "subnormal" if not word >> 23 & 0xFF else "normal"] += 1
+    if spread == 3:
+        assert happened["normal"] > 80
+
+
+@pytest.mark.smoke
+def test_a_profile_with_specials():
+    """Its own NaN in place of every other, infinities, subnormals of c."""
+    profile = PROFILES[0]
+    a, b = np.full((4, 16), 0x3F80, np.uint16), np.full((3, 16), 0x3F80, np.uint16)
+    a[1, 3], a[2, 5], b[1, 5] = 0x7FC1, 0x7F80, 0
+    c = np.zeros((4, 3), np.uint32)
+    c[3] = 0xFF800001, NEG_INF, 0x00000001
+    got = chain(a, b, profile=profile, c=c)
+    assert (got[1] == 0x7FFFFFFF).all() and got[2].tolist() == [POS_INF, 0x7FFFFFFF, POS_INF]
+    assert got[3].tolist() == [0x7FFFFFFF, NEG_INF, 0x41800000]
+    assert chain(a[:, :0], b[:, :0], profile=profile, c=c)[3, 2] == 1
+
+
+@pytest.mark.smoke
+def test_profile_rejects():
+    for change, message in (
+        ({"k": 0}, "k must be from 1 to 1024, not 0"),
+        ({"acc_frac_bits": 7}, "acc_frac_bits must be from 8 to 40, not 7"),
+        ({"fraction_bits": 24}, "fraction_bits must be from 1 to 23, not 24"),
+        ({"align": "up"}, "align must be 'nearest' or 'toward zero', not 'up'"),
+        ({"round": None}, "round must be 'nearest' or 'toward zero', not None"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Profile(**change)
+    with pytest.raises(TypeError, match=r"fraction_bits must be an int, not 2\.0"):
+        Profile(fraction_bits=2.0)
