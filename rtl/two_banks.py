@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 from amaranth.utils import ceil_log2
 
 __all__ = ["TwoBanks"]
@@ -18,7 +18,7 @@ class TwoBanks(wiring.Component):
 
     Parameters
     ----------
-    shape, depth: bits of a word, and words, at least two; both banks have as many
+    shape, depth: bits of a word, and words, an even number
 
     Members
     -------
@@ -44,7 +44,7 @@ class TwoBanks(wiring.Component):
         data = []
         for bank in range(2):
             m.submodules[f"bank_{bank}"] = cells = memory.Memory(
-                shape=self._shape, depth=(self._depth + 1) // 2, init=[])
+                shape=self._shape, depth=self._depth // 2, init=[])
             inward, outward = cells.write_port(), cells.read_port()
             reads, others = (port.en & (port.addr[0] == bank) for port in (read, other))
             m.d.comb += [

@@ -1,7 +1,8 @@
 """Bench of the drain engine: random DRAIN_S and DRAIN_O against the golden operators, cycle by cycle."""
 
 import random
-from functools import reduce
+from collections.abc import Callable
+from functools import cache, reduce
 
 import cocotb
 import numpy as np
@@ -11,6 +12,7 @@ from amla.rtl.isa import Fault, Opcode
 from amla.rtl.softmax.lanes import AccumulateLane
 
 from ..memory import SyncMemory
+from ..signals import Pin
 from ..stream import start_clock
 from .harness import Command, EngineBench, bench_config, encode, pack, unpack
 from .timing import drain_timeline
@@ -178,7 +180,8 @@ class Taken:
         self._pins = {name: Pin(dut, f"{name}_taken") for name in ("l0c", "o")}
         self._pattern = pattern
 
-    def __contains__(self, place: tuple[str, int, int]) -> bool:
+    def __contains__(self, place: object) -> bool:
+        assert isinstance(place, tuple)
         buffer, bank, cycle = place
         return bool(self._pattern(buffer, cycle) >> bank & 1)
 

@@ -217,7 +217,7 @@ class Bench(MemoryBench):
             assert get["quiet"]() == (not self.unanswered)
             self.owed -= get["m_axi_wvalid"]() and get["m_axi_wready"]()
             # Up to four beats are between the buffer and the bus.
-            assert get["sending"]() or not valid and self.owed <= 4, f"{self.owed} beats have not gone"
+            assert get["sending"]() or (not valid and self.owed <= 4), f"{self.owed} beats have not gone"
             assert not get["sending"]() or valid or self.owed, "all has gone"
             if get["m_axi_wvalid"]() and get["m_axi_wready"]():
                 strobes = get["m_axi_wstrb"]()

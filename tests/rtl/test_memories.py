@@ -6,6 +6,8 @@ import pytest
 from amla.rtl.config import MODES, CoreConfig
 from amla.rtl.docs import CORES
 from amla.rtl.memories import MACRO_BITS, REGISTER_BITS, MemoryUse, memories
+from amla.rtl.two_banks import TwoBanks
+from amla.tb.runner import run_bench
 
 CONFIGS = [
     *(CoreConfig.load(name) for name in CORES),
@@ -48,3 +50,10 @@ def test_buffers_are_as_the_configuration_counts_them(core):
 def test_macros_of_a_word(width, grain, macros):
     use = MemoryUse(name="x", words=4, width=width, grain=grain, reads=1, writes=1, synchronous=True)
     assert use.macros == macros
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("depth", [2, 16])
+def test_two_banks(depth):
+    run_bench(TwoBanks(shape=24, depth=depth), name=f"two_banks_{depth}", module="amla.tb.test_two_banks",
+              env={"BENCH_DEPTH": str(depth)})
