@@ -59,7 +59,7 @@ lint: $(STAMP) ## ruff, mypy, generated documents
 	@$(BIN)/mypy model rtl sw tb flow
 	@$(BIN)/python -m amla.rtl.docs --check
 
-docs: $(STAMP) ## regenerate docs/isa.md, docs/registers.md, docs/amla.h
+docs: $(STAMP) ## regenerate the pages of docs/ that come from the RTL
 	@$(BIN)/python -m amla.rtl.docs
 
 verilog: $(STAMP) ## write the core's Verilog to build/CONFIG

@@ -22,7 +22,7 @@ _L1_WORDS = 1 << LAYOUTS[Opcode.LOAD]["l1"].width
 _WORDS = 1 << LAYOUTS[Opcode.MMAD]["l0a"].width
 _MAX_ROWS = (1 << LAYOUTS[Opcode.LOAD]["rows"].width) - 1
 
-#: Bytes that the read ports of a buffer have in all: Amaranth gives no cell 2^16 bits, and words are powers of two.
+#: Bytes of a buffer's word, at most: Amaranth gives no cell 2^16 bits, and words are powers of two.
 _PORT_BYTES = 4096
 
 
@@ -105,8 +105,7 @@ class CoreConfig:
         self._check("lanes", self.lanes <= self.n, f"at most n = {self.n}")
         self._check("axi_data_bytes", self.beat_elements >= self.k, f"at least 2·k = {2 * self.k} bytes")
         self._check("axi_data_bytes", self.axi_data_bytes >= 4 * self.m, f"at least 4·m = {4 * self.m} bytes")
-        # L0B has one read port; L0C, like O, has two.
-        widest = min(_PORT_BYTES // (2 * self.k), _PORT_BYTES // (2 * 4 * self.m))
+        widest = min(_PORT_BYTES // (2 * self.k), _PORT_BYTES // (4 * self.m))  # L0B, L0C
         self._check("n", self.n <= widest, f"at most {widest} at m = {self.m} and k = {self.k}")
         self._check("axi_address_bits", 16 <= self.axi_address_bits <= 48, "from 16 to 48")
         # The longest burst, a page, must fit.
@@ -129,6 +128,7 @@ class CoreConfig:
             most = _L1_WORDS if key == "l1" else _WORDS
             self._check(f"{key}_bytes", 2 <= words <= most and not rest,
                         f"a multiple of its word of {word} bytes, from 2 to {most} words")
+            self._check(f"{key}_bytes", key not in ("l0c", "o") or words % 2 == 0, "an even number of words")
         self._check("l1_bytes", self.l1_words % self.l1_banks == 0, f"a multiple of {self.l1_banks} banks")
 
     def _check(self, key: str, ok: bool, rule: str) -> None:
@@ -213,9 +213,12 @@ class CoreConfig:
 
     @property
     def sram_bytes(self) -> dict[str, int]:
-        """Bytes of every buffer; ``state``: the row state, with row maxima, row offsets, 1/l and LSE."""
+        """Bytes of every buffer; ``state``: the row state, with row maxima, row offsets, 1/l and LSE.
+
+        Row maxima and m count twice, as two engines, and the two halves of the vector engine, each have a copy.
+        """
         sums = sum(name in ("l", "L") for name in self.state_fields)  # which have a base each
-        per_row = 4 * (len(self.state_fields) + sums + 3) + (4 << self.comp_bits) + (2 if self.mode == "amla" else 0)
+        per_row = 4 * (len(self.state_fields) + sums + 5) + (4 << self.comp_bits) + (2 if self.mode == "amla" else 0)
         buffers = {key: getattr(self, f"{key}_bytes") for key in self._word_bytes()}
         return {**buffers, "state": self.state_rows * per_row}
 

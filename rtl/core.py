@@ -23,6 +23,7 @@ from .isa import ENGINE_STATES, INDEX_BITS, MAX_LENGTH, Engine
 from .issue.dispatch import EngineQueue
 from .issue.semaphores import Semaphores
 from .issue.sequencer import Sequencer
+from .two_banks import TwoBanks
 
 __all__ = ["INTERFACE_VERSION", "AmlaCore"]
 
@@ -157,11 +158,13 @@ class AmlaCore(wiring.Component):
         state = config.state_words
         self._buffer(m, "l0a", config.l0a_words, feed.l0a, cube.l0a)
         self._buffer(m, "l0b", config.l0b_words, feed.l0b, cube.l0b)
-        self._buffer(m, "l0c", config.l0c_words, cube.l0c_write, cube.l0c_read, drain.l0c)
+        self._two_banks(m, "l0c", config.l0c_words, cube.l0c_write, cube.l0c_read, drain.l0c, drain.l0c_ready)
         self._buffer(m, "s", config.s_words, drain.s, vector.s)
-        self._buffer(m, "rowmax", state, drain.rowmax_write, drain.rowmax_read, vector.rowmax)
+        # A copy for each reader: a bank would make one of them wait.
+        self._buffer(m, "rowmax_drain", state, drain.rowmax_write, drain.rowmax_read)
+        self._buffer(m, "rowmax_vector", state, drain.rowmax_write, vector.rowmax)
         self._buffer(m, "offsets", state, vector.offsets, drain.offsets)
-        self._buffer(m, "o", config.o_words, drain.o_write, drain.o_read, vector.o)
+        self._two_banks(m, "o", config.o_words, drain.o_write, vector.o, drain.o_read, drain.o_ready)
         self._buffer(m, "out", config.out_words, vector.out, store.out)
         self._buffer(m, "lse", state, vector.lse, store.lse)
 
@@ -188,11 +191,18 @@ class AmlaCore(wiring.Component):
                 ]
 
     @staticmethod
-    def _buffer(m, name, depth, writer, *readers):
+    def _buffer(m, name, depth, writer, reader):
         m.submodules[name] = cells = memory.Memory(shape=writer.signature.shape, depth=depth, init=[])
         wiring.connect(m, writer, cells.write_port(granularity=writer.signature.granularity))
-        for reader in readers:
-            wiring.connect(m, reader, cells.read_port())
+        wiring.connect(m, reader, cells.read_port())
+
+    @staticmethod
+    def _two_banks(m, name, depth, writer, reader, other, other_ready):
+        m.submodules[name] = cells = TwoBanks(shape=writer.signature.shape, depth=depth)
+        wiring.connect(m, writer, cells.write)
+        wiring.connect(m, reader, cells.read)
+        wiring.connect(m, other, cells.other)
+        m.d.comb += other_ready.eq(cells.other_ready)
 
     def _connect_axi(self, m, control, registers, arbiter, sequencer, engines):
         """Thin wrapper that gives the AXI4 channels their usual names, and the windows."""

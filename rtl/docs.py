@@ -1,4 +1,4 @@
-"""Generated documents: the ISA page, the register page and the C header, each from its single definition.
+"""Generated documents: command set, registers, memories and the C header, each from its single definition.
 
 ``python -m amla.rtl.docs`` rewrites them in ``docs/``; ``--check`` only tells whether they are current.
 """
@@ -12,6 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from .config import CoreConfig
 from .files import write
 from .host.csr import REGISTERS
 from .isa import (
@@ -28,6 +29,7 @@ from .isa import (
     Opcode,
     Semaphore,
 )
+from .memories import memory_page
 
 __all__ = ["c_header", "isa_page", "register_page"]
 
@@ -111,17 +113,29 @@ def c_header() -> str:
     return "\n".join([*lines, "", "#endif"]) + "\n"
 
 
+def memories_page() -> str:
+    """Markdown page of the memories of every shipped configuration."""
+    return memory_page(CoreConfig.load(name) for name in CORES)
+
+
+#: Shipped configurations.
+CORES = ("tiny", "small", "deepseek", "deepseek-large")
+
+#: The generated files of ``docs/`` and what makes each.
+PAGES = {"isa.md": isa_page, "registers.md": register_page, "memories.md": memories_page, "amla.h": c_header}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write docs/isa.md, docs/registers.md and docs/amla.h.")
+    parser = argparse.ArgumentParser(description=f"Write {', '.join(PAGES)} in docs/.")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
     arguments = parser.parse_args()
     stale = []
-    for name, make in (("isa.md", isa_page), ("registers.md", register_page), ("amla.h", c_header)):
-        path = arguments.out / name
-        if not path.exists() or path.read_bytes() != make().encode():
+    for name, make in PAGES.items():
+        path, text = arguments.out / name, make()
+        if not path.exists() or path.read_bytes() != text.encode():
             stale.append(str(path))
             if not arguments.check:
-                write({path: make()})
+                write({path: text})
     if arguments.check and stale:
         sys.exit(f"out of date: {', '.join(stale)}; run python -m amla.rtl.docs")

@@ -1,5 +1,6 @@
 """Synchronous memory behind the flattened Amaranth memory ports of an engine under test."""
 
+import random
 from collections.abc import Sequence
 
 import cocotb
@@ -14,7 +15,7 @@ class SyncMemory:
     """Models ``amaranth.lib.memory.Memory`` outside the design.
 
     A port is ``<name>__addr``, ``<name>__en``, ``<name>__data``; a write port's ``en`` may be a mask of
-    grains. **Latency**: read data is valid the cycle after ``en`` and then holds; a read sees the old word
+    grains. **Latency**: read data is valid the cycle after ``en`` and then ``holds``; a read sees the old word
     when a port writes it in the same cycle. Words are integers in ``storage``, which a bench may read and
     change at any time.
 
@@ -26,6 +27,7 @@ class SyncMemory:
     width:  bits of a word
     writes: name of the write port, or several names
     clock:  clock signal, ``dut.clk`` when None
+    holds:  read data stays until the next read; False for a port that shares its memory: other words follow
     storage: list of words to share with another model (same depth); ports of both may then access the same
             word in one cycle only if none writes it
 
@@ -35,7 +37,7 @@ class SyncMemory:
     """
 
     def __init__(self, dut, reads: str | Sequence[str] = (), words: int = 0, *, width: int,
-                 writes: str | Sequence[str] = (), clock=None, storage: list[int] | None = None):
+                 writes: str | Sequence[str] = (), clock=None, holds: bool = True, storage: list[int] | None = None):
         if words < 1:
             raise ValueError(f"words must be at least 1, not {words!r}")
         if storage is not None and len(storage) != words:
@@ -43,6 +45,7 @@ class SyncMemory:
         self.words = words
         self.width = width
         self.storage = [0] * words if storage is None else storage
+        self._holds = holds
         self.reads_done = 0
         self.writes_done = 0
         self._reads = [_Port(dut, name, width) for name in _names(reads)]
@@ -68,6 +71,8 @@ class SyncMemory:
                     assert address < words, f"{port.name}: read at word {address} of {words}"
                     port.data.set(storage[address])
                     self.reads_done += 1
+                elif not self._holds:
+                    port.data.set(random.getrandbits(self.width))
             for port in self._writes:
                 enable = port.enable()
                 if enable:

@@ -24,13 +24,16 @@ _NEGATIVE_INFINITY = 0xFF800000
 class Drain(wiring.Component):
     """Execute DRAIN_S and DRAIN_O, a lane group (m rows x ``lanes`` columns) per cycle.
 
-    Each L0C fractal is read once and its n/lanes lane groups are taken from the read port's held output.
+    Each L0C fractal is read once and held for its n/lanes lane groups. Its bank may belong to the cube in a cycle:
+    the drain reads it with its first lane group, which waits for the bank, or one cycle ahead of it where the bank
+    is free, with the last lane group of the fractal before; so a cube that takes both banks in turn costs nothing.
     DRAIN_S writes them to S as they are and keeps the maximum of each row's valid columns, which starts from
     -inf (``first``) or from ROWMAX; masked columns do not count in it. DRAIN_O writes ``first ? PV :
     rescale(O) + PV`` back to O, through one accumulate lane per row and column.
 
     A word of O that is still in the pipeline is not read again: the lane group waits (``stall``) until the
-    write has landed; likewise ROWMAX. So overlapping commands see each other's results in order.
+    write has landed; likewise ROWMAX. So overlapping commands see each other's results in order. It also waits
+    while the vector engine reads its bank of O.
 
     **Latency**: from a lane group's issue two cycles to the write of S, four to that of ROWMAX,
     ``AccumulateLane.latency`` + 1 to that of O; ``done`` one cycle after the longer of the last two.
@@ -44,11 +47,11 @@ class Drain(wiring.Component):
     Members
     -------
     start, done, stall, fault, fault_code: engine protocol
-    l0c:     read port of L0C
+    l0c, l0c_ready: read port of L0C, used only while its bank is free
     s:       write port of S
     rowmax_read, rowmax_write: ports of ROWMAX
     offsets: read port of OFFSETS; not read with ``first``
-    o_read, o_write: ports of O; ``o_read`` is not used with ``first``
+    o_read, o_ready, o_write: ports of O; ``o_read`` is not used with ``first``, and only while its bank is free
 
     Faults
     ------
@@ -65,12 +68,14 @@ class Drain(wiring.Component):
             **dict(EngineSignature.members.items()),
             "l0c": In(memory.ReadPort.Signature(addr_width=ceil_log2(config.l0c_words),
                                                 shape=config.m * config.n * 32)),
+            "l0c_ready": In(1),
             "s": In(memory.WritePort.Signature(**s)),
             "rowmax_read": In(memory.ReadPort.Signature(**rowmax)),
             "rowmax_write": In(memory.WritePort.Signature(**rowmax)),
             "offsets": In(memory.ReadPort.Signature(addr_width=ceil_log2(config.state_words),
                                                     shape=config.m * 32 << config.comp_bits)),
             "o_read": In(memory.ReadPort.Signature(**o)),
+            "o_ready": In(1),
             "o_write": In(memory.WritePort.Signature(**o)),
         })
 
@@ -125,12 +130,27 @@ class Drain(wiring.Component):
         rowmax_in_flight = Cat(valid[index] & ~stage.to_o & (stage.state == state[:16])
                                for index, stage in enumerate(stages[:2])).any()
         hazard = Mux(to_o, o_in_flight, row_start & ~first & rowmax_in_flight)
+        reads_o = to_o & ~first
         ready = active & ~bad & ~overrun
         issue = Signal()
         accept = Signal()
+
+        # The fractal of the next lane group is held, or on its way; a read then is of the fractal behind it.
+        loaded = Signal()
+        source = Signal(17)
+        fetch = ready & (source < config.l0c_words) & (~loaded | (issue & last_group & ~last)) & self.l0c_ready
         m.d.comb += [
-            issue.eq(ready & ~hazard),
-            self.stall.eq(ready & hazard),
+            source.eq(Mux(loaded, fractal + 1, fractal)),
+            self.l0c.addr.eq(source), self.l0c.en.eq(fetch),
+        ]
+        with m.If(issue & last_group):
+            m.d.sync += loaded.eq(loaded & fetch)
+        with m.Elif(fetch):
+            m.d.sync += loaded.eq(1)
+
+        m.d.comb += [
+            issue.eq(ready & ~hazard & (loaded | self.l0c_ready) & (~reads_o | self.o_ready)),
+            self.stall.eq(ready & ~issue),
             completion.bad_field.eq(bad),
             completion.overrun.eq(overrun),
             completion.accept.eq(accept),
@@ -158,9 +178,8 @@ class Drain(wiring.Component):
                 state.eq(incoming.rowmax),
             ]
         m.d.comb += [
-            self.l0c.addr.eq(fractal), self.l0c.en.eq(issue & (group == 0)),
-            self.o_read.addr.eq(target), self.o_read.en.eq(issue & to_o & ~first),
-            self.offsets.addr.eq(state), self.offsets.en.eq(issue & to_o & ~first & row_start),
+            self.o_read.addr.eq(target), self.o_read.en.eq(issue & reads_o),
+            self.offsets.addr.eq(state), self.offsets.en.eq(issue & reads_o & row_start),
         ]
         m.d.sync += [
             valid.eq(Cat(issue, valid)),
@@ -174,8 +193,15 @@ class Drain(wiring.Component):
             completion.empty.eq(~valid.any()),
         ]
 
-        # Element (row, lane) of the lane group in stage 0.
-        scores = [[Array(self.l0c.data.word_select(row * config.n + index * lanes + lane, 32)
+        # Element (row, lane) of the lane group in stage 0, from the fractal just read or from the one held; a fractal
+        # read ahead arrives together with the last lane group of the one before it.
+        arrives, direct = Signal(), Signal()
+        held = Signal(self.l0c.data.shape(), reset_less=True)
+        m.d.sync += [arrives.eq(fetch), direct.eq(fetch & ~loaded)]
+        with m.If(arrives):
+            m.d.sync += held.eq(self.l0c.data)
+        word = Mux(direct, self.l0c.data, held)
+        scores = [[Array(word.word_select(row * config.n + index * lanes + lane, 32)
                          for index in range(groups))[stages[0].group] for lane in range(lanes)]
                   for row in range(rows)]
         self._accumulate(m, units, scores, stages, valid, latency)

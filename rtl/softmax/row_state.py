@@ -57,9 +57,8 @@ class RowState(wiring.Component):
     def __init__(self, config: CoreConfig):
         self.config = config
         self._amla = config.mode == "amla"
-        #: State words that are kept row by row, and those of them that are sums.
-        self._singles = [name for name in config.state_fields if name != "m"]
-        self._sums = [name for name in self._singles if name != "c"]
+        #: State words that are sums.
+        self._sums = [name for name in config.state_fields if name in ("l", "L")]
         self._update, self._result = RowUpdate(config), RowResult()
         self.latency = 1 + max(self._update.latency, self._result.latency)
         word_bits = ceil_log2(config.state_words)
@@ -84,31 +83,32 @@ class RowState(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, amla = self.config, self._amla
-        # Words of a row group, by the width of a row; and words of a row.
+        # Words of a row group, by the width of a row, for the elements; and words of a row, for the rows. Both read m.
         grouped = {"m": 32, "recip": 32, **({"s16": 16} if amla else {})}
-        single = [*self._singles, *(f"{name}_base" for name in self._sums)]
+        single = [*config.state_fields, *(f"{name}_base" for name in self._sums)]
         groups = {name: memory.Memory(shape=config.m * width, depth=config.state_words, init=[])
                   for name, width in grouped.items()}
         rows = {name: memory.Memory(shape=32, depth=config.state_rows, init=[]) for name in single}
-        for name, cells in {**groups, **rows}.items():
-            m.submodules[f"{name}_cells"] = cells
-        writes = {name: cells.write_port(granularity=grouped[name]) for name, cells in groups.items()}
-        writes |= {name: cells.write_port() for name, cells in rows.items()}
+        group_writes = {name: cells.write_port(granularity=grouped[name]) for name, cells in groups.items()}
+        row_writes = {name: cells.write_port() for name, cells in rows.items()}
+        for name, cells in rows.items():
+            m.submodules[f"{name}_rows"] = cells
         for name, cells in groups.items():
+            m.submodules[f"{name}_groups"] = cells
             port = cells.read_port()
             m.d.comb += [
                 port.addr.eq(self.read_word), port.en.eq(self.read_en), getattr(self, name).eq(port.data),
             ]
 
-        self._row_pass(m, groups, rows, writes)
-        self._sum_pass(m, rows, writes)
+        self._row_pass(m, rows, group_writes, row_writes)
+        self._sum_pass(m, rows, row_writes)
         return m
 
     def _address(self, row, word):
         """Address of a row in a memory with a word per row."""
         return Cat(row[:exact_log2(self.config.m)], word)
 
-    def _row_pass(self, m, groups, rows, writes):
+    def _row_pass(self, m, rows, group_writes, row_writes):
         config, amla = self.config, self._amla
         pipe = Pipeline()
         row = pipe.data(self.row, "row")
@@ -119,31 +119,26 @@ class RowState(wiring.Component):
         starts = pipe.strobe(self.issue & ~self.normalize, "starts")
         results = pipe.strobe(self.issue & self.normalize, "results")
 
-        def read(cells, at):
-            port = cells.read_port()
-            m.d.comb += [port.addr.eq(at), port.en.eq(self.issue)]
-            return port.data
-
-        def pick(name, word):
-            return pipe.comb(name, lambda value, index: value.word_select(index, 32),
-                             pipe.data(word, f"{name}_word", stage=1), row)
-
-        state = {name: pipe.data(read(rows[name], row_address), f"{name}_read", stage=1)
-                 for name in self._singles}
-        state["m"] = pick("m_read", read(groups["m"], self.state_word))
+        state = {}
+        for name in config.state_fields:
+            port = rows[name].read_port()
+            m.d.comb += [port.addr.eq(row_address), port.en.eq(self.issue)]
+            state[name] = pipe.data(port.data, f"{name}_read", stage=1)
+        smax = pipe.comb("smax_read", lambda value, index: value.word_select(index, 32),
+                         pipe.data(self.smax, "smax_word", stage=1), row)
 
         update = self._update
         stage = update.latency + pipe.place(
             "update", update, scale=self.scale, first=self.first,
-            valid=pipe.data(self.row_valid, "row_valid"), smax=pick("smax_read", self.smax),
+            valid=pipe.data(self.row_valid, "row_valid"), smax=smax,
             **{f"{name}_in": value for name, value in state.items()})
         strobe, index = pipe.at(starts, stage), pipe.at(row, stage)
         enable = Cat(strobe & (index == i) for i in range(config.m))
         self._write(m, self.offsets, pipe.at(offsets_word, stage), enable, update.offsets)
         for name in ("m", *(("s16",) if amla else ())):
-            self._write(m, writes[name], pipe.at(state_word, stage), enable, getattr(update, name))
-        for name in self._singles:
-            port = writes[f"{name}_base" if name in self._sums else name]
+            self._write(m, group_writes[name], pipe.at(state_word, stage), enable, getattr(update, name))
+        for name in config.state_fields:
+            port = row_writes[f"{name}_base" if name in self._sums else name]
             self._write(m, port, pipe.at(address, stage), strobe, getattr(update, name))
         updated = strobe & (index == config.m - 1)
 
@@ -152,7 +147,7 @@ class RowState(wiring.Component):
                                             divisor=state["l" if "l" in self._sums else "L"])
         strobe, index = pipe.at(results, stage), pipe.at(row, stage)
         enable = Cat(strobe & (index == i) for i in range(config.m))
-        self._write(m, writes["recip"], pipe.at(state_word, stage), enable, result.recip)
+        self._write(m, group_writes["recip"], pipe.at(state_word, stage), enable, result.recip)
         # The rows of an LSE word come one after another; the last one enters as the word is written.
         lse = Signal(config.m * 32, reset_less=True)
         shifted = Cat(lse[32:], result.lse)
@@ -163,7 +158,7 @@ class RowState(wiring.Component):
         m.d.sync += self.group_ready.eq(updated | finished)
         pipe.add_to(m)
 
-    def _sum_pass(self, m, rows, writes):
+    def _sum_pass(self, m, rows, row_writes):
         config = self.config
         pipe = Pipeline()
         row, word, left = Signal(range(config.m)), Signal.like(self.sum_word), Signal.like(self.sum_groups)
@@ -187,7 +182,7 @@ class RowState(wiring.Component):
             base = pipe.data(port.data, f"{name}_base_read", stage=1)
             total = pipe.unit(f"add_{name}", Add(), a=base, b=tile)
             stage = total.stage
-            self._write(m, writes[name], pipe.at(address, stage), pipe.at(valid, stage),
+            self._write(m, row_writes[name], pipe.at(address, stage), pipe.at(valid, stage),
                         pipe.at(total, stage))
         m.d.comb += self.sum_done.eq(pipe.at(last, stage))
         pipe.add_to(m)

@@ -1,9 +1,14 @@
-"""The pipelined engines of a run against their cycle models: the end of every command, and WAIT_MEMORY."""
+"""The pipelined engines of a run against their cycle models: the end of every command, and WAIT_MEMORY.
+
+Where two engines read one bank, the model of the one that waits knows the reads of the other.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Engine, Opcode
+from amla.rtl.softmax.row_result import RowResult
 from amla.sw.compiler.footprint import footprint
 from amla.sw.compiler.program import Command
 
@@ -17,8 +22,17 @@ def check_timing(run: CoreRun, commands: Sequence[Command], config: CoreConfig) 
     """Fail unless feed, cube and drain end each command and wait just as their models say, from the starts traced."""
     spans = {index: (int(start), int(end)) for index, start, end in
              zip(*(run.trace[name] for name in ("index", "start", "end")), strict=True)}
-    for engine, (make, items) in _MODELS.items():
-        timeline, name = make(config), engine.name.lower()
+    taken: set[tuple[str, int, int]] = set()
+    for index, command in enumerate(commands):
+        if command.opcode == Opcode.NORMALIZE:
+            taken.update(_normalize_reads(command, config, spans[index][0]))
+    models: dict[Engine, tuple[Timeline, Callable[[Command, CoreConfig], Iterable]]] = {
+        Engine.FEED: (feed_timeline(config), _feed_items),
+        Engine.CUBE: (cube_timeline(config, taken), _cube_items),
+        Engine.DRAIN: (drain_timeline(config, taken), _drain_items),
+    }
+    for engine, (timeline, items) in models.items():
+        name = engine.name.lower()
         for index, command in enumerate(commands):
             if command.engine == engine:
                 start, end = spans[index]
@@ -34,20 +48,29 @@ def _feed_items(command: Command, config: CoreConfig) -> Iterable[object]:
     return (BLOCK if "transpose" in command.flags and index % group == 0 else None for index in range(words))
 
 
-def _cube_items(command: Command, config: CoreConfig) -> Iterable[int]:
-    return footprint(command, config).writes["L0C"].ravel().tolist() * command["kt"]
+def _cube_items(command: Command, config: CoreConfig) -> Iterable[tuple[int, bool]]:
+    words = footprint(command, config).writes["L0C"].ravel().tolist()
+    return ((word, ki > 0 or "accumulate" in command.flags) for ki in range(command["kt"]) for word in words)
 
 
-def _drain_items(command: Command, config: CoreConfig) -> Iterable[tuple[str, int, bool]]:
-    writes = footprint(command, config).writes
+def _drain_items(command: Command, config: CoreConfig) -> Iterable[tuple[int, int, str, int, bool]]:
+    walks, groups = footprint(command, config), config.n // config.lanes
+    fractals = np.repeat(walks.reads["L0C"], groups).tolist()
+    continues = "first" not in command.flags
     if command.opcode == Opcode.DRAIN_O:
-        return (("o", word, False) for word in writes["O"].ravel().tolist())
-    return (("s", row, group == 0 and "first" not in command.flags)
-            for row, words in zip(writes["ROWMAX"].tolist(), writes["S"], strict=True) for group in range(len(words)))
+        words = [("o", word, continues) for word in walks.writes["O"].ravel().tolist()]
+    else:
+        words = [("s", row, group == 0 and continues)
+                 for row in walks.writes["ROWMAX"].tolist() for group in range(command["nt"] * groups)]
+    return ((index, fractal, *word) for index, (fractal, word) in enumerate(zip(fractals, words, strict=True)))
 
 
-_MODELS: dict[Engine, tuple[Callable[[CoreConfig], Timeline], Callable[[Command, CoreConfig], Iterable]]] = {
-    Engine.FEED: (feed_timeline, _feed_items),
-    Engine.CUBE: (cube_timeline, _cube_items),
-    Engine.DRAIN: (drain_timeline, _drain_items),
-}
+def _normalize_reads(command: Command, config: CoreConfig, start: int) -> Iterable[tuple[str, int, int]]:
+    """(buffer, bank, cycle) of the reads of O: two cycles after the start, or as row groups become ready."""
+    cycle = start + 2
+    for group, words in enumerate(footprint(command, config).reads["O"]):
+        if "first" in command.flags:
+            cycle = max(cycle, start + config.m * (group + 1) + RowResult().latency + 4)
+        for word in words.ravel().tolist():
+            yield "o", word % 2, cycle
+            cycle += 1

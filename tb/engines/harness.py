@@ -94,12 +94,15 @@ class EngineBench:
     dut:      top level
     buffers:  the memories, by the names used in ``Command.writes``
     timeline: makes a fresh cycle model
+    before:   called before every cycle of a run with its number, to set inputs
     """
 
-    def __init__(self, dut, buffers: dict[str, SyncMemory], timeline: Callable[[], Timeline]):
+    def __init__(self, dut, buffers: dict[str, SyncMemory], timeline: Callable[[], Timeline],
+                 before: Callable[[int], None] = lambda cycle: None):
         self.dut = dut
         self.buffers = buffers
         self._new_timeline = timeline
+        self._before = before
         self._driver = StreamDriver(dut, "start", dut.clk)
         self._pins = {name: Pin(dut, name) for name in (
             "start__valid", "start__ready", "done", "stall", "fault", "fault_code")}
@@ -153,6 +156,7 @@ class EngineBench:
         waiting: int | None = None  # since this cycle a command is offered
         fault, stalls, quiet, cycle, writes = Fault.NONE, 0, 0, 0, 0
         while quiet < settle:
+            self._before(cycle + 1)
             await edge
             cycle += 1
             if pins["done"].get():

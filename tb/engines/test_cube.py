@@ -41,7 +41,7 @@ class CubeModel:
         SyncMemory(dut, "l0a", CONFIG.l0a_words, width=m * k * 16, storage=self.l0a)
         SyncMemory(dut, "l0b", CONFIG.l0b_words, width=n * k * 16, storage=self.l0b)
         self.buffers = {"l0c": SyncMemory(dut, "l0c_read", CONFIG.l0c_words, width=m * n * 32,
-                                          writes="l0c_write", storage=list(self.l0c))}
+                                          writes="l0c_write", holds=False, storage=list(self.l0c))}
 
     def multiply(self, a: int, b: int, c: int) -> int:
         """The L0C word of one fractal triple."""
@@ -58,7 +58,7 @@ class CubeModel:
         if not mt or not nt or not kt:
             command.fault = Fault.BAD_FIELD
             return command
-        items: list[int] = []
+        items: list[tuple[int, bool]] = []
         command.items = items
         for ki in range(kt):
             for mi in range(mt):
@@ -68,9 +68,10 @@ class CubeModel:
                     if a >= CONFIG.l0a_words or b >= CONFIG.l0b_words or c >= CONFIG.l0c_words:
                         command.fault = Fault.BUFFER_OVERRUN
                         return command
-                    old = self.l0c[c] if ki or "accumulate" in flags else 0
+                    reads = ki > 0 or "accumulate" in flags
+                    old = self.l0c[c] if reads else 0
                     self.l0c[c] = command.writes["l0c", c] = self.multiply(self.l0a[a], self.l0b[b], old)
-                    items.append(c)
+                    items.append((c, reads))
         return command
 
     def random_command(self, *, tile: int = 4, depth: int = 5) -> Command:

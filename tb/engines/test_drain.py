@@ -1,7 +1,8 @@
 """Bench of the drain engine: random DRAIN_S and DRAIN_O against the golden operators, cycle by cycle."""
 
 import random
-from functools import reduce
+from collections.abc import Callable
+from functools import cache, reduce
 
 import cocotb
 import numpy as np
@@ -11,6 +12,7 @@ from amla.rtl.isa import Fault, Opcode
 from amla.rtl.softmax.lanes import AccumulateLane
 
 from ..memory import SyncMemory
+from ..signals import Pin
 from ..stream import start_clock
 from .harness import Command, EngineBench, bench_config, encode, pack, unpack
 from .timing import drain_timeline
@@ -56,14 +58,14 @@ class DrainModel:
             "o": [pack(random_fp32(rng, (m, lanes), special=special)) for _ in range(CONFIG.o_words)],
             "rowmax": [pack(random_fp32(rng, (m,), special=special)) for _ in range(rows)],
         }
-        self.l0c_memory = SyncMemory(dut, "l0c", CONFIG.l0c_words, width=m * n * 32, storage=self.l0c)
+        self.l0c_memory = SyncMemory(dut, "l0c", CONFIG.l0c_words, width=m * n * 32, holds=False, storage=self.l0c)
         self.offsets_memory = SyncMemory(dut, "offsets", rows, width=m * 32 << CONFIG.comp_bits,
                                          storage=self.offsets)
         self.buffers = {
             "s": SyncMemory(dut, (), CONFIG.s_words, width=m * lanes * 32, writes="s",
                             storage=list(self.state["s"])),
             "o": SyncMemory(dut, "o_read", CONFIG.o_words, width=m * lanes * 32, writes="o_write",
-                            storage=list(self.state["o"])),
+                            holds=False, storage=list(self.state["o"])),
             "rowmax": SyncMemory(dut, "rowmax_read", rows, width=m * 32, writes="rowmax_write",
                                  storage=list(self.state["rowmax"])),
         }
@@ -87,7 +89,7 @@ class DrainModel:
         if not mt or not nt:
             command.fault = Fault.BAD_FIELD
             return command
-        items: list[tuple[str, int, bool]] = []
+        items: list[tuple[int, int, str, int, bool]] = []
         command.items = items
         for mi in range(mt):
             row = fields[row_name] + mi
@@ -107,11 +109,11 @@ class DrainModel:
                     self.reads["o"] += not first
                     self.reads["offsets"] += not first and index == 0
                     word = self.accumulate(target, scores, row, first=first)
-                    items.append(("o", target, False))
+                    items.append((len(items), fractal, "o", target, not first))
                 else:
                     self.reads["rowmax"] += not first and index == 0
                     word = pack(scores)
-                    items.append(("s", row, index == 0 and not first))
+                    items.append((len(items), fractal, "s", row, index == 0 and not first))
                 self.state[name][target] = command.writes[name, target] = word
             if opcode == Opcode.DRAIN_S:
                 word = self.row_maxima(mi, first=first, **fields)
@@ -165,11 +167,52 @@ class DrainModel:
                 "heads": rng.choice([0, 1, 2, 3, 5, 65535]), "head0": rng.choice([0, 1, 4, 65535])}
 
 
-def bench(dut, **options) -> tuple[EngineBench, DrainModel, random.Random]:
+class Taken:
+    """Banks that other readers take: (buffer, bank, cycle) is in it, and the pins say so in that cycle.
+
+    Parameters
+    ----------
+    dut:     top level
+    pattern: (buffer, cycle) -> the banks taken, a bit each
+    """
+
+    def __init__(self, dut, pattern: Callable[[str, int], int]):
+        self._pins = {name: Pin(dut, f"{name}_taken") for name in ("l0c", "o")}
+        self._pattern = pattern
+
+    def __contains__(self, place: object) -> bool:
+        assert isinstance(place, tuple)
+        buffer, bank, cycle = place
+        return bool(self._pattern(buffer, cycle) >> bank & 1)
+
+    def apply(self, cycle: int) -> None:
+        for name, pin in self._pins.items():
+            pin.set(self._pattern(name, cycle))
+
+
+def bench(dut, *, pattern: Callable[[str, int], int] = lambda buffer, cycle: 0,
+          **options) -> tuple[EngineBench, DrainModel, random.Random]:
     rng = random.Random(cocotb.RANDOM_SEED)
     start_clock(dut)
     model = DrainModel(dut, rng, **options)
-    return EngineBench(dut, model.buffers, lambda: drain_timeline(CONFIG)), model, rng
+    taken = Taken(dut, pattern)
+    return EngineBench(dut, model.buffers, lambda: drain_timeline(CONFIG, taken), taken.apply), model, rng
+
+
+def streams(buffer: str, cycle: int) -> int:
+    """Readers that go from word to word without a gap, as cube and vector do."""
+    return 1 << cycle % 2
+
+
+def random_pattern(seed: int) -> Callable[[str, int], int]:
+    """Stretches of up to 64 cycles in which each bank is taken at random, with a share of its own."""
+    @cache
+    def banks(buffer: str, cycle: int) -> int:
+        share = random.Random(f"{seed}/{buffer}/{cycle // 64}").choice([0, 0.2, 0.5, 0.8, 0.97])
+        rng = random.Random(f"{seed}/{buffer}/{cycle}")
+        return sum((rng.random() < share) << bank for bank in range(2))
+
+    return banks
 
 
 @cocotb.test()
@@ -187,6 +230,22 @@ async def with_pauses(dut):
     """Random commands with random gaps."""
     engine, model, rng = bench(dut)
     await engine.run([model.random_command() for _ in range(200)], pause=lambda: rng.choice([0, 0, 1, 3, 12]))
+
+
+@cocotb.test()
+async def banks_taken_at_random(dut):
+    """Random commands while other readers take banks of L0C and O at random; no word is read twice."""
+    engine, model, rng = bench(dut, pattern=random_pattern(cocotb.RANDOM_SEED))
+    await engine.run([model.random_command() for _ in range(200)], pause=lambda: rng.choice([0, 0, 0, 1, 9]))
+    assert model.reads_done() == model.reads
+
+
+@cocotb.test()
+async def banks_taken_for_long(dut):
+    """One bank of L0C or O is free in one cycle of fifty: the drain takes it then, and no other word."""
+    engine, model, _ = bench(dut, pattern=lambda buffer, cycle: 0 if cycle % 50 == (7 if buffer == "o" else 0) else 3)
+    await engine.run([model.random_command(size=2) for _ in range(20)], settle=100)
+    assert model.reads_done() == model.reads
 
 
 @cocotb.test()
@@ -215,7 +274,19 @@ async def smallest_commands(dut):
 @cocotb.test()
 async def lane_group_every_cycle(dut):
     """Large disjoint commands of both kinds follow each other without a lost cycle."""
-    engine, model, _ = bench(dut)
+    await stream(dut, lost=0)
+
+
+@cocotb.test()
+async def lane_group_every_cycle_beside_streams(dut):
+    """The same beside readers that take the banks of L0C and of O in turn: two lost cycles a command at most,
+    where a row of words starts in the bank that the other reader comes to."""
+    await stream(dut, lost=16, pattern=streams)
+
+
+async def stream(dut, *, lost: int, **options) -> None:
+    """Eight commands of two row groups take a cycle per lane group and at most ``lost`` more."""
+    engine, model, _ = bench(dut, **options)
     nt = CONFIG.o_words // 4 // GROUPS
     pitch = nt * GROUPS
     commands = []
@@ -229,7 +300,7 @@ async def lane_group_every_cycle(dut):
     groups = sum(len(command.items) for command in commands)
     last = await engine.run(commands)
     # The edge of the reset, the acceptance, and the pipeline.
-    assert last <= groups + max(LANE_LATENCY, 3) + 4, f"{last} cycles for {groups} lane groups"
+    assert last <= groups + max(LANE_LATENCY, 3) + 4 + lost, f"{last} cycles for {groups} lane groups"
 
 
 def faults():

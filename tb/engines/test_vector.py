@@ -136,7 +136,7 @@ class VectorModel:
         self.sources = {
             "s": SyncMemory(dut, "s", CONFIG.s_words, width=group * 32),
             "rowmax": SyncMemory(dut, "rowmax", CONFIG.state_words, width=CONFIG.m * 32),
-            "o": SyncMemory(dut, "o", CONFIG.o_words, width=group * 32),
+            "o": SyncMemory(dut, "o", CONFIG.o_words, width=group * 32, holds=False),
         }
         self.buffers: dict[str, Any] = {
             "p": PWords(dut),

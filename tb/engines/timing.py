@@ -1,6 +1,7 @@
 """Cycle models of the pipelined engines: when each item of a command issues, and when the command is done."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from itertools import count
 
 from amla.rtl.config import CoreConfig
 from amla.rtl.fp.fdpa import Fdpa
@@ -61,28 +62,49 @@ def feed_timeline(config: CoreConfig) -> Timeline:
     return Timeline(earliest, latency=group + 2)
 
 
-def cube_timeline(config: CoreConfig) -> Timeline:
-    """Items are addresses of L0C: a word in the pipeline is not read again."""
+def cube_timeline(config: CoreConfig, reads: set[tuple[str, int, int]] | None = None) -> Timeline:
+    """Items are (address of L0C, whether it is read): a word in the pipeline is not read again.
+
+    ``reads`` collects what the cube reads, as :func:`drain_timeline` takes it.
+    """
     issued: dict[int, int] = {}
 
-    def earliest(word: int, cycle: int) -> int:
+    def earliest(item: tuple[int, bool], cycle: int) -> int:
+        word, read = item
         if word in issued:
             cycle = max(cycle, issued[word] + Fdpa.latency + 2)
         issued[word] = cycle
+        if read and reads is not None:
+            reads.add(("l0c", word % 2, cycle))
         return cycle
 
     return Timeline(earliest, latency=Fdpa.latency + 2)
 
 
-def drain_timeline(config: CoreConfig) -> Timeline:
-    """Items are (buffer, address, whether ROWMAX is read): "o" and its word, "s" and its word of ROWMAX."""
+def drain_timeline(config: CoreConfig, taken: Container[tuple[str, int, int]] = ()) -> Timeline:
+    """Items are (number in the command, fractal, buffer, word, whether it is read): "o" and its word, or "s" and its
+    word of ROWMAX. ``taken`` holds (buffer, bank, cycle) of the readers that go first: of L0C and O.
+    """
     lane = AccumulateLane(mode=config.mode, comp_bits=config.comp_bits).latency
     issued: dict[tuple[str, int], int] = {}
+    ahead = 0  # the fractal of the next item may be read from this cycle on
 
-    def earliest(item: tuple[str, int, bool], cycle: int) -> int:
-        buffer, word, reads = item
+    def free(buffer: str, word: int, cycle: int) -> int:
+        """The first cycle from ``cycle`` on in which the bank of a word is free."""
+        return next(later for later in count(cycle) if (buffer, word % 2, later) not in taken)
+
+    def earliest(item: tuple[int, int, str, int, bool], cycle: int) -> int:
+        nonlocal ahead
+        index, fractal, buffer, word, reads = item
+        fetch = None
+        if index % (config.n // config.lanes) == 0:
+            fetch = free("l0c", fractal, ahead if index else cycle)
+            cycle = max(cycle, fetch)
         if (buffer, word) in issued and (buffer == "o" or reads):
             cycle = max(cycle, issued[buffer, word] + (lane + 2 if buffer == "o" else 3))
+        if buffer == "o" and reads:
+            cycle = free("o", word, cycle)
+        ahead = cycle + (fetch == cycle)  # one fractal a cycle
         issued[buffer, word] = cycle
         return cycle
 

@@ -1,11 +1,18 @@
 """The whole core on configuration ``tiny``, in simulation: random workloads, faults, registers."""
 
 import os
+from dataclasses import replace
 
 import pytest
+import yaml
 from amla.rtl.config import CoreConfig
 from amla.tb.build_core import TOP, build_core
 from amla.tb.runner import BUILD_ROOT, run
+
+TINY = CoreConfig.load("tiny")
+
+#: A core of odd sizes: m and n differ, the KV block is no power of two, L1 holds hardly more than it must.
+ODD = replace(TINY, name="odd", m=2, n=4, k=8, kv_block=24, l1_bytes=3072)
 
 #: Random workloads in all, and simulations that share them out.
 WORKLOADS, SIMULATIONS = 240, 4
@@ -14,7 +21,7 @@ WORKLOADS, SIMULATIONS = 240, 4
 @pytest.fixture(scope="module")
 def core():
     """Build folder of the core, with waves when AMLA_WAVES is 1."""
-    return build_core(CoreConfig.load("tiny"), waves=os.environ.get("AMLA_WAVES") == "1")
+    return build_core(TINY, waves=os.environ.get("AMLA_WAVES") == "1")
 
 
 def simulate(core, name: str, *, module: str = "amla.tb.core.test_core", testcase: str | list[str] | None = None,
@@ -30,6 +37,16 @@ def test_random_workloads(core, part):
     simulate(
         core, f"random-{part}", testcase="random_workloads", env={"AMLA_CASES": f"{part * share}:{share}"}
     )
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("config", "workloads"), [(TINY, 240), (ODD, 60)], ids=["tiny", "odd"])
+def test_random_workloads_beside_hbm(config, workloads, tmp_path):
+    """With stalls and answers out of order, many of them."""
+    path = tmp_path / f"{config.name}.yaml"
+    path.write_text(yaml.safe_dump(vars(config)), encoding="utf-8")
+    simulate(build_core(config), f"memory-{config.name}", testcase="random_workloads",
+             env={"AMLA_CONFIG": str(path), "AMLA_CASES": f"0:{workloads}", "AMLA_MEMORY": "hbm"})
 
 
 @pytest.mark.smoke

@@ -3,18 +3,20 @@
 from pathlib import Path
 
 import pytest
-from amla.rtl.docs import c_header, isa_page, register_page
+from amla.rtl.docs import CORES, PAGES, isa_page, register_page
 from amla.rtl.host.csr import REGISTERS
 from amla.rtl.isa import COMMAND_BITS, FIELD_DOCS, FLAGS, LAYOUTS, Engine, Opcode
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize(("name", "make"), [
-    ("isa.md", isa_page), ("registers.md", register_page), ("amla.h", c_header),
-])
-def test_current(name, make):
-    assert (DOCS / name).read_text() == make(), f"docs/{name} is out of date: run python -m amla.rtl.docs"
+@pytest.mark.parametrize("name", PAGES)
+def test_current(name):
+    assert (DOCS / name).read_text() == PAGES[name](), f"docs/{name} is out of date: run python -m amla.rtl.docs"
+
+
+def test_every_core_is_on_the_page_of_memories():
+    assert set(CORES) == {path.stem for path in (DOCS.parent / "configs").glob("*.yaml")}
 
 
 def test_everything_is_described():

@@ -1,7 +1,7 @@
 """The drain engine under its cocotb bench."""
 
 import pytest
-from amla.rtl.engines.drain import Drain
+from amla.tb.engines.contended import ContendedDrain
 from amla.tb.engines.harness import bench_environment
 from amla.tb.engines.variants import VARIANTS
 from amla.tb.runner import run_bench
@@ -15,7 +15,7 @@ from amla.tb.runner import run_bench
 ])
 def test_drain(variant):
     config = VARIANTS[variant]
-    run_bench(Drain(config), name=f"drain_{variant}", module="amla.tb.engines.test_drain",
+    run_bench(ContendedDrain(config), name=f"drain_{variant}", module="amla.tb.engines.test_drain",
               env=bench_environment(config))
 
 
@@ -23,5 +23,5 @@ def test_drain(variant):
 def test_drain_with_deep_buffers():
     """Random commands all over buffers that need every bit of their addresses."""
     config = VARIANTS["deep"]
-    run_bench(Drain(config), name="drain_deep", module="amla.tb.engines.test_drain", testcase="back_to_back",
+    run_bench(ContendedDrain(config), name="drain_deep", module="amla.tb.engines.test_drain", testcase="back_to_back",
               env=bench_environment(config))
