@@ -22,6 +22,6 @@ VARIANTS = {
                        s_bytes=48 * 32, o_bytes=40 * 32, out_bytes=4 * 64, state_rows=14, mode="mul"),
 }
 VARIANTS["deep"] = CoreConfig(name="deep", m=2, n=2, k=2, lanes=1, kv_block=16, max_rows=16, axi_data_bytes=8,
-                             l1_bytes=8 * 200_000, l0a_bytes=8 * 65_529, l0b_bytes=8 * 65_529, l0c_bytes=16 * 65_529,
-                             s_bytes=8 * 65_529, o_bytes=8 * 65_529, out_bytes=16 * 65_529, state_rows=2 * 65_529)
+                             l1_bytes=8 * 200_000, l0a_bytes=8 * 65_529, l0b_bytes=8 * 65_529, l0c_bytes=16 * 65_530,
+                             s_bytes=8 * 65_529, o_bytes=8 * 65_530, out_bytes=16 * 65_529, state_rows=2 * 65_529)
 VARIANTS["integer"] = replace(VARIANTS["tall"], name="integer", mode="pow2", comp_bits=1)
