@@ -128,7 +128,8 @@ class CoreConfig:
             most = _L1_WORDS if key == "l1" else _WORDS
             self._check(f"{key}_bytes", 2 <= words <= most and not rest,
                         f"a multiple of its word of {word} bytes, from 2 to {most} words")
-            self._check(f"{key}_bytes", key not in ("l0c", "o") or words % 2 == 0, "an even number of words")
+            self._check(f"{key}_bytes", key not in ("l0c", "o") or words % 2 == 0,
+                        f"an even number of words of {word} bytes, two banks")
         self._check("l1_bytes", self.l1_words % self.l1_banks == 0, f"a multiple of {self.l1_banks} banks")
 
     def _check(self, key: str, ok: bool, rule: str) -> None:

@@ -34,6 +34,7 @@ def test_derived_sizes(tiny):
     ("queue_depth", 1), ("kv_block", 30), ("kv_block", 8192), ("max_rows", 30), ("state_rows", 6), ("mode", "paper"),
     ("l1_bytes", 1 << 40), ("o_bytes", 1 << 40), ("state_rows", 1 << 40), ("max_rows", 1 << 40), ("name", "a/b"),
     ("name", ""), ("name", "nul\0"), ("l1_bytes", 100), ("l0a_bytes", 32), ("o_bytes", 33), ("out_bytes", 0),
+    ("l0c_bytes", 192), ("o_bytes", 96),
 ])
 def test_rules(tiny, key, value):
     with pytest.raises(ConfigError) as caught:
