@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+from amla.sw.compiler.packing import pack
 from amla.sw.errors import AmlaError
 from amla.sw.memory.preset import IDEAL, Memory
 from amla.sw.run.compare import check_levels, expect
@@ -60,7 +61,8 @@ def test_a_fault_is_reported_and_the_next_run_goes_on(cases, seed, tmp_path):
     jobs = {"bad": cases[0].job, "good": cases[1].job}
     write_job(tmp_path, jobs, seed=seed)
     content = json.loads((tmp_path / JOB_FILE).read_text())
-    content["runs"][0]["registers"]["PROGRAM_LENGTH"] = 3
+    commands = cases[0].job.program.commands
+    content["runs"][0]["registers"]["PROGRAM_LENGTH"] = len(list(pack(command.encode() for command in commands[:3])))
     (tmp_path / JOB_FILE).write_text(json.dumps(content))
     runs = run_rtl(tmp_path).runs
     assert runs["bad"].status == "error"
