@@ -7,14 +7,17 @@ from amla.model.checks import as_index
 
 from .errors import AmlaError, shown
 from .files import FILE_NAME, is_file_name
-from .fp.word import OPERANDS, Format
+from .fp.word import OPERANDS, U6_10, Format
 from .isa import LAYOUTS, Opcode
 from .yaml_file import load_yaml
 
-__all__ = ["MODES", "ConfigError", "CoreConfig"]
+__all__ = ["MODES", "P_FORMATS", "ConfigError", "CoreConfig"]
 
 #: Rescale modes that the RTL implements, in the encoding of the register NUMERICS.MODE.
 MODES = ("amla", "mul", "pow2")
+
+#: Formats of P, in the encoding of the register NUMERICS.P_FORMAT.
+P_FORMATS = ("operand", "u6.10")
 
 
 #: Words that a command can name: of L1, of any other buffer; and rows that one LOAD can bring.
@@ -44,7 +47,8 @@ class CoreConfig:
     m, n, k:         cube size: it takes an m×k and an n×k fractal each cycle
     lanes:           columns per cycle in drain and vector (of m rows each)
     mode:            rescale mode of the accumulate lanes, one of :data:`MODES`
-    format:          format of Q, KV, P and the output: bf16 or fp16
+    format:          format of Q, KV and the output: bf16 or fp16
+    p_format:        format of P: u6.10, or operand for that of Q and KV
     acc_frac_bits:   alignment bits F of ``fdpa``
     comp_bits:       index bits k of the row offsets
     kv_block:        keys per KV block (rescale interval)
@@ -77,6 +81,7 @@ class CoreConfig:
     out_bytes: int
     mode: str = "amla"
     format: str = "bf16"
+    p_format: str = "u6.10"
     acc_frac_bits: int = 30
     comp_bits: int = 2
     axi_data_bytes: int = 64
@@ -101,6 +106,7 @@ class CoreConfig:
             self._check(key, value <= 128 and _is_power_of_two(value), "a power of two up to 128")
         self._check("mode", self.mode in MODES, f"one of {', '.join(MODES)}")
         self._check("format", self.format in OPERANDS, f"one of {', '.join(OPERANDS)}")
+        self._check("p_format", self.p_format in P_FORMATS, f"one of {', '.join(P_FORMATS)}")
         self._check("k", self.k >= self.n, f"at least n = {self.n}")
         self._check("lanes", self.lanes <= self.n, f"at most n = {self.n}")
         self._check("axi_data_bytes", self.beat_elements >= self.k, f"at least 2·k = {2 * self.k} bytes")
@@ -154,8 +160,13 @@ class CoreConfig:
 
     @property
     def operand(self) -> Format:
-        """Format of Q, KV, P and the output."""
+        """Format of Q, KV and the output."""
         return OPERANDS[self.format]
+
+    @property
+    def p(self) -> Format:
+        """Format of P."""
+        return self.operand if self.p_format == "operand" else U6_10
 
     @property
     def macs_per_cycle(self) -> int:

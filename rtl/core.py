@@ -7,7 +7,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from .config import MODES, CoreConfig
+from .config import MODES, P_FORMATS, CoreConfig
 from .engines.cube import Cube
 from .engines.drain import Drain
 from .engines.feed import Feed
@@ -279,7 +279,8 @@ class AmlaCore(wiring.Component):
             value.VERSION.eq(INTERFACE_VERSION),
             value.CUBE.eq(config.m | config.n << 8 | config.k << 16 | config.lanes << 24),
             value.NUMERICS.eq(config.acc_frac_bits | config.comp_bits << 8 | MODES.index(config.mode) << 16
-                              | list(OPERANDS).index(config.format) << 20 | config.axi_data_bytes << 24),
+                              | list(OPERANDS).index(config.format) << 20 | P_FORMATS.index(config.p_format) << 23
+                              | config.axi_data_bytes << 24),
             value.STATUS.eq(Cat(control.running, control.done, control.error, control.nonfinite_seen, control.quiet)),
             value.IRQ.eq(pending),
             value.ERROR_CODE.eq(control.error_code),

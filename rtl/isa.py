@@ -187,7 +187,7 @@ FLAGS = {
     Opcode.LOAD: {"a_side": 0},
     Opcode.FEED_A: {},
     Opcode.FEED_B: {"transpose": 0},
-    Opcode.MMAD: {"accumulate": 0},
+    Opcode.MMAD: {"accumulate": 0, "weights": 1},
     Opcode.DRAIN_S: {"first": 0},
     Opcode.DRAIN_O: {"first": 0},
     Opcode.SOFTMAX: {"first": 0},
@@ -246,6 +246,7 @@ FIELD_DOCS = {
     "lse": "first word of the LSE buffer, one word per row group",
     "a_side": "row groups of m rows (A operand) instead of n (B operand)",
     "transpose": "write the transposed k × k blocks: V is read as K's rows",
+    "weights": "L0A holds P, in P's format, not Q",
     "accumulate": "start from L0C's content instead of +0",
     "first": "first tile of its rows: no earlier content is read (NORMALIZE: also compute recip and LSE)",
 }

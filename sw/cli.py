@@ -229,6 +229,7 @@ def golden(
             k=core.k,
             acc_frac_bits=core.acc_frac_bits,
             comp_bits=core.comp_bits,
+            p_format=core.p_format,
         )
         out, lse = mla_decode(
             arrays.q,

@@ -31,7 +31,7 @@ def attend(
     scale_word: word of :func:`~amla.model.attention.softmax.softmax_scale_word` for the mode
     mode:       one of :data:`~amla.model.numerics.MODES`
     numerics:   numeric parameters
-    format:     format of Q, keys and P, one of :data:`~amla.model.fp.formats.OPERANDS`
+    format:     format of Q and keys, one of :data:`~amla.model.fp.formats.OPERANDS`
 
     Returns
     -------
@@ -44,7 +44,7 @@ def attend(
     """
     check_array("q", q, np.uint16, (None, None))
     check_array("limits", limits, np.int64, (len(q),))
-    online = online_softmax(mode, len(q), scale_word=scale_word, comp_bits=numerics.comp_bits, format=format)
+    online = online_softmax(mode, len(q), scale_word=scale_word, numerics=numerics, format=format)
     output = np.zeros((len(q), head_dim_v), np.uint32)
     for start in range(0, length, numerics.kv_block):
         stop, first = min(start + numerics.kv_block, length), start == 0
@@ -53,6 +53,7 @@ def attend(
         scores = matmul(q, block, k=numerics.k, acc_frac_bits=numerics.acc_frac_bits, format=format)
         p = online.probabilities(scores, valid, first=first)
         values = np.ascontiguousarray(block[:, :head_dim_v].T)
-        pv = matmul(p, values, k=numerics.k, acc_frac_bits=numerics.acc_frac_bits, format=format)
+        pv = matmul(p, values, k=numerics.k, acc_frac_bits=numerics.acc_frac_bits, format=format,
+                    a_format=online.format)
         online.accumulate(output, pv, first=first)
     return online.finish(output)

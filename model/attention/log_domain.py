@@ -37,7 +37,7 @@ class LogSoftmax:
     """
 
     def __init__(self, rows: int, *, scale_word: int, format: Format = BF16):
-        self._scale_word, self._format = scale_word, format
+        self._scale_word, self.format = scale_word, format
         self._state = RowState.empty(rows)
         self._log_sum = np.full(rows, _MINUS_INF, np.uint32)
         self._factor = np.zeros((rows, 1), np.uint32)
@@ -49,7 +49,7 @@ class LogSoftmax:
         state.L[:] = 0  # what it holds afterwards is this block's own sum
         p, self._factor = softmax_tile(
             scores, valid, row_maximum(scores, valid), state, scale_word=self._scale_word, first=first,
-            mode="mul", comp_bits=0, format=self._format,
+            mode="mul", comp_bits=0, format=self.format,
         )
         block = log2(state.L)
         if first:

@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from ..fp.formats import BF16, Format
-from ..numerics import check_mode
+from ..numerics import Numerics, check_mode
 from .accumulate import accumulate, normalize, reciprocal_and_lse
 from .log_domain import LogSoftmax
 from .paper import PaperSoftmax
@@ -15,7 +15,14 @@ __all__ = ["OnlineSoftmax", "online_softmax"]
 
 
 class OnlineSoftmax(Protocol):
-    """State of R rows; for each KV block :meth:`probabilities`, then :meth:`accumulate`; last :meth:`finish`."""
+    """State of R rows; for each KV block :meth:`probabilities`, then :meth:`accumulate`; last :meth:`finish`.
+
+    Attributes
+    ----------
+    format: format of P
+    """
+
+    format: Format
 
     def probabilities(self, scores: np.ndarray, valid: np.ndarray, *, first: bool) -> np.ndarray:
         """P of one block, uint16[R, C] words of the format, +0 where masked; the state moves on by the block.
@@ -41,14 +48,14 @@ class _HardwareSoftmax:
     """A mode that the RTL has: the functions of `model/attention/softmax.py` and `model/attention/accumulate.py`."""
 
     def __init__(self, mode: str, rows: int, *, scale_word: int, comp_bits: int, format: Format):
-        self._mode, self._scale_word, self._comp_bits, self._format = mode, scale_word, comp_bits, format
+        self._mode, self._scale_word, self._comp_bits, self.format = mode, scale_word, comp_bits, format
         self._state = RowState.empty(rows)
         self._offsets = np.zeros((rows, 1 << comp_bits), np.uint32)
 
     def probabilities(self, scores: np.ndarray, valid: np.ndarray, *, first: bool) -> np.ndarray:
         p, self._offsets = softmax_tile(
             scores, valid, row_maximum(scores, valid), self._state, scale_word=self._scale_word, first=first,
-            mode=self._mode, comp_bits=self._comp_bits, format=self._format,
+            mode=self._mode, comp_bits=self._comp_bits, format=self.format,
         )
         return p
 
@@ -61,7 +68,7 @@ class _HardwareSoftmax:
 
 
 def online_softmax(
-    mode: str, rows: int, *, scale_word: int, comp_bits: int, format: Format = BF16,
+    mode: str, rows: int, *, scale_word: int, numerics: Numerics, format: Format = BF16,
 ) -> OnlineSoftmax:
     """The online softmax of `rows` rows that have seen no key.
 
@@ -69,8 +76,8 @@ def online_softmax(
     ----------
     mode:       one of :data:`~amla.model.numerics.MODES`
     scale_word: word of :func:`~amla.model.attention.softmax.softmax_scale_word` for the mode
-    comp_bits:  index bits of the row offsets (modes of the RTL)
-    format:     format of P, one of :data:`~amla.model.fp.formats.OPERANDS`
+    numerics:   numeric parameters; `paper` has none of them
+    format:     format of Q and KV, one of :data:`~amla.model.fp.formats.OPERANDS`
 
     Raises
     ------
@@ -79,6 +86,7 @@ def online_softmax(
     check_mode(mode)
     if mode == "paper":
         return PaperSoftmax(rows, scale_word=scale_word, format=format)
+    weights = numerics.format_of_p(format)
     if mode == "log":
-        return LogSoftmax(rows, scale_word=scale_word, format=format)
-    return _HardwareSoftmax(mode, rows, scale_word=scale_word, comp_bits=comp_bits, format=format)
+        return LogSoftmax(rows, scale_word=scale_word, format=weights)
+    return _HardwareSoftmax(mode, rows, scale_word=scale_word, comp_bits=numerics.comp_bits, format=weights)

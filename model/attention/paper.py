@@ -61,7 +61,7 @@ class PaperSoftmax:
     """
 
     def __init__(self, rows: int, *, scale_word: int, format: Format = BF16):
-        self._dtype = dtype_of(format)
+        self.format, self._dtype = format, dtype_of(format)
         self._scale = np.uint32(scale_word).view(np.float32)
         self._m = np.full(rows, -np.inf, np.float32)
         self._n, self._l = np.zeros(rows, np.float32), np.zeros(rows, np.float32)

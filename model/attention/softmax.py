@@ -1,6 +1,6 @@
 """Online softmax of one KV block, on words: row update, elements, sums.
 
-The block's raw scores become P (in the operand format, for the next matrix product) and the row state moves on by
+The block's raw scores become P (words of 16 bits, for the next matrix product) and the row state moves on by
 one block. Besides P the block yields the row offsets that bring O of the earlier blocks into the new frame; what is
 done to O with them is `model/attention/accumulate.py`. `docs/numerics.md` defines every operation.
 
@@ -143,7 +143,7 @@ def softmax_tile(
     first:      first block of the rows: nothing is read from `state`
     mode:       "amla", "mul" or "pow2"
     comp_bits:  index bits of the row offsets
-    format:     format of P, one of :data:`~amla.model.fp.formats.OPERANDS`
+    format:     format of P, as :meth:`~amla.model.numerics.Numerics.format_of_p` gives it
 
     Returns
     -------
@@ -213,11 +213,11 @@ def _row_offset(delta, excess, segment, comp_bits):
 
 
 @njit()
-def _row_frame(m, exponent_bits, fraction_bits, subnormals):
-    """Frame of P for row maximum m: S16, the 16-bit 2**(m - rint(m)), and the rounding c that S16 costs."""
+def _row_frame(m, exponent_bits, fraction_bits, subnormals, excess):
+    """Frame of P for row maximum m: S16, 2**(m - rint(m)) in P's format, and the rounding c that S16 costs."""
     s32 = np.uint32(exp2_word(np.uint32(sub_word(m, np.uint32(rint_word(m))))))
-    s16 = narrow_word(s32, exponent_bits, fraction_bits, subnormals)
-    wide = widen_word(s16, exponent_bits, fraction_bits, subnormals)
+    s16 = narrow_word(s32, exponent_bits, fraction_bits, subnormals, excess)
+    wide = widen_word(s16, exponent_bits, fraction_bits, subnormals, excess)
     return s16, np.uint32(mul_word(s32, np.uint32(recip_word(wide))))
 
 
@@ -233,18 +233,18 @@ def _fill_offsets(m_prev, c_prev, m, c, offsets, comp_bits):
 
 
 @njit()
-def _elements(scores, m, s16, scale, p_row, exponent_bits, fraction_bits, subnormals):
+def _elements(scores, m, s16, scale, p_row, exponent_bits, fraction_bits, subnormals, excess):
     """P of one row's valid scores; the fixed-point sums of P and of the unrounded p, as FP32 words."""
     sum_rounded, sum_exact = np.uint64(0), np.uint64(0)
     any_nan = False
     for col in range(scores.shape[0]):
         p = np.uint32(exp2_word(np.uint32(sub_word(np.uint32(mul_word(scores[col], scale)), m))))
-        word = mul_narrow_word(p, s16, exponent_bits, fraction_bits, subnormals)
+        word = mul_narrow_word(p, s16, exponent_bits, fraction_bits, subnormals, excess)
         p_row[col] = word
         if p & np.uint32(0x7FFFFFFF) > _INF:
             any_nan = True
         else:
-            wide = widen_word(word, exponent_bits, fraction_bits, subnormals)
+            wide = widen_word(word, exponent_bits, fraction_bits, subnormals, excess)
             sum_rounded += np.uint64(to_fixed_word(wide))
             sum_exact += np.uint64(to_fixed_word(p))
     if any_nan:
@@ -254,7 +254,7 @@ def _elements(scores, m, s16, scale, p_row, exponent_bits, fraction_bits, subnor
 
 @njit()
 def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, first, mode, comp_bits, one,
-                  exponent_bits, fraction_bits, subnormals):
+                  exponent_bits, fraction_bits, subnormals, excess):
     for row in range(scores.shape[0]):
         columns = min(valid[row], scores.shape[1])
         if columns <= 0:
@@ -272,9 +272,9 @@ def _softmax_rows(scores, valid, rowmax, m, c, l, L, p, offsets, signed, scale, 
         m_new = np.uint32(maximum_word(_LOWEST if first else m_prev, m_new))
         s16, c_new = one, _ONE
         if mode == _AMLA:
-            s16, c_new = _row_frame(m_new, exponent_bits, fraction_bits, subnormals)
+            s16, c_new = _row_frame(m_new, exponent_bits, fraction_bits, subnormals, excess)
         sum_rounded, sum_exact = _elements(scores[row, :columns], m_new, s16, scale, p[row],
-                                           exponent_bits, fraction_bits, subnormals)
+                                           exponent_bits, fraction_bits, subnormals, excess)
         m[row], c[row] = m_new, c_new
 
         if first:

@@ -1,40 +1,44 @@
-"""Conversions of FP32 words: to and from BF16 and FP16, to the nearest or the next larger integer, to an integer."""
+"""Conversions of FP32 words: to and from formats of 16 bits, to the nearest or next larger integer, to an integer."""
 
 import numpy as np
 
-from .formats import BF16, FP16, QUIET_NAN, Format, round_pack, unpack
+from .formats import BF16, FP16, QUIET_NAN, U6_10, Format, round_pack, unpack
 from .jit import njit
 from .operator import operator
 
 __all__ = [
-    "ceil", "ceil_word", "from_bf16", "from_fp16", "narrow", "narrow_word", "rint", "rint_word", "to_bf16", "to_fp16",
-    "to_int", "to_int_word", "widen", "widen_word",
+    "ceil", "ceil_word", "from_bf16", "from_fp16", "from_u6_10", "narrow", "narrow_word", "rint", "rint_word",
+    "to_bf16", "to_fp16", "to_int", "to_int_word", "to_u6_10", "widen", "widen_word",
 ]
 
-_BF16, _FP16 = BF16.fields, FP16.fields
+_BF16, _FP16, _U6_10 = BF16.fields, FP16.fields, U6_10.fields
 
 
 @njit()
-def narrow_word(a, exponent_bits, fraction_bits, subnormals):
-    """The word (``uint16``) of a narrower format nearest to an FP32 word, ties to even; NaN becomes its quiet NaN."""
+def narrow_word(a, exponent_bits, fraction_bits, subnormals, excess):
+    """The word (``uint16``) of a narrower format nearest to an FP32 word, ties to even; NaN becomes its quiet NaN.
+
+    A format of 16 bits without a sign drops it.
+    """
     sign, field, significand = unpack(a, 8, 23)
     if field == 255:
         infinity = ((np.int64(1) << exponent_bits) - 1) << fraction_bits
         if significand != 0x800000:
             return np.uint16(infinity | 1 << (fraction_bits - 1))
         return np.uint16(sign << (exponent_bits + fraction_bits) | infinity)
-    return np.uint16(round_pack(sign, significand, field - 150, exponent_bits, fraction_bits, subnormals))
+    return np.uint16(round_pack(sign, significand, field - 150 + excess, exponent_bits, fraction_bits, subnormals))
 
 
 @njit()
-def widen_word(a, exponent_bits, fraction_bits, subnormals):
+def widen_word(a, exponent_bits, fraction_bits, subnormals, excess):
     """The FP32 word of the value of a narrower format's word; exact. NaN becomes 0x7FC00000."""
     sign, field, significand = unpack(a, exponent_bits, fraction_bits, subnormals)
     if field == (1 << exponent_bits) - 1:
         if significand != 1 << fraction_bits:
             return QUIET_NAN
         return np.uint32(sign << 31 | 0x7F800000)
-    return np.uint32(round_pack(sign, significand, field - (1 << (exponent_bits - 1)) + 1 - fraction_bits, 8, 23))
+    bias = (1 << (exponent_bits - 1)) - 1 + excess
+    return np.uint32(round_pack(sign, significand, field - bias - fraction_bits, 8, 23))
 
 
 @njit()
@@ -106,6 +110,12 @@ def to_fp16(a, out):
     out[0] = narrow_word(a, *_FP16)
 
 
+@operator("(uint32, uint16[:])")
+def to_u6_10(a, out):
+    """The U6.10 word nearest to the magnitude of each FP32 word; below 2^-61 it is zero."""
+    out[0] = narrow_word(a, *_U6_10)
+
+
 @operator("(uint16, uint32[:])")
 def from_bf16(a, out):
     """The FP32 word of each BF16 word."""
@@ -118,14 +128,20 @@ def from_fp16(a, out):
     out[0] = widen_word(a, *_FP16)
 
 
+@operator("(uint16, uint32[:])")
+def from_u6_10(a, out):
+    """The FP32 word of each U6.10 word."""
+    out[0] = widen_word(a, *_U6_10)
+
+
 def narrow(words: np.ndarray, format: Format) -> np.ndarray:
-    """FP32 words as words of an operand format (``uint16``), rounded to nearest."""
-    return {BF16: to_bf16, FP16: to_fp16}[format](words)
+    """FP32 words as words of a format of 16 bits (``uint16``), rounded to nearest."""
+    return {BF16: to_bf16, FP16: to_fp16, U6_10: to_u6_10}[format](words)
 
 
 def widen(words: np.ndarray, format: Format) -> np.ndarray:
-    """Words of an operand format as FP32 words; exact."""
-    return {BF16: from_bf16, FP16: from_fp16}[format](words)
+    """Words of a format of 16 bits as FP32 words; exact."""
+    return {BF16: from_bf16, FP16: from_fp16, U6_10: from_u6_10}[format](words)
 
 
 @operator("(uint32, uint32[:])")

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .formats import BF16, FP16, FP32, Format
+from .formats import BF16, FP16, FP32, U6_10, Format
 
-__all__ = ["bf16_corners", "fp16_corners", "fp32_corners", "random_pairs", "random_words"]
+__all__ = ["bf16_corners", "fp16_corners", "fp32_corners", "random_pairs", "random_words", "u6_10_corners"]
 
 
 def _classes(format: Format) -> list[int]:
@@ -20,7 +20,7 @@ def _classes(format: Format) -> list[int]:
 
 def _signed(positive: list[int], format: Format, dtype: type) -> np.ndarray:
     words: np.ndarray = np.unique(np.array(positive, dtype=dtype))
-    return np.concatenate([words, words | dtype(1 << (format.bits - 1))])
+    return np.concatenate([words, words | dtype(1 << (format.bits - 1))]) if format.signed else words
 
 
 def bf16_corners() -> np.ndarray:
@@ -33,6 +33,12 @@ def fp16_corners() -> np.ndarray:
     """FP16 words (``uint16``) of every class, both signs, and all powers of two, subnormal ones too."""
     powers = [field << FP16.fraction_bits for field in range(1, FP16.max_field)]
     return _signed(_classes(FP16) + powers + [1 << bit for bit in range(FP16.fraction_bits)], FP16, np.uint16)
+
+
+def u6_10_corners() -> np.ndarray:
+    """U6.10 words (``uint16``) of every class, and all powers of two."""
+    powers = [field << U6_10.fraction_bits for field in range(1, U6_10.max_field)]
+    return _signed(_classes(U6_10) + powers, U6_10, np.uint16)
 
 
 def fp32_corners() -> np.ndarray:

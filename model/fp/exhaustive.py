@@ -1,11 +1,12 @@
 """Every FP32 word through the unary operations.
 
-``python -m amla.model.fp.exhaustive [exp2|log2|recip|to_bf16|to_fp16]``; minutes per operation, exits 1 on a violation.
+``python -m amla.model.fp.exhaustive [exp2|log2|recip|to_bf16|to_fp16|to_u6_10]``; minutes per operation, exits 1 on a
+violation.
 
 exp2, log2 and recip are compared with float64 (its own error, below 10⁻⁸ FP32 ulp, does not matter): the
 result must be faithful (error below one ulp), exact at the exact points, right at the special values, and
-monotonic over positive and over negative words. to_bf16 and to_fp16 must return the nearer of the two enclosing
-values. Subnormal inputs are zeros; results are flushed as ``docs/numerics.md`` says.
+monotonic over positive and over negative words. to_bf16, to_fp16 and to_u6_10 must return the nearer of the two
+enclosing values. Subnormal inputs are zeros; results are flushed as ``docs/numerics.md`` says.
 """
 
 import argparse
@@ -22,13 +23,13 @@ import numpy as np
 
 from .convert import narrow_word
 from .exp2 import exp2_word
-from .formats import BF16, FP16, Format
+from .formats import BF16, FP16, U6_10, Format
 from .log2 import log2_word
 from .recip import recip_word
 
 __all__ = ["CURVES", "NARROW", "OPERATIONS", "Result", "check", "faithful_kernel", "narrow_kernel"]
 
-_BF16, _FP16 = BF16.fields, FP16.fields
+_BF16, _FP16, _U6_10 = BF16.fields, FP16.fields, U6_10.fields
 
 _INFINITE = float.fromhex("0x1p128")
 #: From here on a magnitude rounds to a normal number, or is one.
@@ -152,7 +153,8 @@ def _recip(x):
 def narrow_kernel(operation, format: Format):
     """The check of ``operation`` (FP32 word → word of ``format``): the nearer of the enclosing values, ties to even."""
     bits, bias, subnormals = format.fraction_bits, format.bias, format.subnormals
-    hidden, infinity, quiet_nan, sign_at = format.min_normal, format.infinity, format.quiet_nan, format.bits - 1
+    hidden, infinity, quiet_nan = format.min_normal, format.infinity, format.quiet_nan
+    sign_bit = 1 << format.bits - 1 if format.signed else 0
 
     @numba.njit(nogil=True)
     def kernel(start, stop):
@@ -160,7 +162,7 @@ def narrow_kernel(operation, format: Format):
         unfaithful, special = 0, 0
         for word in range(start, stop):
             x = abs(_value(word))
-            sign = (word >> 31) << sign_at
+            sign = (word >> 31) * sign_bit
             result = np.int64(operation(np.uint32(word)))
             if x != x:
                 special += result != quiet_nan
@@ -177,6 +179,8 @@ def narrow_kernel(operation, format: Format):
                 error = steps - below
                 nearest = below + (error > 0.5 or (error == 0.5 and below & 1 == 1))
                 wanted = ((exponent + bias) << bits) + nearest - hidden
+                if wanted < hidden and not subnormals:
+                    wanted = np.int64(0)
                 if wanted > infinity:
                     wanted = np.int64(infinity)
                 unfaithful += result != sign + wanted
@@ -204,8 +208,13 @@ def _to_fp16(word):
     return narrow_word(word, *_FP16)
 
 
+@numba.njit
+def _to_u6_10(word):
+    return narrow_word(word, *_U6_10)
+
+
 #: What :func:`narrow_kernel` needs: the operation and its format.
-NARROW = {"to_bf16": (_to_bf16, BF16), "to_fp16": (_to_fp16, FP16)}
+NARROW = {"to_bf16": (_to_bf16, BF16), "to_fp16": (_to_fp16, FP16), "to_u6_10": (_to_u6_10, U6_10)}
 
 #: The kernels by operation: (start word, stop word) → the fields of :class:`Result` after ``words``.
 OPERATIONS: dict[str, Callable] = {

@@ -126,19 +126,21 @@ def _round_pack(negative, magnitude, exponent, nearest, fraction_bits, subnormal
 
 
 @njit()
-def fdpa_fields(a, b, c, acc_frac_bits, exponent_bits, fraction_bits, subnormals):
-    """:func:`fdpa_word` for any format of a and b, for other compiled functions: nothing is checked."""
-    return _step(a, b, c, exponent_bits, fraction_bits, subnormals, acc_frac_bits, False, True, 23, False, QUIET_NAN, 0)
+def fdpa_fields(a, b, c, acc_frac_bits, format_a, format_b):
+    """:func:`fdpa_word` for any :attr:`Format.fields` of a and b, for other compiled functions; nothing is checked."""
+    return _step(a, b, c, format_a, format_b, acc_frac_bits, False, True, 23, False, QUIET_NAN)
 
 
 @njit()
 def _step(
-    a, b, c, exponent_bits, fraction_bits, subnormals, acc_frac_bits, align_nearest, round_nearest, result_bits, keep,
-    nan, product_exponent,
+    a, b, c, format_a, format_b, acc_frac_bits, align_nearest, round_nearest, result_bits, keep, nan,
 ):
     """One step in any :attr:`Profile.fields` (from ``acc_frac_bits`` to ``nan``); nothing is checked."""
-    special = (1 << exponent_bits) - 1
-    hidden, two_biases = 1 << fraction_bits, special - 1 - product_exponent
+    exponent_bits_a, fraction_bits_a, subnormals_a, excess_a = format_a
+    exponent_bits_b, fraction_bits_b, subnormals_b, excess_b = format_b
+    special_a, special_b = (1 << exponent_bits_a) - 1, (1 << exponent_bits_b) - 1
+    hidden_a, hidden_b = 1 << fraction_bits_a, 1 << fraction_bits_b
+    biases = (special_a >> 1) + excess_a + (special_b >> 1) + excess_b
     sign_c, field_c, significand_c = unpack(c, 8, 23, keep)
     if field_c == 255 and significand_c != 0x800000:
         return nan
@@ -146,10 +148,12 @@ def _step(
     minus = field_c == 255 and sign_c == 1
     top = field_c - 127 if significand_c != 0 else np.int64(_NONE)
     for i in range(len(a)):
-        sign_a, field_a, significand_a = unpack(a[i], exponent_bits, fraction_bits, subnormals)
-        sign_b, field_b, significand_b = unpack(b[i], exponent_bits, fraction_bits, subnormals)
-        if field_a == special or field_b == special:
-            if (field_a == special and significand_a != hidden) or (field_b == special and significand_b != hidden):
+        sign_a, field_a, significand_a = unpack(a[i], exponent_bits_a, fraction_bits_a, subnormals_a)
+        sign_b, field_b, significand_b = unpack(b[i], exponent_bits_b, fraction_bits_b, subnormals_b)
+        if field_a == special_a or field_b == special_b:
+            if field_a == special_a and significand_a != hidden_a:
+                return nan
+            if field_b == special_b and significand_b != hidden_b:
                 return nan
             if significand_a == 0 or significand_b == 0:
                 return nan
@@ -158,7 +162,7 @@ def _step(
             else:
                 minus = True
         if significand_a != 0 and significand_b != 0:
-            top = max(top, field_a + field_b - two_biases)
+            top = max(top, field_a + field_b - biases)
     if plus and minus:
         return nan
     if plus:
@@ -170,11 +174,12 @@ def _step(
         term = _aligned(significand_c, 23, acc_frac_bits, top - field_c + 127, align_nearest)
         total = -term if sign_c else term
     for i in range(len(a)):
-        sign_a, field_a, significand_a = unpack(a[i], exponent_bits, fraction_bits, subnormals)
-        sign_b, field_b, significand_b = unpack(b[i], exponent_bits, fraction_bits, subnormals)
+        sign_a, field_a, significand_a = unpack(a[i], exponent_bits_a, fraction_bits_a, subnormals_a)
+        sign_b, field_b, significand_b = unpack(b[i], exponent_bits_b, fraction_bits_b, subnormals_b)
         if significand_a != 0 and significand_b != 0:
-            distance = top - (field_a + field_b - two_biases)
-            term = _aligned(significand_a * significand_b, 2 * fraction_bits, acc_frac_bits, distance, align_nearest)
+            distance = top - (field_a + field_b - biases)
+            term = _aligned(significand_a * significand_b, fraction_bits_a + fraction_bits_b, acc_frac_bits, distance,
+                            align_nearest)
             total += term if sign_a == sign_b else -term
     negative = np.int64(total < 0)
     if total == 0:
@@ -182,8 +187,13 @@ def _step(
     return np.uint32(_round_pack(negative, abs(total), top - acc_frac_bits, round_nearest, result_bits, keep))
 
 
-def fdpa_word(a: np.ndarray, b: np.ndarray, c: int | np.integer, acc_frac_bits: int) -> np.uint32:
-    """c + Σ a[i]·b[i] of BF16 words a, b (``uint16`` arrays of one length) and an FP32 word c; one rounding.
+def fdpa_word(
+    a: np.ndarray, b: np.ndarray, c: int | np.integer, acc_frac_bits: int, *, format: Format = BF16,
+    a_format: Format | None = None,
+) -> np.uint32:
+    """c + Σ a[i]·b[i] of words a, b (``uint16`` arrays of one length) and an FP32 word c; one rounding.
+
+    ``format`` is that of b, and of a unless it has another one, ``a_format``.
 
     ``acc_frac_bits`` is the F of the definition, with F + log2(len(a) + 1) at most 59. The result differs from the
     exact sum by at most (len(a) + 1)·2^(e_max − F) + ½ ulp of the result; a flushed one, by 2^-126 in place of
@@ -193,27 +203,26 @@ def fdpa_word(a: np.ndarray, b: np.ndarray, c: int | np.integer, acc_frac_bits: 
     ------
     TypeError, ValueError: an array has another dtype or shape, or c is no word.
     """
-    return _fdpa(a, b, c, acc_frac_bits, BF16)
+    check_array("a", a, np.uint16, (None,))
+    check_array("b", b, np.uint16, a.shape)
+    return fdpa_fields(a, b, np.uint32(as_integer("c", c)), as_integer("acc_frac_bits", acc_frac_bits),
+                       (a_format or format).fields, format.fields)
 
 
 def fdpa_fp16_word(a: np.ndarray, b: np.ndarray, c: int | np.integer, acc_frac_bits: int) -> np.uint32:
     """:func:`fdpa_word` of FP16 words a, b, subnormal ones among them."""
-    return _fdpa(a, b, c, acc_frac_bits, FP16)
-
-
-def _fdpa(a: np.ndarray, b: np.ndarray, c: int | np.integer, acc_frac_bits: int, format: Format) -> np.uint32:
-    check_array("a", a, np.uint16, (None,))
-    check_array("b", b, np.uint16, a.shape)
-    return fdpa_fields(a, b, np.uint32(as_integer("c", c)), as_integer("acc_frac_bits", acc_frac_bits), *format.fields)
+    return fdpa_word(a, b, c, acc_frac_bits, format=FP16)
 
 
 @njit(nogil=True)
-def _split(words, exponents, significands, exponent_bits, fraction_bits, subnormals):
+def _split(words, exponents, significands, exponent_bits, fraction_bits, subnormals, excess):
     """Split ``words[rows, length]`` of a format into unbiased exponents and signed significands (both ``int16``).
 
     Zeros get the exponent of a zero term. Returns which rows hold a NaN or an infinity.
     """
-    hidden, bias = np.uint16(1 << fraction_bits), np.int16((1 << (exponent_bits - 1)) - 1)
+    hidden, bias = np.uint16(1 << fraction_bits), np.int16((1 << (exponent_bits - 1)) - 1 + excess)
+    signed = exponent_bits + fraction_bits < 16
+    magnitudes = np.uint16(0x7FFF if signed else 0xFFFF)
     infinity = np.uint16(((1 << exponent_bits) - 1) << fraction_bits)
     shift, fraction = np.uint16(fraction_bits), np.uint16(hidden - 1)
     special = np.zeros(words.shape[0], dtype=np.bool_)
@@ -221,7 +230,7 @@ def _split(words, exponents, significands, exponent_bits, fraction_bits, subnorm
         largest = np.uint16(0)
         for i in range(words.shape[1]):
             word = words[row, i]
-            magnitude = word & np.uint16(0x7FFF)
+            magnitude = word & magnitudes
             largest = max(largest, magnitude)
             field = np.int16(magnitude >> shift)
             significand = np.int16(magnitude & fraction)
@@ -232,7 +241,7 @@ def _split(words, exponents, significands, exponent_bits, fraction_bits, subnorm
             else:
                 significand = np.int16(0)
             exponents[row, i] = np.int16(_NONE) if significand == 0 else np.int16(field - bias)
-            significands[row, i] = np.int16(-significand) if word >> 15 else significand
+            significands[row, i] = np.int16(-significand) if signed and word >> 15 else significand
         special[row] = largest >= infinity
     return special
 
@@ -313,17 +322,15 @@ def _finite_rows(
 
 @njit(nogil=True)
 def _special_rows(
-    a, b, k, exponent_bits, fraction_bits, subnormals, frac_bits, align_nearest, round_nearest, result_bits, keep, nan,
-    product_exponent, rows, columns, out,
+    a, b, k, format_a, format_b, frac_bits, align_nearest, round_nearest, result_bits, keep, nan, rows, columns, out,
 ):
     """Chain of :func:`fdpa_word` steps into ``out[rows, columns]``; ``a`` is [M, K], ``b`` is [N, K]."""
     for row in rows:
         for column in columns:
             c = out[row, column]
             for start in range(0, a.shape[1], k):
-                c = _step(a[row, start:start + k], b[column, start:start + k], c, exponent_bits, fraction_bits,
-                          subnormals, frac_bits, align_nearest, round_nearest, result_bits, keep, nan,
-                          product_exponent)
+                c = _step(a[row, start:start + k], b[column, start:start + k], c, format_a, format_b, frac_bits,
+                          align_nearest, round_nearest, result_bits, keep, nan)
             out[row, column] = c
 
 
@@ -357,14 +364,15 @@ def _check(name: str, words: np.ndarray) -> None:
 
 def matmul(
     a: np.ndarray, b: np.ndarray, *, k: int, acc_frac_bits: int, c: np.ndarray | None = None, format: Format = BF16,
+    a_format: Format | None = None,
 ) -> np.ndarray:
     """:func:`chain` in this project's own numerics: c + a·bᵀ by chunks of ``k``, aligned to ``acc_frac_bits``."""
-    return chain(a, b, profile=Profile(k=k, acc_frac_bits=acc_frac_bits), c=c, format=format)
+    return chain(a, b, profile=Profile(k=k, acc_frac_bits=acc_frac_bits), c=c, format=format, a_format=a_format)
 
 
 def chain(
     a: np.ndarray, b: np.ndarray, *, profile: Profile, c: np.ndarray | None = None, format: Format = BF16,
-    product_exponent: int = 0,
+    a_format: Format | None = None,
 ) -> np.ndarray:
     """c + a·bᵀ as FP32 words [M, N], each element the chain of :func:`fdpa_word` over chunks of ``profile.k``.
 
@@ -373,8 +381,8 @@ def chain(
     a, b:    words, ``uint16`` [M, K] and [N, K]; K is padded with zeros to a multiple of k
     profile: the numerics
     c:       FP32 words, ``uint32`` [M, N], the start of the chain; default +0
-    format:  format of a and b
-    product_exponent: products count 2^this times what their words say, where a and b have another bias than `format`
+    format:  format of b, and of a by default
+    a_format: format of a, where it is another one
 
     Raises
     ------
@@ -396,19 +404,18 @@ def chain(
     a, b = (np.ascontiguousarray(_padded(words, length)) for words in (a, b))
     exponents_a, significands_a = np.empty(a.shape, dtype=np.int16), np.empty(a.shape, dtype=np.int16)
     exponents_b, significands_b = np.empty(b.shape, dtype=np.int16), np.empty(b.shape, dtype=np.int16)
-    special_a = _split(a, exponents_a, significands_a, *format.fields)
+    a_format = a_format or format
+    special_a = _split(a, exponents_a, significands_a, *a_format.fields)
     special_b = _split(b, exponents_b, significands_b, *format.fields)
-    if product_exponent:
-        exponents_a += np.int16(product_exponent)
     start = out[:, special_b]
     exponents_b, significands_b = np.ascontiguousarray(exponents_b.T), np.ascontiguousarray(significands_b.T)
 
     def finite(rows: np.ndarray) -> None:
-        _finite_rows(exponents_a, significands_a, exponents_b, significands_b, 2 * format.fraction_bits, profile.k,
-                     *profile.fields, rows, out)
+        _finite_rows(exponents_a, significands_a, exponents_b, significands_b,
+                     a_format.fraction_bits + format.fraction_bits, profile.k, *profile.fields, rows, out)
 
     def special(rows: np.ndarray, columns: np.ndarray) -> None:
-        _special_rows(a, b, profile.k, *format.fields, *profile.fields, product_exponent, rows, columns, out)
+        _special_rows(a, b, profile.k, a_format.fields, format.fields, *profile.fields, rows, columns, out)
 
     finite_rows = np.flatnonzero(~special_a)
     workers = min(os.cpu_count() or 1, len(finite_rows)) if out.size * length >= _PARALLEL_MACS else 1

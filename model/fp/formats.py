@@ -20,8 +20,8 @@ from .jit import njit
 
 __all__ = [
     "BF16", "FP16", "FP32", "MAX_FINITE", "MIN_NORMAL", "NEG_INF", "NEG_ZERO", "ONE", "OPERANDS",
-    "POS_INF", "POS_ZERO", "QUIET_NAN", "SIGN", "Format", "bf16_to_words", "bit_length", "dtype_of", "round_pack",
-    "to_floats", "to_words", "unpack", "words_to_bf16",
+    "POS_INF", "POS_ZERO", "QUIET_NAN", "SIGN", "U6_10", "Format", "bf16_to_words", "bit_length", "dtype_of",
+    "round_pack", "to_floats", "to_words", "unpack", "words_to_bf16",
 ]
 
 
@@ -29,27 +29,31 @@ __all__ = [
 class Format:
     """An IEEE-like binary format: zero, normals, infinity and one quiet NaN; subnormals if the format keeps them.
 
-    Where it does not, a subnormal word counts as zero, and a result below the normal range becomes zero.
+    Where it does not, a subnormal word counts as zero, and a result below the normal range becomes zero. A word
+    without a sign bit has a number's magnitude.
     """
 
     exponent_bits: int
     fraction_bits: int
     subnormals: bool = False
+    signed: bool = True
+    #: How far the exponents' bias is above IEEE's.
+    excess: int = 0
 
     @property
-    def fields(self) -> tuple[int, int, bool]:
-        """The format as arguments for compiled functions: exponent bits, fraction bits, subnormals."""
-        return self.exponent_bits, self.fraction_bits, self.subnormals
+    def fields(self) -> tuple[int, int, bool, int]:
+        """The format as arguments for compiled functions: exponent bits, fraction bits, subnormals, excess."""
+        return self.exponent_bits, self.fraction_bits, self.subnormals, self.excess
 
     @property
     def bits(self) -> int:
         """Width of a word."""
-        return 1 + self.exponent_bits + self.fraction_bits
+        return self.signed + self.exponent_bits + self.fraction_bits
 
     @property
     def bias(self) -> int:
         """Exponent field of 1.0."""
-        return (1 << (self.exponent_bits - 1)) - 1
+        return (1 << (self.exponent_bits - 1)) - 1 + self.excess
 
     @property
     def max_field(self) -> int:
@@ -86,8 +90,10 @@ BF16 = Format(8, 7)
 #: Its subnormals reach from 2^-14 down to 2^-24, where a softmax has weights that matter.
 FP16 = Format(5, 10, subnormals=True)
 FP32 = Format(8, 23)
+#: Format of P: from 2^-61 to below 2 in 11 significant bits. It is used inside the core only.
+U6_10 = Format(6, 10, signed=False, excess=31)
 
-#: Formats of the cube's operands (Q, KV, P) and of the output, by name.
+#: Formats of the cube's operands (Q, KV, and P where it has none of its own) and of the output, by name.
 OPERANDS = {"bf16": BF16, "fp16": FP16}
 
 QUIET_NAN = np.uint32(FP32.quiet_nan)

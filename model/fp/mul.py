@@ -1,19 +1,22 @@
-"""Multiplication on words: FP32 × FP32 → FP32, FP32 × BF16 → BF16, FP32 × FP16 → FP16; one rounding each."""
+"""Multiplication on words: FP32 × FP32 → FP32, FP32 × a narrower format → that format; one rounding each."""
 
 import numpy as np
 
-from .formats import BF16, FP16, round_pack, unpack
+from .formats import BF16, FP16, U6_10, round_pack, unpack
 from .jit import njit
 from .operator import operator
 
-__all__ = ["mul", "mul_bf16", "mul_bf16_word", "mul_fp16", "mul_narrow_word", "mul_word"]
+__all__ = ["mul", "mul_bf16", "mul_bf16_word", "mul_fp16", "mul_narrow_word", "mul_u6_10", "mul_word"]
 
-_BF16, _FP16 = BF16.fields, FP16.fields
+_BF16, _FP16, _U6_10 = BF16.fields, FP16.fields, U6_10.fields
 
 
 @njit()
 def _multiply(a, b, exponent_bits, fraction_bits, subnormals):
-    """Product of an FP32 word and a word of a format, as a word of that format; ``int64``. A subnormal b is zero."""
+    """Product of an FP32 word and a word of a format, as a word of that format; ``int64``. A subnormal b is zero.
+
+    The format's excess is in b and in the product alike.
+    """
     sign_a, field_a, significand_a = unpack(a, 8, 23)
     sign_b, field_b, significand_b = unpack(b, exponent_bits, fraction_bits)
     sign = sign_a ^ sign_b
@@ -39,10 +42,11 @@ def mul_word(a, b):
 
 
 @njit()
-def mul_narrow_word(a, b, exponent_bits, fraction_bits, subnormals):
+def mul_narrow_word(a, b, exponent_bits, fraction_bits, subnormals, excess):
     """a · b of an FP32 word and a word of a narrower format, as a word of that format (``uint16``).
 
-    A subnormal b counts as zero in every format: the rows' factors, near 1, never are one.
+    A format of 16 bits without a sign drops it. A subnormal b counts as zero in every format: the rows' factors,
+    near 1, never are one.
     """
     return np.uint16(_multiply(a, b, exponent_bits, fraction_bits, subnormals))
 
@@ -50,7 +54,7 @@ def mul_narrow_word(a, b, exponent_bits, fraction_bits, subnormals):
 @njit()
 def mul_bf16_word(a, b):
     """a · b of an FP32 and a BF16 word, as a BF16 word."""
-    return np.uint16(_multiply(a, b, *_BF16))
+    return mul_narrow_word(a, b, *_BF16)
 
 
 @operator("(uint32, uint32, uint32[:])", "(),()->()")
@@ -69,3 +73,9 @@ def mul_bf16(a, b, out):
 def mul_fp16(a, b, out):
     """a · b of each pair of an FP32 and an FP16 word, as FP16 words; a subnormal b counts as zero."""
     out[0] = mul_narrow_word(a, b, *_FP16)
+
+
+@operator("(uint32, uint16, uint16[:])", "(),()->()")
+def mul_u6_10(a, b, out):
+    """|a| · b of each pair of an FP32 and a U6.10 word, as U6.10 words."""
+    out[0] = mul_narrow_word(a, b, *_U6_10)

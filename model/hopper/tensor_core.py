@@ -28,8 +28,8 @@ _FORMATS = {"bf16": "bf16", "f16": "f16", "fp16": "f16", "e4m3": "e4m3"}
 #: BF16 with its subnormals, as GPUs read it.
 BF16_SUBNORMAL = Format(BF16.exponent_bits, BF16.fraction_bits, subnormals=True)
 
-#: An e4m3 word, shifted to FP16's fields, is worth 2^-8 of its value.
-_E4M3_PRODUCT = 16
+#: An e4m3 word with its fields where FP16's are.
+_E4M3 = Format(FP16.exponent_bits, FP16.fraction_bits, subnormals=True, excess=-8)
 
 
 def tensor_core(
@@ -84,7 +84,7 @@ def tensor_core(
     if format == "bf16":
         options["format"] = BF16_SUBNORMAL if numerics.subnormals else BF16
     elif format == "e4m3":
-        a, b, options["product_exponent"] = _as_fp16(a), _as_fp16(b), _E4M3_PRODUCT
+        a, b, options["format"] = _as_fp16(a), _as_fp16(b), _E4M3
     b = b.swapaxes(-1, -2)
     a, b, c = (np.broadcast_to(array, lead + array.shape[-2:]) for array in (a, b, c))
     out = np.empty(c.shape, np.uint32)
@@ -101,7 +101,7 @@ def _check(name: str, array: object, dtype: np.dtype) -> None:
 
 
 def _as_fp16(words: np.ndarray) -> np.ndarray:
-    """e4m3 words with their fields where FP16's are, so that each is worth 2^-8 of its value; NaN as NaN."""
+    """e4m3 words as those of :data:`_E4M3`; NaN as NaN."""
     wide = words.astype(np.uint16)
     magnitude = wide & 0x7F
     return (wide & 0x80) << 8 | np.where(magnitude == 0x7F, np.uint16(0x7FFF), magnitude << 7)

@@ -9,7 +9,8 @@ from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
 from ..emit import Leaf
-from ..fp.fdpa import Fdpa
+from ..fp.fdpa import Fdpa, decode_row
+from ..fp.nets import net
 from ..isa import FLAGS, LAYOUTS, Opcode
 from ..issue.dispatch import EngineSignature
 from .completion import Completion
@@ -19,6 +20,8 @@ __all__ = ["Cube"]
 
 class Cube(wiring.Component):
     """Execute MMAD: ``L0C[mi, ni] (+)= L0A[ki, mi] . L0B[ki, ni]^T`` with m x n dot units of depth k.
+
+    What L0A holds is Q or, with the flag ``weights``, P: each row of units has the decoders of both.
 
     Fractals are issued with ki outermost and ni innermost. The interlock delays an issue whose L0C word is
     still in the pipeline (``stall``), so a command is right for any size; a tile of at least
@@ -64,7 +67,8 @@ class Cube(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        units = [[Leaf(Fdpa(k=config.k, acc_frac_bits=config.acc_frac_bits, format=config.operand))
+        units = [[Leaf(Fdpa(k=config.k, acc_frac_bits=config.acc_frac_bits, format=config.operand,
+                            p_format=config.p))
                   for _ in range(config.n)] for _ in range(config.m)]
         latency = units[0][0].component.latency
         m.submodules.completion = completion = Completion()
@@ -126,18 +130,22 @@ class Cube(wiring.Component):
             self.l0a.addr.eq(a), self.l0b.addr.eq(b), self.l0c_read.addr.eq(c),
             self.l0a.en.eq(issue), self.l0b.en.eq(issue), self.l0c_read.en.eq(issue & reads),
         ]
+        weights = Signal()
         m.d.sync += [
             valid.eq(Cat(issue, valid)),
+            weights.eq(command.header.flags[FLAGS[Opcode.MMAD]["weights"]]),
             stages[0].last.eq(last), stages[0].reads.eq(reads), stages[0].c.eq(c),
             *(after.eq(before) for before, after in pairwise(stages)),
         ]
 
         addend = Mux(stages[0].reads, self.l0c_read.data, 0)
         for i, row in enumerate(units):
+            words = self.l0a.data.word_select(i, config.k * 16)
+            elements = net(m, decode_row(words, weights, format=config.operand, p_format=config.p), name=f"a_{i}")
             for j, unit in enumerate(row):
                 m.submodules[f"unit_{i}_{j}"] = unit
                 m.d.comb += [
-                    unit.a.eq(self.l0a.data.word_select(i, config.k * 16)),
+                    unit.a.eq(elements),
                     unit.b.eq(self.l0b.data.word_select(j, config.k * 16)),
                     unit.c.eq(addend.word_select(i * config.n + j, 32)),
                 ]

@@ -2,6 +2,8 @@
 
 y = c + Σ a[i]·b[i] over k pairs with one alignment and one rounding: products are exact, all terms are
 aligned to the largest exponent and cut ``acc_frac_bits`` below it, summed as integers, and rounded once.
+
+An element of a comes decoded, so that a row of units shares the decoders of Q and P: :func:`decode_row`.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +17,35 @@ from amaranth.utils import ceil_log2
 from .nets import net, register
 from .word import BF16, FP32, Format, normalise, round_word
 
-__all__ = ["Fdpa"]
+__all__ = ["Fdpa", "decode_row", "element_layout"]
+
+
+def element_layout(fraction_bits: int) -> data.StructLayout:
+    """An element of a: FP32's exponent, 0 for a zero and 255 for specials, and the significand with its leading bit."""
+    return data.StructLayout({"fraction": fraction_bits, "hidden": 1, "exponent": FP32.exponent_bits, "sign": 1})
+
+
+def decode_row(words: Value, weights: Value, *, format: Format, p_format: Format) -> Value:
+    """Elements of a from its words, which are P's with ``weights``: the decoders that a row of units shares."""
+    fraction_bits = max(format.fraction_bits, p_format.fraction_bits)
+
+    def element(word):
+        q = _decode(word, format, fraction_bits)
+        return q if p_format == format else Mux(weights, _decode(word, p_format, fraction_bits), q)
+
+    return Cat(element(words.word_select(i, 16)) for i in range(len(words) // 16))
+
+
+def _decode(word: Value, format: Format, fraction_bits: int) -> Value:
+    """The element, with so many fraction bits, of a word of a narrower format. A subnormal has no leading bit."""
+    view = data.View(format.layout, word)
+    hidden, exponent = view.exponent != 0, view.exponent
+    if format.bias != FP32.bias:
+        moved = exponent + (FP32.bias - format.bias)
+        below = Mux(view.fraction != 0, 1 + FP32.bias - format.bias, 0) if format.subnormals else 0
+        exponent = Mux(exponent.all(), FP32.special, Mux(hidden, moved, below))[:FP32.exponent_bits]
+    sign = view.sign if format.signed else C(0, 1)
+    return Cat(C(0, fraction_bits - format.fraction_bits), view.fraction, hidden, exponent, sign)
 
 
 @dataclass(frozen=True)
@@ -42,11 +72,17 @@ class Fdpa(wiring.Component):
     ----------
     k:             length of the dot product
     acc_frac_bits: bits kept below the largest exponent (F in ``docs/numerics.md``)
-    format:        of a and b
+    format:        of b
+    p_format:      of a, where it is not ``format`` alone: the significand of a must hold both
+
+    Attributes
+    ----------
+    a_fraction_bits: fraction bits of an element of a
 
     Members
     -------
-    a, b : In(16·k), element i in bits [16i, 16i + 16), words of the format
+    a :    In, k elements of :func:`element_layout`, element 0 lowest
+    b :    In(16·k), element i in bits [16i, 16i + 16), words of the format
     c :    In(32), FP32 word
     y :    Out(32), FP32 word
 
@@ -57,7 +93,7 @@ class Fdpa(wiring.Component):
 
     latency = 6
 
-    def __init__(self, *, k: int, acc_frac_bits: int, format: Format = BF16):
+    def __init__(self, *, k: int, acc_frac_bits: int, format: Format = BF16, p_format: Format | None = None):
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k!r}")
         if not 24 <= acc_frac_bits <= 40:
@@ -65,18 +101,21 @@ class Fdpa(wiring.Component):
         self.k = k
         self.acc_frac_bits = acc_frac_bits
         self.format = format
-        super().__init__({"a": In(16 * k), "b": In(16 * k), "c": In(32), "y": Out(32)})
+        self.a_fraction_bits = max(format.fraction_bits, (p_format or format).fraction_bits)
+        a_bits = element_layout(self.a_fraction_bits).size
+        super().__init__({"a": In(a_bits * k), "b": In(16 * k), "c": In(32), "y": Out(32)})
 
     @property
     def leaf_name(self) -> str:
         """Name of the emitted module."""
-        return f"fdpa_{self.format.name}_{self.k}_{self.acc_frac_bits}"
+        return f"fdpa_{self.format.name}_{self.a_fraction_bits}_{self.k}_{self.acc_frac_bits}"
 
     def elaborate(self, platform):
         m = Module()
         # Stage 1.
-        a, b = ([data.View(self.format.layout, words.word_select(i, 16)) for i in range(self.k)]
-                for words in (register(m, self.a, name="operands_a"), register(m, self.b, name="operands_b")))
+        a, b = ([data.View(layout, words.word_select(i, layout.size)) for i in range(self.k)]
+                for layout, words in ((element_layout(self.a_fraction_bits), register(m, self.a, name="operands_a")),
+                                      (self.format.layout, register(m, self.b, name="operands_b"))))
         c = data.View(FP32.layout, register(m, self.c, name="operand_c"))
         # Stage 2.
         terms = self._terms(m, a, b, c)
@@ -111,17 +150,17 @@ class Fdpa(wiring.Component):
         format = self.format
         terms = []
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            nonzero = net(m, ~_zero(x, format) & ~_zero(y, format), name=f"nonzero{i}")
+            nonzero = net(m, (x.exponent != 0) & ~_zero(y, format), name=f"nonzero{i}")
             fields = x.exponent + y.exponent
             if format.bias != FP32.bias:
-                fields += 2 * (FP32.bias - format.bias)
-            hidden_x, hidden_y = C(1, 1), C(1, 1)
+                fields += FP32.bias - format.bias
+            hidden = C(1, 1)
             if format.subnormals:  # whose exponent is that of field 1
-                hidden_x, hidden_y = x.exponent != 0, y.exponent != 0
-                fields += ~hidden_x + ~hidden_y
+                hidden = y.exponent != 0
+                fields += ~hidden
             exponent = net(m, Mux(nonzero, fields, 0), shape=9, name=f"exponent{i}")
-            significand = Mux(nonzero, Cat(x.fraction, hidden_x) * Cat(y.fraction, hidden_y), 0)
-            terms.append(_Term(x.sign ^ y.sign, exponent, significand, 2 * format.fraction_bits))
+            significand = Mux(nonzero, Cat(x.fraction, x.hidden) * Cat(y.fraction, hidden), 0)
+            terms.append(_Term(x.sign ^ y.sign, exponent, significand, self.a_fraction_bits + format.fraction_bits))
         nonzero = net(m, c.exponent != 0, name="nonzero_c")
         exponent = net(m, Mux(nonzero, c.exponent + FP32.bias, 0), name="exponent_c")
         return [*terms, _Term(c.sign, exponent, Mux(nonzero, Cat(c.fraction, 1), 0), FP32.fraction_bits)]
@@ -134,7 +173,7 @@ class Fdpa(wiring.Component):
         for x, y in zip(a, b, strict=True):
             special_x, special_y = x.exponent.all(), y.exponent.all()
             nan |= special_x & ((x.fraction != 0) | _zero(y, self.format))
-            nan |= special_y & ((y.fraction != 0) | _zero(x, self.format))
+            nan |= special_y & ((y.fraction != 0) | (x.exponent == 0))
             plus |= (special_x | special_y) & ~(x.sign ^ y.sign)
             minus |= (special_x | special_y) & (x.sign ^ y.sign)
             special |= special_x | special_y
@@ -171,7 +210,7 @@ class Fdpa(wiring.Component):
 
 
 def _zero(x, format: Format) -> Value:
-    """Whether an operand counts as zero."""
+    """Whether an element of b counts as zero."""
     return (x.exponent == 0) & (x.fraction == 0) if format.subnormals else x.exponent == 0
 
 

@@ -43,9 +43,9 @@ class ToFixed(wiring.Component):
         a = unpack(m, self.a, self.format, name="a")
         width = len(self.y)
         wide = net(m, Cat(C(0, width - len(a.significand)), a.significand), name="wide")
-        places = net(m, self.format.bias - a.exponent, shape=self.format.exponent_bits - 1, name="places")
+        places = net(m, self.format.bias - a.exponent, shape=range(self.format.bias + 1), name="places")
         m.d.comb += [
-            self.y.eq(Mux(a.exponent[-1], C(-1, width), Mux(places[6:].any(), 0, wide >> places[:6]))),
+            self.y.eq(Mux(a.exponent > self.format.bias, C(-1, width), Mux(places[6:].any(), 0, wide >> places[:6]))),
             self.nan.eq(a.nan),
         ]
         return m

@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .nets import net, register
-from .word import BF16, FP32, Format, round_word, unpack
+from .word import BF16, FP32, Format, round_word, unpack, word_of
 
 __all__ = ["Mul", "MulNarrow"]
 
@@ -85,5 +85,5 @@ def _product(m: Module, a: Value, a_format: Format, b: Value, b_format: Format, 
     top = net(m, exponent + high - FP32.bias, shape=signed(10), name="top")
     normal = net(m, Mux(high, product, Cat(C(0, 1), product[:-1])), name="normal")
     rounded = round_word(m, sign, top, normal, y_format, name="round")
-    infinity, zero = (Cat(C(body, y_format.width - 1), sign) for body in (y_format.infinity, 0))
+    infinity, zero = (word_of(sign, C(body, y_format.magnitude_bits), y_format) for body in (y_format.infinity, 0))
     return Mux(special[0], y_format.nan, Mux(special[1], infinity, Mux(special[2], zero, rounded)))

@@ -14,28 +14,39 @@ from amaranth.utils import ceil_log2
 from .nets import net
 
 __all__ = [
-    "BF16", "FP16", "FP32", "OPERANDS", "Format", "Unpacked", "normalise", "pack", "round_word", "unpack", "widen",
+    "BF16", "FP16", "FP32", "OPERANDS", "U6_10", "Format", "Unpacked", "normalise", "pack", "round_word", "unpack",
+    "widen", "word_of",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A binary interchange format: sign, biased exponent, fraction, from the top bit down."""
+    """A binary format: sign (if it has one), biased exponent, fraction, from the top bit down.
+
+    ``excess`` is how far the exponents' bias is above that of an interchange format.
+    """
 
     name: str
     exponent_bits: int
     fraction_bits: int
     subnormals: bool = False
+    signed: bool = True
+    excess: int = 0
 
     @property
     def width(self) -> int:
         """Bits of a word."""
-        return 1 + self.exponent_bits + self.fraction_bits
+        return self.signed + self.magnitude_bits
+
+    @property
+    def magnitude_bits(self) -> int:
+        """Bits of a word without its sign."""
+        return self.exponent_bits + self.fraction_bits
 
     @property
     def bias(self) -> int:
         """What the exponent field of 1.0 holds."""
-        return 2 ** (self.exponent_bits - 1) - 1
+        return 2 ** (self.exponent_bits - 1) - 1 + self.excess
 
     @property
     def one(self) -> int:
@@ -60,12 +71,15 @@ class Format:
     @property
     def layout(self) -> data.StructLayout:
         """A view of a word's fields."""
-        return data.StructLayout({"fraction": self.fraction_bits, "exponent": self.exponent_bits, "sign": 1})
+        return data.StructLayout({"fraction": self.fraction_bits, "exponent": self.exponent_bits,
+                                  **({"sign": 1} if self.signed else {})})
 
 
 FP32 = Format(name="fp32", exponent_bits=8, fraction_bits=23)
 BF16 = Format(name="bf16", exponent_bits=8, fraction_bits=7)
 FP16 = Format(name="fp16", exponent_bits=5, fraction_bits=10, subnormals=True)
+#: Format of P, from 2^-61 to below 2.
+U6_10 = Format(name="u6_10", exponent_bits=6, fraction_bits=10, signed=False, excess=31)
 
 #: Formats of the cube's operands and of the output, by name.
 OPERANDS = {format.name: format for format in (BF16, FP16)}
@@ -100,7 +114,7 @@ def unpack(m: Module, word: Value, format: Format, *, name: str) -> Unpacked:
         exponent = view.exponent
         significand = net(m, Mux(zero, 0, Cat(view.fraction, 1)), name=f"{name}_significand")
     return Unpacked(
-        sign=view.sign, exponent=exponent, significand=significand, zero=zero,
+        sign=view.sign if format.signed else C(0, 1), exponent=exponent, significand=significand, zero=zero,
         inf=net(m, special & (view.fraction == 0), name=f"{name}_inf"),
         nan=net(m, special & (view.fraction != 0), name=f"{name}_nan"),
     )
@@ -122,17 +136,22 @@ def normalise(m: Module, value: Value, *, name: str) -> tuple[Value, Value]:
     return value, Cat(count)
 
 
+def word_of(sign: Value, magnitude: Value, format: Format) -> Value:
+    """Word of a sign, which a format may not have, and a magnitude."""
+    return Cat(magnitude, sign) if format.signed else magnitude
+
+
 def pack(m: Module, sign: Value, body: Value, format: Format, *, name: str) -> Value:
     """Word of ``sign`` and the signed integer ``body`` = exponent·2^fraction_bits + fraction.
 
     The exponent is unbounded: below the smallest normal word the result is zero, past the largest infinity. With
     subnormals ``body`` is not negative, and what is below the smallest normal word is one of them.
     """
-    below = body[:format.width - 1]
+    below = body[:format.magnitude_bits]
     limited = net(m, Mux(body >= format.infinity, format.infinity, below), name=f"{name}_limited")
     if format.subnormals:
-        return Cat(limited, sign)
-    return Cat(Mux(body < 1 << format.fraction_bits, 0, limited), sign)
+        return word_of(sign, limited, format)
+    return word_of(sign, Mux(body < 1 << format.fraction_bits, 0, limited), format)
 
 
 def round_word(
@@ -173,4 +192,5 @@ def widen(word: Value, format: Format) -> Value:
     if format.bias != FP32.bias:
         moved = Mux(exponent == format.special, FP32.special, exponent + (FP32.bias - format.bias))
         exponent = Mux(exponent == 0, 0, moved)[:FP32.exponent_bits]
-    return Cat(C(0, FP32.fraction_bits - format.fraction_bits), view.fraction, exponent, view.sign)
+    sign = view.sign if format.signed else C(0, 1)
+    return Cat(C(0, FP32.fraction_bits - format.fraction_bits), view.fraction, exponent, sign)

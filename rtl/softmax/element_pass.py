@@ -53,7 +53,8 @@ class ElementPass(wiring.Component):
         self.config = config
         self._amla = config.mode == "amla"
         rows, lanes = config.m, config.lanes
-        self._lanes = [Leaf(VectorLane(mode=config.mode, format=config.operand)) for _ in range(rows * lanes)]
+        self._lanes = [Leaf(VectorLane(mode=config.mode, format=config.operand, p_format=config.p))
+                       for _ in range(rows * lanes)]
         self.latency = self._lanes[0].component.latency + 1
         self._p_parts, self._out_parts = config.k // lanes, config.beat_elements // lanes
         target_bits = max(ceil_log2(config.l1_words), ceil_log2(config.out_words))

@@ -11,7 +11,7 @@ from ..fp.exp2 import Exp2
 from ..fp.fixed import FRACTION_BITS, ToFixed
 from ..fp.mul import Mul, MulNarrow
 from ..fp.nets import register
-from ..fp.word import BF16, Format
+from ..fp.word import BF16, U6_10, Format
 from ..rescale import Rescale
 
 __all__ = ["AccumulateLane", "VectorLane"]
@@ -95,7 +95,8 @@ class VectorLane(wiring.Component):
     Parameters
     ----------
     mode:   ``"amla"`` multiplies by the row's 16-bit factor, ``"mul"`` and ``"pow2"`` only round (the factor is 1)
-    format: of ``p``, the factor and the rounded product
+    format: of the rounded product
+    p_format: of ``p`` and the factor
 
     Members
     -------
@@ -117,10 +118,11 @@ class VectorLane(wiring.Component):
 
     product_latency = Mul.latency
 
-    def __init__(self, *, mode: str, format: Format = BF16):
+    def __init__(self, *, mode: str, format: Format = BF16, p_format: Format = U6_10):
         _check_mode(mode)
         self.mode = mode
         self.format = format
+        self.p_format = p_format
         fixed = FRACTION_BITS + 1
         super().__init__({
             "s": In(32), "scale": In(32), "m": In(32), "s16": In(16), "p": Out(16), "p_fixed": Out(fixed),
@@ -130,7 +132,7 @@ class VectorLane(wiring.Component):
     @property
     def leaf_name(self) -> str:
         """Name of the emitted module."""
-        return f"vector_lane_{self.format.name}_{self.mode}"
+        return f"vector_lane_{self.format.name}_{self.p_format.name}_{self.mode}"
 
     @property
     def _round_latency(self) -> int:
@@ -147,7 +149,7 @@ class VectorLane(wiring.Component):
         m.submodules.subtract = subtract = Add()
         m.submodules.exp2 = exp2 = Exp2()
         m.submodules.product_round = product_round = Narrow(format=self.format)
-        m.submodules.p_to_fixed = p_to_fixed = ToFixed(format=self.format)
+        m.submodules.p_to_fixed = p_to_fixed = ToFixed(format=self.p_format)
         m.submodules.e_to_fixed = e_to_fixed = ToFixed()
 
         maximum = register(m, self.m, name="maximum", cycles=Mul.latency)
@@ -160,12 +162,12 @@ class VectorLane(wiring.Component):
             e_to_fixed.a.eq(exp2.y),
         ]
         if self.mode == "amla":
-            m.submodules.round = round = MulNarrow(format=self.format)
+            m.submodules.round = round = MulNarrow(format=self.p_format)
             factor = register(m, self.s16, name="factor", cycles=Mul.latency + Add.latency + Exp2.latency)
             m.d.comb += [round.a.eq(exp2.y), round.b.eq(factor)]
             p = round.y
         else:
-            m.submodules.round = round = Narrow(format=self.format)
+            m.submodules.round = round = Narrow(format=self.p_format)
             m.d.comb += round.a.eq(exp2.y)
             p = register(m, round.y, name="p_rounded")
         m.d.comb += p_to_fixed.a.eq(p)

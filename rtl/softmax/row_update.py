@@ -36,7 +36,7 @@ class RowUpdate(wiring.Component):
 
     Parameters
     ----------
-    config: ``mode``, ``comp_bits`` and ``format``
+    config: ``mode``, ``comp_bits`` and the format of P
 
     Members
     -------
@@ -45,7 +45,7 @@ class RowUpdate(wiring.Component):
     smax:   maximum of the row's valid raw scores
     m_in, c_in, l_in, L_in: state after the earlier tiles, ignored with ``first``; in mode ``pow2`` m_in is an integer
     m, c:   new maximum, at least the lowest finite number (mode ``pow2``: the integer above it), and its rounding
-    s16:    factor of P, in the operand format
+    s16:    factor of P, in P's format
     l, L:   sums of the earlier tiles in the new frame
     offsets: row offsets, word s in bits 32·s and up; in mode ``mul`` word 0 is the factor of O, the others 0
 
@@ -90,7 +90,7 @@ class RowUpdate(wiring.Component):
             return results | {
                 "l": scaled_sum("l_out", l_scaled, l_in),
                 "L": scaled_sum("sum_out", sum_scaled, sum_in),
-                "s16": C(self.config.operand.one, 16),
+                "s16": C(self.config.p.one, 16),
                 "offsets": offsets,
             }
 
@@ -98,7 +98,7 @@ class RowUpdate(wiring.Component):
         results["L"] = scaled_sum("sum_out", pipe.unit("scale_sum", Mul(), a=sum_in, b=alpha), sum_in)
         if mode == "mul":
             factor = pipe.comb("factor", lambda v, f, x: Mux(v & ~f, x, C(ONE, 32)), valid, first, alpha)
-            return results | {"s16": C(self.config.operand.one, 16), "offsets": factor}
+            return results | {"s16": C(self.config.p.one, 16), "offsets": factor}
 
         c_in, l_in = pipe.data(self.c_in, "c_in"), pipe.data(self.l_in, "l_in")
         s16, c_new, offsets = self._compensated_frame(pipe, keep, m_new, m_in, c_in)
@@ -126,9 +126,9 @@ class RowUpdate(wiring.Component):
         r_in = pipe.unit("rint_in", Rint(), a=m_in)
         minus_r = pipe.comb("minus_r", _negated, r)
         s32 = pipe.unit("s32", Exp2(), x=pipe.unit("frame", Add(), a=m_new, b=minus_r))
-        operand = self.config.operand
-        s16 = pipe.register(pipe.unit("s16_rounded", Narrow(format=operand), a=s32))
-        s16_word = pipe.comb("s16_word", lambda x: widen(x, operand), s16)
+        p_format = self.config.p
+        s16 = pipe.register(pipe.unit("s16_rounded", Narrow(format=p_format), a=s32))
+        s16_word = pipe.comb("s16_word", lambda x: widen(x, p_format), s16)
         c_new = pipe.unit("c_new", Mul(), a=s32, b=pipe.unit("recip_s16", Recip(), x=s16_word))
         ratio = pipe.unit("ratio", Mul(), a=c_in, b=pipe.unit("recip_c", Recip(), x=c_new))
         excess = pipe.register(pipe.comb("excess", _excess, ratio))

@@ -68,7 +68,7 @@ class Job:
         """Parameters for :func:`amla.model.mla_decode`."""
         config = self.config
         return Numerics(kv_block=self.plan.kv_block, k=config.k, acc_frac_bits=config.acc_frac_bits,
-                        comp_bits=config.comp_bits)
+                        comp_bits=config.comp_bits, p_format=config.p_format)
 
     @property
     def output_base(self) -> int:

@@ -226,6 +226,7 @@ class _Scheduler:
                         {"l1": word, "outer": slab.size, "inner": place.size, "inner_stride": 1,
                          "outer_stride": groups_per_chunk * pitch, "group_stride": pitch, "transpose": True},
                         l0c=l0c, mt=mt, nt=nt, kt=slab.size, first=slab is slabs[0], last=slab is slabs[-1],
+                        weights=True,
                     )
                     if columns.start == 0 and slab is slabs[0]:
                         feed_a.waits_for(Semaphore.P_READY)
@@ -249,13 +250,17 @@ class _Scheduler:
                     yield mt * nt * slab.size
 
     def _multiply(self, ring: str, a: dict[str, int], b: dict[str, int], *, l0c: int, mt: int, nt: int, kt: int,
-                  first: bool, last: bool) -> tuple[Draft, Draft]:
-        """One slab: feed both operands, multiply into ``l0c``, a slot of ``ring``; returns the feeds."""
+                  first: bool, last: bool, weights: bool = False) -> tuple[Draft, Draft]:
+        """One slab: feed both operands, multiply into ``l0c``, a slot of ``ring``; returns the feeds.
+
+        With ``weights`` a is P.
+        """
         out = self._out
         l0a, l0b = out.next("L0A"), self._plan.regions["L0B"].address(out.rings["L0A"].taken)
         feed_a = out.emit(Opcode.FEED_A, l0=l0a, **a)
         feed_b = out.emit(Opcode.FEED_B, l0=l0b, **b)
-        mmad = out.emit(Opcode.MMAD, l0a=l0a, l0b=l0b, l0c=l0c, mt=mt, nt=nt, kt=kt, accumulate=not first)
+        mmad = out.emit(Opcode.MMAD, l0a=l0a, l0b=l0b, l0c=l0c, mt=mt, nt=nt, kt=kt, accumulate=not first,
+                        weights=weights)
         out.take("L0A", feed_a)
         feed_b.signals(Semaphore.L0_READY)
         mmad.waits_for(Semaphore.L0_READY)

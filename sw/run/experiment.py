@@ -74,6 +74,7 @@ class Experiment:
         report: dict[str, Any] = {
             "config": config.name, "workload": load.name, "description": _describe(load),
             "device": "rtl" if run else "simulator", "mode": config.mode, "format": config.format,
+            "p_format": config.p_format,
             "preload": self.job.plan.preload,
             "memory": {"name": memory.name, "latency": memory.latency,
                        "bytes_per_cycle": memory.rate(config.axi_data_bytes),

@@ -6,6 +6,7 @@ from amla.model.attention.softmax import RowState, row_maximum, softmax_tile, va
 from amla.model.fp.convert import narrow
 from amla.model.fp.fdpa import matmul
 from amla.model.fp.formats import FP32, OPERANDS
+from amla.model.numerics import Numerics
 from amla.rtl.config import CoreConfig
 
 from ..compiler.footprint import Footprint, buffer_words
@@ -13,7 +14,7 @@ from ..compiler.program import Command
 
 __all__ = ["Executor"]
 
-#: Buffers of 16-bit words, in the operand format; the others hold 32-bit words.
+#: Buffers of 16-bit words, in the formats of Q and KV, P and the output; the others hold 32-bit words.
 _OPERANDS = ("L1", "L0A", "L0B", "OUT")
 
 
@@ -32,6 +33,7 @@ class Executor:
 
     def __init__(self, config: CoreConfig, *, scale_word: int):
         self._config, self._scale, self._format = config, scale_word, OPERANDS[config.format]
+        self._p_format = Numerics(p_format=config.p_format).format_of_p(self._format)
         nan16, nan32 = (self._format.quiet_nan, np.uint16), (FP32.quiet_nan, np.uint32)
         m, n, k, lanes = config.m, config.n, config.k, config.lanes
         shapes = {
@@ -68,7 +70,8 @@ class Executor:
         places = touched.writes["L0C"]
         start = self._matrix(self.buffers["L0C"][places]) if "accumulate" in c.flags else None
         result = matmul(_operand(a), _operand(b), k=self._config.k,
-                        acc_frac_bits=self._config.acc_frac_bits, c=start, format=self._format)
+                        acc_frac_bits=self._config.acc_frac_bits, c=start, format=self._format,
+                        a_format=self._p_format if "weights" in c.flags else self._format)
         self.buffers["L0C"][places] = self._tiles(result, self._config.n)
 
     def _drain_s(self, c: Command, touched: Footprint) -> None:
@@ -101,7 +104,7 @@ class Executor:
         p, offsets = softmax_tile(
             scores, self._valid(c, len(scores)), rowmax, state, scale_word=self._scale,
             first="first" in c.flags, mode=self._config.mode, comp_bits=self._config.comp_bits,
-            format=self._format,
+            format=self._p_format,
         )
         for name in ("m", "c", "l", "L"):
             self._state[name][places] = getattr(state, name).reshape(len(places), -1)

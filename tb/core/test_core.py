@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import cocotb
 import numpy as np
-from amla.rtl.config import MODES, CoreConfig
+from amla.rtl.config import MODES, P_FORMATS, CoreConfig
 from amla.rtl.core import INTERFACE_VERSION
 from amla.rtl.fp.word import OPERANDS
 from amla.rtl.host.csr import ID_VALUE, REGISTERS
@@ -122,6 +122,7 @@ async def identity_and_parameters(dut):
         "COMP_BITS": CONFIG.comp_bits,
         "MODE": MODES.index(CONFIG.mode),
         "FORMAT": list(OPERANDS).index(CONFIG.format),
+        "P_FORMAT": P_FORMATS.index(CONFIG.p_format),
         "BEAT_BYTES": CONFIG.axi_data_bytes,
     }
     assert await fields("STATUS") == {"RUNNING": 0, "DONE": 0, "ERROR": 0, "NONFINITE": 0, "QUIET": 1}

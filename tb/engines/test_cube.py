@@ -5,8 +5,10 @@ import random
 import cocotb
 import numpy as np
 from amla.model.fp.fdpa import fdpa_word
+from amla.model.fp.formats import BF16, Format
+from amla.model.numerics import Numerics
 from amla.rtl.fp.fdpa import Fdpa
-from amla.rtl.isa import Fault, Opcode
+from amla.rtl.isa import FLAGS, Fault, Opcode
 from cocotb.triggers import RisingEdge
 
 from ..memory import SyncMemory
@@ -17,13 +19,15 @@ from .timing import cube_timeline
 from .wraps import wraps
 
 CONFIG = bench_config()
-SPECIAL_BF16 = (0x0000, 0x8000, 0x7F80, 0xFF80, 0x7FC0, 0x0001, 0x7F7F, 0x0080)
+P_FORMAT = Numerics(p_format=CONFIG.p_format).format_of_p(BF16)
+#: Special words of BF16 and, the last, of U6.10.
+SPECIAL = (0x0000, 0x8000, 0x7F80, 0xFF80, 0x7FC0, 0x0001, 0x7F7F, 0x0080, 0xFC00, 0x03FF)
 
 
 def random_bf16(rng: random.Random, count: int, *, special: float) -> np.ndarray:
     """Numbers of close exponents, so that sums cancel and round, with some special words among them."""
     words = [rng.getrandbits(1) << 15 | rng.randint(118, 132) << 7 | rng.getrandbits(7) for _ in range(count)]
-    words = [rng.choice(SPECIAL_BF16) if rng.random() < special else word for word in words]
+    words = [rng.choice(SPECIAL) if rng.random() < special else word for word in words]
     return np.array(words, np.uint16)
 
 
@@ -43,12 +47,13 @@ class CubeModel:
         self.buffers = {"l0c": SyncMemory(dut, "l0c_read", CONFIG.l0c_words, width=m * n * 32,
                                           writes="l0c_write", holds=False, storage=list(self.l0c))}
 
-    def multiply(self, a: int, b: int, c: int) -> int:
+    def multiply(self, a: int, b: int, c: int, a_format: Format) -> int:
         """The L0C word of one fractal triple."""
         m, n, k = CONFIG.m, CONFIG.n, CONFIG.k
         rows, columns = unpack(a, np.uint16, (m, k)), unpack(b, np.uint16, (n, k))
         words = unpack(c, np.uint32, (m, n))
-        return pack(np.array([[fdpa_word(rows[i], columns[j], words[i, j], CONFIG.acc_frac_bits)
+        return pack(np.array([[fdpa_word(rows[i], columns[j], words[i, j], CONFIG.acc_frac_bits,
+                                         a_format=a_format)
                                for j in range(n)] for i in range(m)], np.uint32))
 
     def command(self, *flags: str, **fields: int) -> Command:
@@ -70,7 +75,8 @@ class CubeModel:
                         return command
                     reads = ki > 0 or "accumulate" in flags
                     old = self.l0c[c] if reads else 0
-                    self.l0c[c] = command.writes["l0c", c] = self.multiply(self.l0a[a], self.l0b[b], old)
+                    self.l0c[c] = command.writes["l0c", c] = self.multiply(
+                        self.l0a[a], self.l0b[b], old, P_FORMAT if "weights" in flags else BF16)
                     items.append((c, reads))
         return command
 
@@ -82,7 +88,8 @@ class CubeModel:
         room = {"l0a": CONFIG.l0a_words - mt * kt, "l0b": CONFIG.l0b_words - nt * kt,
                 "l0c": CONFIG.l0c_words - mt * nt}
         place = {name: rng.choice([0, free, rng.randint(0, free)]) for name, free in room.items()}
-        return self.command(*rng.choice([(), ("accumulate",)]), mt=mt, nt=nt, kt=kt, **place)
+        flags = [flag for flag in FLAGS[Opcode.MMAD] if rng.random() < 0.5]
+        return self.command(*flags, mt=mt, nt=nt, kt=kt, **place)
 
 
 def bench(dut, **options) -> tuple[EngineBench, CubeModel, random.Random]:

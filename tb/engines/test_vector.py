@@ -18,7 +18,9 @@ from amla.model.attention.softmax import RowState, row_maximum, softmax_tile, va
 from amla.model.fp.add import sub
 from amla.model.fp.convert import to_bf16
 from amla.model.fp.exp2 import exp2
+from amla.model.fp.formats import BF16
 from amla.model.fp.mul import mul
+from amla.model.numerics import Numerics
 from amla.rtl.fp.add import Add
 from amla.rtl.fp.fixed import FromFixed
 from amla.rtl.isa import Fault, Opcode
@@ -196,7 +198,8 @@ class VectorModel:
         state = RowState(**{name: getattr(self.state, name)[here] for name in ("m", "c", "l", "L")})
         weightless = (state.L == 0) & ("first" not in flags)
         p, offsets = softmax_tile(scores, valid, rowmax, state, scale_word=self.scale, first="first" in flags,
-                                  mode=CONFIG.mode, comp_bits=CONFIG.comp_bits)
+                                  mode=CONFIG.mode, comp_bits=CONFIG.comp_bits,
+                                  format=Numerics(p_format=CONFIG.p_format).format_of_p(BF16))
         for mi in range(mt):
             rows = slice(mi * m, (mi + 1) * m)
             command.inputs["rowmax", fields["rowmax"] + mi] = pack(rowmax[rows])

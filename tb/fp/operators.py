@@ -4,14 +4,15 @@ from functools import partial
 
 import numpy as np
 from amla.model.fp.add import add
-from amla.model.fp.convert import ceil, rint, to_bf16, to_fp16, to_int, widen
+from amla.model.fp.convert import ceil, rint, to_bf16, to_fp16, to_int, to_u6_10, widen
 from amla.model.fp.exp2 import exp2
 from amla.model.fp.fixed import from_fixed, to_fixed
-from amla.model.fp.formats import BF16, FP16, Format
+from amla.model.fp.formats import BF16, FP16, U6_10, Format
 from amla.model.fp.log2 import log2
 from amla.model.fp.maximum import maximum
-from amla.model.fp.mul import mul, mul_bf16, mul_fp16
+from amla.model.fp.mul import mul, mul_bf16, mul_fp16, mul_u6_10
 from amla.model.fp.recip import recip
+from amla.rtl.fp import word
 from amla.rtl.fp.add import Add
 from amla.rtl.fp.convert import Ceil, Narrow, Rint, ToInt
 from amla.rtl.fp.exp2 import Exp2
@@ -38,10 +39,11 @@ def _beside(rng: np.random.Generator, count: int, *parts: np.ndarray) -> np.ndar
 
 
 def _to_round(rng: np.random.Generator, count: int, format: Format) -> dict[str, np.ndarray]:
-    """A quarter at the rounding position or one unit beside it; a quarter of FP16's in or around its range."""
+    """A quarter at the rounding position or one unit beside it; a quarter in or around the range of a small format."""
     a, dropped = words(rng, count), 23 - format.fraction_bits
-    if format.subnormals:
+    if format != BF16:
         a = np.where(rng.random(count) < 0.25, _small(rng, a, format.bias + format.fraction_bits + 2), a)
+    if format.subnormals:
         dropped = dropped + rng.integers(0, format.fraction_bits + 1, count)  # of a subnormal, more
     unit = np.left_shift(np.uint32(1), np.asarray(dropped, np.uint32))
     halfway = (unit >> 1) + rng.integers(-1, 2, count).astype(np.uint32)
@@ -112,10 +114,14 @@ OPERATORS = {
     "mul_bf16": Operator(make=MulNarrow, vectors=partial(_to_multiply, format=BF16), golden=single(mul_bf16)),
     "mul_fp16": Operator(make=partial(MulNarrow, format=OPERANDS["fp16"]),
                          vectors=partial(_to_multiply, format=FP16), golden=single(mul_fp16)),
+    "mul_u6_10": Operator(make=partial(MulNarrow, format=word.U6_10),
+                          vectors=partial(_to_multiply, format=U6_10), golden=single(mul_u6_10)),
     "maximum": Operator(make=Maximum, vectors=_pairs, golden=single(maximum)),
     "to_bf16": Operator(make=Narrow, vectors=partial(_to_round, format=BF16), golden=single(to_bf16)),
     "to_fp16": Operator(make=partial(Narrow, format=OPERANDS["fp16"]), vectors=partial(_to_round, format=FP16),
                         golden=single(to_fp16)),
+    "to_u6_10": Operator(make=partial(Narrow, format=word.U6_10), vectors=partial(_to_round, format=U6_10),
+                         golden=single(to_u6_10)),
     "rint": Operator(make=Rint, vectors=_halves, golden=single(rint)),
     "ceil": Operator(make=Ceil, vectors=_halves, golden=single(ceil)),
     "to_int": Operator(make=ToInt, vectors=_integers, golden=single(lambda a: to_int(a).astype(np.int16) & 0x1FF)),

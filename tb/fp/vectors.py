@@ -2,10 +2,11 @@
 
 import numpy as np
 from amla.model.fp.convert import widen
-from amla.model.fp.corners import bf16_corners, fp16_corners, fp32_corners, random_pairs, random_words
-from amla.model.fp.formats import BF16, FP16, Format
+from amla.model.fp.corners import bf16_corners, fp16_corners, fp32_corners, random_pairs, random_words, u6_10_corners
+from amla.model.fp.formats import BF16, FP16, U6_10, Format
 
-__all__ = ["fp32", "narrow_words", "near_cancellation", "operands", "pairs", "ties", "words"]
+__all__ = ["fp32", "narrow_words", "near_cancellation", "operands", "pairs", "ties", "with_weights",
+           "words"]
 
 #: Operands of ``fdpa`` made at a time, so that a million of them fit the memory of a small machine.
 _BLOCK = 1 << 16
@@ -26,9 +27,9 @@ def words(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def narrow_words(rng: np.random.Generator, count: int, format: Format = BF16) -> np.ndarray:
-    """Words of an operand format, uniform but for one corner in eight; every word if there is room."""
+    """Words of a format of 16 bits, uniform but for one corner in eight; every word if there is room."""
     uniform = rng.integers(0, 1 << 16, count, dtype=np.uint16)
-    corners = {BF16: bf16_corners, FP16: fp16_corners}[format]()
+    corners = {BF16: bf16_corners, FP16: fp16_corners, U6_10: u6_10_corners}[format]()
     words = np.where(rng.random(count) < 1 / 8, rng.choice(corners, count), uniform)
     if count >= 1 << 17:
         words[-1 << 16:] = rng.permutation(1 << 16)
@@ -95,6 +96,27 @@ def operands(
     blocks = [_operands(rng, min(_BLOCK, count - start), k, format) for start in range(0, count, _BLOCK)]
     a, b, c = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return a, b, c
+
+
+def with_weights(
+    rng: np.random.Generator, a: np.ndarray, b: np.ndarray, format: Format,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``weights`` [count], one in two, and a and b in which such rows' a is in U6.10.
+
+    Its sign, and what its exponent has too much or too little for that, go to b.
+    """
+    weights = rng.random(len(a)) < 0.5
+    bits, sign = format.fraction_bits, np.uint16(1 << 15)
+    fraction = (a & np.uint16((1 << bits) - 1)) << np.uint16(10 - bits) | a >> np.uint16(bits) & ((1 << 10 - bits) - 1)
+    (field_a, field_b) = ((words & ~sign).astype(np.int64) >> bits for words in (a, b))
+    number_a, number_b = ((field > 0) & (field < format.max_field) for field in (field_a, field_b))
+    field = np.where(number_a, np.clip(field_a - format.bias + U6_10.bias, 1, U6_10.max_field - 1), (field_a > 0) * 63)
+    rest = np.where(number_a & number_b, field_a - format.bias - (field - U6_10.bias), 0)
+    moved = np.where(number_b, np.clip(field_b + rest, 1, format.max_field - 1), field_b).astype(np.uint16)
+    as_p = field.astype(np.uint16) << np.uint16(10) | fraction
+    as_b = b & np.uint16((1 << bits) - 1) | moved << np.uint16(bits) | (a ^ b) & sign
+    chosen = weights[:, None]
+    return weights, np.where(chosen, as_p, a), np.where(chosen, as_b, b)
 
 
 def _operands(

@@ -7,8 +7,8 @@ from amla.model.fp.add import add, sub
 from amla.model.fp.convert import narrow, widen
 from amla.model.fp.exp2 import exp2
 from amla.model.fp.fixed import to_fixed
-from amla.model.fp.formats import OPERANDS, Format
-from amla.model.fp.mul import mul, mul_bf16, mul_fp16
+from amla.model.fp.formats import OPERANDS, U6_10, Format
+from amla.model.fp.mul import mul, mul_bf16, mul_fp16, mul_u6_10
 from amla.model.rescale import rescale
 from amla.rtl.config import MODES
 from amla.rtl.fp import word
@@ -19,6 +19,7 @@ from amla.tb.fp.vectors import fp32, narrow_words, pairs, words
 __all__ = ["LANES"]
 
 _COMP_BITS = 2
+_MULTIPLY = {**dict(zip(OPERANDS.values(), (mul_bf16, mul_fp16), strict=True)), U6_10: mul_u6_10}
 _QUIET_NAN, _MINUS_INF, _LOWEST = np.uint32(0x7FC00000), np.uint32(0xFF800000), np.uint32(0xFF7FFFFF)
 
 
@@ -44,28 +45,29 @@ def _accumulate(o: np.ndarray, pv: np.ndarray, offsets: np.ndarray, first: np.nd
     return {"y": np.where(first, pv, add(scaled, pv))}
 
 
-def _element_vectors(rng: np.random.Generator, count: int, format: Format) -> dict[str, np.ndarray]:
+def _element_vectors(rng: np.random.Generator, count: int, p_format: Format) -> dict[str, np.ndarray]:
     """Scores below the row maximum as in a softmax, those of a row that has none above -inf, and words of any kind."""
     score, sigma = fp32(rng.normal(0, 40, count)), fp32(rng.uniform(0.01, 0.3, count))
     maximum = add(mul(score, sigma), fp32(rng.exponential(6, count)))
-    factor = narrow(fp32(rng.uniform(0.7, 1.42, count)), format)
+    factor = narrow(fp32(rng.uniform(0.7, 1.42, count)), p_format)
     lost = rng.random(count) < 0.02
     score, maximum = np.where(lost, _MINUS_INF, score), np.where(lost, _LOWEST, maximum)
     usual = rng.random(count) < 0.75
     return {"s": np.where(usual, score, words(rng, count)), "scale": np.where(usual, sigma, words(rng, count)),
             "m": np.where(usual, maximum, words(rng, count)),
-            "s16": np.where(usual, factor, narrow_words(rng, count, format))}
+            "s16": np.where(usual, factor, narrow_words(rng, count, p_format))}
 
 
 def _element(
     s: np.ndarray, scale: np.ndarray, m: np.ndarray, s16: np.ndarray, mode: str, format: Format,
+    p_format: Format,
 ) -> dict[str, np.ndarray]:
     product = mul(s, scale)
     e = exp2(sub(product, m))
-    p = (mul_fp16 if format.subnormals else mul_bf16)(e, s16) if mode == "amla" else narrow(e, format)
+    p = _MULTIPLY[p_format](e, s16) if mode == "amla" else narrow(e, p_format)
     return {
         "product": product, "product_16": narrow(product, format),
-        "p": p, "p_fixed": to_fixed(widen(p, format)), "e_fixed": to_fixed(e),
+        "p": p, "p_fixed": to_fixed(widen(p, p_format)), "e_fixed": to_fixed(e),
         "nan": (e & 0x7FFFFFFF) > 0x7F800000,
     }
 
@@ -75,15 +77,17 @@ def _accumulate_lane(mode: str) -> Operator:
                     vectors=partial(_accumulate_vectors, mode=mode), golden=partial(_accumulate, mode=mode))
 
 
-def _vector_lane(mode: str, format: str) -> Operator:
-    return Operator(make=partial(VectorLane, mode=mode, format=word.OPERANDS[format]),
-                    vectors=partial(_element_vectors, format=OPERANDS[format]),
-                    golden=partial(_element, mode=mode, format=OPERANDS[format]),
+def _vector_lane(mode: str, format: str, p_format: str) -> Operator:
+    ours, golden = {**word.OPERANDS, "u6_10": word.U6_10}, {**OPERANDS, "u6_10": U6_10}
+    return Operator(make=partial(VectorLane, mode=mode, format=ours[format], p_format=ours[p_format]),
+                    vectors=partial(_element_vectors, p_format=golden[p_format]),
+                    golden=partial(_element, mode=mode, format=golden[format], p_format=golden[p_format]),
                     latencies={"product": "product_latency", "product_16": "product_latency"})
 
 
-#: The lanes of every mode and format by their leaf's name.
+#: The lanes of every mode and of P's formats by their leaf's name.
 LANES = {
     **{f"accumulate_lane_{mode}_{_COMP_BITS}": _accumulate_lane(mode) for mode in MODES},
-    **{f"vector_lane_{format}_{mode}": _vector_lane(mode, format) for mode in MODES for format in OPERANDS},
+    **{f"vector_lane_{format}_{p_format}_{mode}": _vector_lane(mode, format, p_format) for mode in MODES
+       for format, p_format in (("bf16", "u6_10"), ("fp16", "u6_10"), ("bf16", "bf16"), ("fp16", "fp16"))},
 }

@@ -103,13 +103,14 @@ CALLS = {
 #: Operators on words of any shape: the dtypes of their arguments.
 OPERATORS = {
     "fp.add": {"add": "II", "sub": "II"},
-    "fp.convert": {"ceil": "I", "from_bf16": "H", "from_fp16": "H", "rint": "I", "to_bf16": "I", "to_fp16": "I",
+    "fp.convert": {"ceil": "I", "from_bf16": "H", "from_fp16": "H", "from_u6_10": "H", "rint": "I", "to_bf16": "I",
+                   "to_fp16": "I", "to_u6_10": "I",
                    "to_int": "I"},
     "fp.exp2": {"exp2": "I"},
     "fp.fixed": {"from_fixed": "L", "to_fixed": "I"},
     "fp.log2": {"log2": "I"},
     "fp.maximum": {"maximum": "II"},
-    "fp.mul": {"mul": "II", "mul_bf16": "IH", "mul_fp16": "IH"},
+    "fp.mul": {"mul": "II", "mul_bf16": "IH", "mul_fp16": "IH", "mul_u6_10": "IH"},
     "fp.recip": {"recip": "I"},
     "hopper.special_functions": {"ex2_hopper": "I", "lg2_hopper": "I", "rcp_hopper": "I"},
     "rescale": {"rescale": "Ii"},
@@ -184,7 +185,7 @@ def test_a_wrong_array_is_named(module, name):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_online_softmax_names_a_wrong_array(mode):
-    online = online_softmax(mode, 3, scale_word=0x3F800000, comp_bits=2)
+    online = online_softmax(mode, 3, scale_word=0x3F800000, numerics=Numerics())
     right = {"scores": words(3, 4), "valid": counts(3)}
     for argument, array in right.items():
         for value in wrong(array):

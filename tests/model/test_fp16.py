@@ -10,6 +10,7 @@ from amla.model.fp.corners import fp32_corners, random_words
 from amla.model.fp.fdpa import fdpa_fp16_word, matmul
 from amla.model.fp.formats import BF16, FP16, QUIET_NAN, Format, dtype_of
 from amla.model.fp.mul import mul_fp16
+from amla.model.numerics import P_FORMATS, Numerics
 
 FLUSHED, QUIET = np.uint32(0x7F800000), np.uint16(FP16.quiet_nan)
 
@@ -149,24 +150,26 @@ def test_decode_within_flashmlas_tolerance(mode, causal):
 
 
 def test_more_exact_than_bf16():
-    """Three fraction bits more than BF16 make the same inputs' error several times smaller."""
+    """With P in the operands' format, three fraction bits more make the same inputs' error several times smaller."""
     arguments = paged(np.random.default_rng(5), [1024], tokens=1, heads=16, d=576)
     as_bf16 = [array.astype(dtype_of(BF16)) if array.dtype == np.float16 else array for array in arguments]
     errors = []
     for inputs in (arguments, as_bf16):
         ref_out, _ = mla_reference(*inputs)
-        out, _ = mla_decode(*inputs, out_dtype=np.float32)
+        out, _ = mla_decode(*inputs, out_dtype=np.float32, numerics=Numerics(p_format="operand"))
         errors.append(np.linalg.norm(out - ref_out) / np.linalg.norm(ref_out))
     assert errors[0] < errors[1] / 4
 
 
-def test_small_weights_count():
-    """A key that outweighs 4,096 others 2^15 times each: FP16's subnormals carry what they add together."""
+@pytest.mark.parametrize("p_format", P_FORMATS)
+def test_small_weights_count(p_format):
+    """A key that outweighs 4,096 others 2^15 times each: FP16's subnormals, too, carry what they add together."""
     q = np.full((1, 1, 1, 16), 1.0, np.float16)
     kv = np.full((4097, 1, 1, 16), 0.0, np.float16)
     kv[0] = 15 / 16
     kv[1:, 0, 0, 1:8], kv[1:, 0, 0, 8:15] = 1.0, -1.0
     cache = kv.reshape(1, 4097, 1, 16)
     out, _ = mla_decode(q, cache, np.zeros((1, 1), np.int32), np.array([4097], np.int32), head_dim_v=8,
-                        softmax_scale=float(np.log(2)), out_dtype=np.float32)
+                        softmax_scale=float(np.log(2)), out_dtype=np.float32,
+                        numerics=Numerics(p_format=p_format))
     assert abs(out[0, 0, 0, 1] - (15 / 16 + 4096 / 2**15) / (1 + 4096 / 2**15)) < 1e-3

@@ -3,7 +3,8 @@
 `data/flashmla_h200.npz` holds three tables of a release of April 2026 (132 partitions), and what its kernel gave for
 the cases `ragged` (300 and 1,024 keys), `causal` (77 and 1,024 keys, two query tokens) and `edges` (1, 63, 64, 65, 129
 and 0 keys): 16 heads, 576/512, pages of 64, scale 576^-1/2, BF16 as words. Here four heads of `edges` and of the first
-request of `causal` go through the core's arithmetic; `hopper/test_flash_mla.py` repeats all of it bit by bit.
+request of `causal` go through the core's arithmetic with P in BF16, as the GPU has it; `hopper/test_flash_mla.py`
+repeats all of it bit by bit.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from amla.model import flash_mla_with_kvcache, get_mla_metadata
+from amla.model import Numerics, flash_mla_with_kvcache, get_mla_metadata
 from amla.model.tile_scheduler import read_splits
 
 BF16 = ml_dtypes.bfloat16
@@ -47,7 +48,7 @@ def decode(case, requests, table, counts):
     out, lse = flash_mla_with_kvcache(
         recorded(case, "q").view(BF16)[:requests, :, :HEADS], recorded(case, "pages").view(BF16)[:, :, None],
         recorded(case, "table")[:requests], recorded(case, "lens")[:requests], 512, table, counts, None,
-        case == "causal", mode="mul")
+        case == "causal", mode="mul", numerics=Numerics(p_format="operand"))
     return out, lse.transpose(0, 2, 1)
 
 

@@ -62,7 +62,7 @@ CORNERS = {f"{key} {value}": {key: value, **others}
 
 
 def test_every_parameter_has_its_limits():
-    assert set(LIMITS) == {field.name for field in fields(CoreConfig)} - {"name", "mode", "format"}
+    assert set(LIMITS) == {field.name for field in fields(CoreConfig)} - {"name", "mode", "format", "p_format"}
 
 
 @pytest.mark.parametrize("key", LIMITS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from amla.rtl.config import MODES, CoreConfig
+from amla.rtl.config import MODES, P_FORMATS, CoreConfig
 from amla.rtl.fp.word import OPERANDS
 from amla.tb.build_core import TOP, build_core
 from amla.tb.runner import BUILD_ROOT, run
@@ -16,10 +16,11 @@ WORKLOADS = 30
 
 TINY = CoreConfig.load("tiny")
 
-#: Modes and format, each on a cube of other proportions: m > n with a whole word of S per column, m < n, and blocks of
+#: Modes and formats, each on a cube of other proportions: m > n with a whole word of S per column, m < n, and blocks of
 #: two fractals to transpose behind a single L1 bank.
 CHANGES: list[dict[str, str | int]] = [
-    {"mode": "mul", "n": 2, "lanes": 1}, {"mode": "pow2", "m": 2}, {"format": "fp16", "m": 2, "k": 8},
+    {"mode": "mul", "n": 2, "lanes": 1}, {"mode": "pow2", "m": 2, "p_format": "operand"},
+    {"format": "fp16", "m": 2, "k": 8},
 ]
 
 
@@ -27,6 +28,7 @@ def test_no_mode_or_format_is_left_out():
     configs = [TINY, *(replace(TINY, **change) for change in CHANGES)]
     assert {config.mode for config in configs} == set(MODES)
     assert {config.format for config in configs} == set(OPERANDS)
+    assert {config.p_format for config in configs} == set(P_FORMATS)
 
 
 def variant(change: dict[str, str | int], folder: Path) -> tuple[CoreConfig, Path]:

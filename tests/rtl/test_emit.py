@@ -66,7 +66,7 @@ def test_verilator_writes_a_leaf_once(tiny, tmp_path):
     command = [executable, "-cc", "--vpi", "--top-module", "cube", "--prefix", "Vtop", "--Mdir", "obj"]
     subprocess.run([*command, *VERILATOR_OPTIONS, "cube.vlt", "cube.v"], cwd=tmp_path, env=environment, check=True,
                    capture_output=True)
-    code = "".join(path.read_text() for path in (tmp_path / "obj").glob("Vtop_fdpa_bf16_4_30*.cpp"))
+    code = "".join(path.read_text() for path in (tmp_path / "obj").glob("Vtop_fdpa_bf16_10_4_30*.cpp"))
     assert len(re.findall(r"^void \w+___nba_sequent\w+\(\w+\* vlSelf\) \{", code, re.MULTILINE)) == 1
 
 
@@ -99,9 +99,9 @@ def test_zeros_are_not_written(tmp_path, init, contents):
 
 
 def test_leaves_of_the_cube(tiny, tmp_path):
-    assert emit(Cube(tiny), name="cube", out=tmp_path) == ["fdpa_bf16_4_30"]
+    assert emit(Cube(tiny), name="cube", out=tmp_path) == ["fdpa_bf16_10_4_30"]
     text = (tmp_path / "cube.v").read_text()
-    assert len(re.findall(r"^\s+fdpa_bf16_4_30 \S+ \(", text, re.MULTILINE)) == tiny.m * tiny.n
+    assert len(re.findall(r"^\s+fdpa_bf16_10_4_30 \S+ \(", text, re.MULTILINE)) == tiny.m * tiny.n
 
 
 def test_unchanged_files_keep_their_time(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amla.model.attention.attention import attend
 from amla.model.attention.softmax import softmax_scale_word
-from amla.model.numerics import HARDWARE_MODES, MODES, Numerics
+from amla.model.numerics import HARDWARE_MODES, MODES, P_FORMATS, Numerics
 
 BF16 = ml_dtypes.bfloat16
 
@@ -41,11 +41,13 @@ def test_rescaling_by_addition_is_as_accurate_as_by_multiplication():
     q, kv = rng.normal(size=(32, 576)), rng.normal(size=(2048, 576))
     wanted, _ = oracle(q, kv, width=512, scale=192**-0.5)
     error = {
-        mode: relative(run(q, kv, width=512, scale=192**-0.5, mode=mode, kv_block=128)[0], wanted)
-        for mode in ("amla", "mul")
+        (mode, p_format): relative(
+            run(q, kv, width=512, scale=192**-0.5, mode=mode, kv_block=128, p_format=p_format)[0], wanted)
+        for mode in ("amla", "mul") for p_format in P_FORMATS
     }
-    assert 1e-4 < error["mul"] < 3e-3
-    assert error["amla"] <= 1.1 * error["mul"]
+    for p_format, low, high in (("operand", 5e-4, 3e-3), ("u6.10", 5e-5, 3e-4)):
+        assert low < error["mul", p_format] < high
+        assert error["amla", p_format] <= 1.1 * error["mul", p_format]
 
 
 @pytest.mark.parametrize("mode", HARDWARE_MODES)

@@ -6,6 +6,7 @@ import pytest
 from amla.model.attention.attention import attend
 from amla.model.attention.online import online_softmax
 from amla.model.attention.softmax import softmax_scale_word
+from amla.model.fp.formats import U6_10
 from amla.model.numerics import Numerics
 
 BF16 = ml_dtypes.bfloat16
@@ -59,12 +60,12 @@ def test_nan_in_valid_data_stays_in_its_row(mode):
 
 def test_the_merge_is_the_logarithm_of_the_sum():
     """Equal scores: after i blocks of 16 keys ℒ is 4 + log2 i; powers of two are exact."""
-    online = online_softmax("log", 1, scale_word=softmax_scale_word(1.0), comp_bits=0)
+    online = online_softmax("log", 1, scale_word=softmax_scale_word(1.0), numerics=Numerics())
     scores, valid = np.full((1, 16), 0x40400000, np.uint32), np.array([16])
     output = np.zeros((1, 1), np.uint32)
     for block in range(8):
         p = online.probabilities(scores, valid, first=block == 0)
-        assert (p == 0x3F80).all()
+        assert (p == U6_10.one).all()
         online.accumulate(output, np.array([[0x41800000]], np.uint32), first=block == 0)  # 16.0
     out, lse = online.finish(output)
     np.testing.assert_allclose(out.view(np.float32), 1.0, rtol=2e-6)

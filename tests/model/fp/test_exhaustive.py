@@ -45,7 +45,7 @@ def _inexact(x):
 @numba.njit
 def _flushing(x):
     """to_fp16, but without subnormals."""
-    return narrow_word(x, 5, 10, False)
+    return narrow_word(x, 5, 10, False, 0)
 
 
 @pytest.mark.smoke

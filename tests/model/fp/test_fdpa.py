@@ -1,13 +1,14 @@
 """The matrix product against the chain of fused steps. The fused step itself: ``test_fdpa_exact.py``."""
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from amla.model.fp.corners import fp32_corners
 from amla.model.fp.fdpa import NEAREST, TOWARD_ZERO, Profile, _special_rows, chain, fdpa_word, matmul
-from amla.model.fp.formats import BF16, FP16, NEG_INF, ONE, POS_INF, QUIET_NAN, Format
+from amla.model.fp.formats import BF16, FP16, NEG_INF, ONE, POS_INF, QUIET_NAN, U6_10, Format
 
 
 def _bf16(rng, count, spread):
@@ -163,9 +164,9 @@ def _step(products, c, profile):
     return sign | (exponent + 127 << 23) + significand - (1 << 23) if significand >> 23 else sign | significand
 
 
-def _value(word, exponent_bits, fraction_bits, subnormals):
+def _value(word, exponent_bits, fraction_bits, subnormals, excess=0):
     """Value and exponent of a finite word."""
-    word, bias = int(word), (1 << exponent_bits - 1) - 1
+    word, bias = int(word), (1 << exponent_bits - 1) - 1 + excess
     field = word >> fraction_bits & (1 << exponent_bits) - 1
     significand = (word & (1 << fraction_bits) - 1) + (1 << fraction_bits if field else 0)
     if not field and not subnormals:
@@ -177,34 +178,39 @@ def _value(word, exponent_bits, fraction_bits, subnormals):
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: f"{profile.align}, {profile.round}, {profile.k}")
-@pytest.mark.parametrize("format", [BF16, Format(8, 7, subnormals=True), FP16], ids=["bf16", "subnormals", "fp16"])
+@pytest.mark.parametrize(("a_format", "format"), [
+    (BF16, BF16), (Format(8, 7, subnormals=True),) * 2, (FP16, FP16), (U6_10, BF16), (U6_10, FP16),
+], ids=["bf16", "subnormals", "fp16", "u6.10-bf16", "u6.10-fp16"])
 @pytest.mark.parametrize("spread", [3, 14, 126])
-def test_a_profile_is_its_definition(profile, format, spread, seed):
-    """Chains of two steps against exact fractions, products scaled by another bias, ordinary and extreme exponents."""
+def test_a_profile_is_its_definition(profile, a_format, format, spread, seed):
+    """Chains of two steps against exact fractions, FP16 with other biases too, ordinary and extreme exponents."""
     rng = np.random.default_rng([seed, spread])
     m, n, length = 3, 30, 2 * profile.k
     a, b = _bf16(rng, m * length, spread).reshape(m, length), _bf16(rng, n * length, spread).reshape(n, length)
-    scale = 0
     if format == FP16:
         a, b = ((words & 0x8000) | rng.integers(0, 0x7C00, words.shape).astype(np.uint16) for words in (a, b))
-        scale = 16 if spread == 14 else -230 if spread == 126 else 0
     elif spread == 126:
         a, b = (words & 0x80FF | rng.integers(50, 80, words.shape).astype(np.uint16) << 7 for words in (a, b))
+    if a_format == FP16:
+        a_format = format = replace(format, excess={3: 0, 14: -8, 126: 115}[spread])
+    elif a_format == U6_10:
+        field = rng.integers(max(62 - spread, 0), min(62 + spread, 63), a.shape)
+        a = (field << 10 | rng.integers(0, 1024, a.shape)).astype(np.uint16)
     a[rng.random(a.shape) < 0.1] = 0
     c = np.array([_fp32(rng, spread) for _ in range(m * n)], dtype=np.uint32).reshape(m, n)
     c = np.where(c >> 23 & 0xFF == 255, 0x3F800000, c).astype(np.uint32)
-    got = chain(a, b, profile=profile, c=c, format=format, product_exponent=scale)
+    got = chain(a, b, profile=profile, c=c, format=format, a_format=a_format)
     by_step = c.copy()
-    _special_rows(a, b, profile.k, *format.fields, *profile.fields, scale, np.arange(m), np.arange(n), by_step)
+    _special_rows(a, b, profile.k, a_format.fields, format.fields, *profile.fields, np.arange(m), np.arange(n), by_step)
     happened = Counter()
     for row, column in np.ndindex(m, n):
         word = int(c[row, column])
         for start in range(0, length, profile.k):
             part = slice(start, start + profile.k)
             if word >> 23 & 0xFF != 255:
-                pairs = [(_value(x, *format.fields), _value(y, *format.fields))
+                pairs = [(_value(x, *a_format.fields), _value(y, *format.fields))
                          for x, y in zip(a[row, part], b[column, part], strict=True)]
-                products = [(x * y * Fraction(2) ** scale, ex + ey + scale) for (x, ex), (y, ey) in pairs]
+                products = [(x * y, ex + ey) for (x, ex), (y, ey) in pairs]
                 wanted = _step(products, _value(word, 8, 23, profile.subnormals), profile)
                 word = wanted
         assert got[row, column] == word

@@ -5,12 +5,14 @@ Every class of operands states what must happen in it and how often, so that it 
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from amla.model.fp.corners import bf16_corners, fp32_corners
 from amla.model.fp.fdpa import fdpa_word
+from amla.model.fp.formats import U6_10
 
 SHAPES = [(k, frac_bits) for k in (1, 16) for frac_bits in (24, 30, 40)]
 COUNT = 1600  # cases of a class for each of SHAPES: more than 10^5 in all
@@ -38,6 +40,17 @@ def _decode(word: int, fraction_bits: int) -> tuple[int, int, int | None]:
 _BF16 = [_decode(word, 7) for word in range(1 << 16)]
 
 
+def _decode_p(word: int) -> tuple[int, int, int | None]:
+    """The same of a U6.10 word."""
+    field, fraction = word >> 10, word & 1023
+    if field == 63:
+        return 1, 0, -1 if fraction else None
+    return 1, field - 62 - 10, fraction + 1024 if field else 0
+
+
+_U6_10 = [_decode_p(word) for word in range(1 << 16)]
+
+
 def _toward_zero(sign: int, magnitude: int, places: int) -> int:
     return sign * (magnitude >> places << places)
 
@@ -46,10 +59,17 @@ def _floor(sign: int, magnitude: int, places: int) -> int:
     return sign * magnitude >> places << places
 
 
-def define(a, b, c: int, frac_bits: int, cut: Callable[[int, int, int], int] = _toward_zero) -> int | Sum:
-    """The definition: a finite case with a term that is not zero, or the word of any other."""
+def define(
+    a, b, c: int, frac_bits: int, cut: Callable[[int, int, int], int] = _toward_zero, left=_BF16,
+    fraction_bits: int = 14,
+) -> int | Sum:
+    """The definition: a finite case with a term that is not zero, or the word of any other.
+
+    ``left`` decodes a; a product has so many ``fraction_bits``.
+    """
     terms, infinities = [], set()
-    operands = [(_BF16[x], _BF16[y], 14) for x, y in zip(a, b, strict=True)] + [(_decode(c, 23), (1, 0, 1), 23)]
+    operands = [(left[x], _BF16[y], fraction_bits) for x, y in zip(a, b, strict=True)]
+    operands.append((_decode(c, 23), (1, 0, 1), 23))
     for (sign_x, place_x, x), (sign_y, place_y, y), fraction_bits in operands:
         if -1 in (x, y) or (None in (x, y) and 0 in (x, y)):
             return NAN
@@ -105,9 +125,9 @@ def error_and_bound(word: int, case: Sum, terms: int) -> tuple[int, int]:
     return abs((-value if word >> 31 else value) - exact), loss + (half_ulp if case.cut else 0)
 
 
-def check(a, b, c: int, frac_bits: int, fdpa=fdpa_word) -> tuple[Counter, float]:
+def check(a, b, c: int, frac_bits: int, fdpa=fdpa_word, **format) -> tuple[Counter, float]:
     """Compare one case; return what happened in it, and which part of the bound its error takes."""
-    got, case = int(fdpa(a, b, np.uint32(c), frac_bits)), define(a.tolist(), b.tolist(), c, frac_bits)
+    got, case = int(fdpa(a, b, np.uint32(c), frac_bits)), define(a.tolist(), b.tolist(), c, frac_bits, **format)
     operands = f"a = {a.tolist()}, b = {b.tolist()}, c = {c:#010x}, F = {frac_bits}"
     if not isinstance(case, Sum):
         assert got == case, f"{got:#010x} for {case:#010x}: {operands}"
@@ -321,6 +341,38 @@ def test_few_bits(operands, k, frac_bits, seed):
     """F below that of any core, for studies of accuracy: c is cut, too."""
     for a, b, c in _cases(np.random.default_rng(seed), operands, 300, k, frac_bits):
         check(a, b, c, frac_bits)
+
+
+def _with_p(a, b):
+    """BF16 operands with a in U6.10: its sign, and what its exponent has too much or too little, go to b."""
+    field, fraction = (a >> 7 & 255).astype(int), a & 127
+    inside = np.clip(field, 66, 127)
+    low = np.where(fraction == 127, 7, np.where(fraction % 2, a >> 7 & 7, 0))  # of the same a the same
+    p = inside - 65 << 10 | fraction << 3 | low
+    p = np.where(field == 255, 63 << 10 | fraction, np.where(field == 0, 0, p))
+    plain = (b >> 7 & 255) % 255 > 0
+    exponent = np.clip((b >> 7 & 255) + np.where((field % 255 > 0) & plain, field - inside, 0), plain, 254)
+    b = (b ^ a & 0x8000) & 0x807F | np.where(plain, exponent, b >> 7 & 255) << 7
+    return p.astype(np.uint16), b.astype(np.uint16)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("operands", CLASSES, ids=lambda operands: operands.__name__)
+def test_bits_and_bound_with_p(operands, seed):
+    """The same with a in U6.10; in `losing` the error comes within 2 % of the bound."""
+    rng = np.random.default_rng([seed, list(CLASSES).index(operands), 6, 10])
+    fdpa = partial(fdpa_word, a_format=U6_10)
+    events: Counter = Counter()
+    for k, frac_bits in SHAPES:
+        closest = 0.0
+        for a, b, c in _cases(rng, operands, COUNT, k, frac_bits):
+            happened, part = check(*_with_p(a, b), c, frac_bits, fdpa, left=_U6_10, fraction_bits=17)
+            events += happened
+            closest = max(closest, part)
+        if operands is losing:
+            assert closest > 0.98, f"k = {k}, F = {frac_bits}: the bound is loose"
+    for event, share in CLASSES[operands].items():
+        assert events[event] >= share / 4 * COUNT * len(SHAPES), f"too few: {event}, of {events}"
 
 
 def test_there_are_enough_cases():

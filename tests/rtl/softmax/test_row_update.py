@@ -9,9 +9,11 @@ from amaranth.sim import Simulator
 from amla.model.attention.accumulate import reciprocal_and_lse
 from amla.model.attention.softmax import RowState, softmax_tile
 from amla.model.fp.add import sub
+from amla.model.fp.convert import narrow, rint
 from amla.model.fp.exp2 import exp2
 from amla.model.fp.formats import OPERANDS
 from amla.model.fp.mul import mul
+from amla.model.numerics import Numerics
 from amla.model.rescale import rescale
 from amla.rtl.config import CoreConfig
 from amla.rtl.softmax.row_result import RowResult
@@ -50,14 +52,15 @@ def simulate(dut, inputs, outputs):
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize(("mode", "comp_bits", "format"), [
-    ("amla", 0, "bf16"), ("amla", 3, "bf16"), ("amla", 2, "fp16"), ("mul", 1, "bf16"), ("pow2", 0, "bf16"),
-    ("pow2", 2, "fp16"),
+@pytest.mark.parametrize(("mode", "comp_bits", "format", "p_format"), [
+    ("amla", 0, "bf16", "u6.10"), ("amla", 3, "bf16", "operand"), ("amla", 2, "fp16", "operand"),
+    ("mul", 1, "bf16", "u6.10"), ("pow2", 0, "bf16", "u6.10"), ("pow2", 2, "fp16", "operand"),
 ])
-def test_row_update(mode, comp_bits, format):
+def test_row_update(mode, comp_bits, format, p_format):
     """Maxima that rise, fall or stay; c far outside of what rounding makes of it, so that E clamps."""
     rng = np.random.default_rng(comp_bits)
-    config = replace(CoreConfig.load("tiny"), mode=mode, comp_bits=comp_bits, format=format)
+    config = replace(CoreConfig.load("tiny"), mode=mode, comp_bits=comp_bits, format=format, p_format=p_format)
+    p = Numerics(p_format=p_format).format_of_p(OPERANDS[format])
     scale = int(np.float32(0.75).view(np.uint32))
     m_in = rng.normal(0, 30, ROWS)
     if mode == "pow2":
@@ -76,7 +79,8 @@ def test_row_update(mode, comp_bits, format):
     dut = RowUpdate(config)
     inputs = {"scale": np.full(ROWS, scale), "first": first, "valid": valid, "smax": smax,
               **{f"{name}_in": getattr(before, name) for name in names}}
-    seen = simulate(dut, inputs, [*names, "offsets"])
+    outputs = [*names, "offsets", *(["s16"] if mode == "amla" else [])]
+    seen = simulate(dut, inputs, outputs)
 
     # One masked-in score of -inf adds nothing to the sums where the maximum is finite.
     for flag in (False, True):
@@ -84,10 +88,13 @@ def test_row_update(mode, comp_bits, format):
         part = RowState(**{name: getattr(before, name)[rows] for name in ("m", "c", "l", "L")})
         _, offsets = softmax_tile(
             np.full((len(rows), 1), 0xFF800000, np.uint32), valid[rows].astype(np.int64), smax[rows], part,
-            scale_word=scale, first=flag, mode=mode, comp_bits=comp_bits, format=OPERANDS[format])
+            scale_word=scale, first=flag, mode=mode, comp_bits=comp_bits, format=p)
         for index, row in enumerate(rows):
-            got = dict(zip([*names, "offsets"], seen[row], strict=True))
+            got = dict(zip(outputs, seen[row], strict=True))
             assert got["m"] == part.m[index]
+            if mode == "amla" and (part.m[index] & 0x7F800000) != 0x7F800000:
+                m = part.m[index:index + 1]
+                assert not valid[row] or got["s16"] == narrow(exp2(sub(m, rint(m))), p)[0]
             if "c" in names:
                 assert got["c"] == part.c[index]
             assert got["offsets"] == int.from_bytes(offsets[index].tobytes(), "little")

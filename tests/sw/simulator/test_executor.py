@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amla.model.fp.fdpa import fdpa_word
+from amla.model.fp.formats import BF16, U6_10
 from amla.rtl.isa import Opcode
 from amla.sw.compiler.footprint import footprint
 from amla.sw.compiler.program import Command
@@ -71,17 +72,19 @@ def test_feed_b_transposes_blocks(core, config):
                 word += 1
 
 
+@pytest.mark.parametrize("weights", [False, True])
 @pytest.mark.parametrize("accumulate", [False, True])
-def test_mmad_chains_fdpa_over_the_depth(core, config, accumulate):
+def test_mmad_chains_fdpa_over_the_depth(core, config, accumulate, weights):
     before, execute = core
     a, b, c = (before[name].copy() for name in ("L0A", "L0B", "L0C"))
-    after = execute(Opcode.MMAD, l0a=2, l0b=1, l0c=4, mt=2, nt=3, kt=2, accumulate=accumulate)
+    after = execute(Opcode.MMAD, l0a=2, l0b=1, l0c=4, mt=2, nt=3, kt=2, accumulate=accumulate, weights=weights)
     for mi, ni, row, column in ((0, 0, 0, 0), (0, 2, -1, 1), (1, 1, 0, -1), (1, 2, 1, 0)):
         place = 4 + mi * 3 + ni
         word = c[place][row, column] if accumulate else np.uint32(0)
         for ki in range(2):
             word = fdpa_word(np.ascontiguousarray(a[2 + ki * 2 + mi][row]),
-                             np.ascontiguousarray(b[1 + ki * 3 + ni][column]), word, config.acc_frac_bits)
+                             np.ascontiguousarray(b[1 + ki * 3 + ni][column]), word, config.acc_frac_bits,
+                             a_format=U6_10 if weights else BF16)
         assert after["L0C"][place][row, column] == word
 
 
@@ -120,7 +123,7 @@ def test_softmax_puts_chunks_of_p_row_group_by_row_group(core, config):
     after = execute(Opcode.SOFTMAX, s=0, s_pitch=2 * parts, rowmax=0, state=0, offsets=0, mt=3, kt=2, p=7,
                     limit=config.k + 1, first=True)
     one = np.zeros((max(config.m, config.n), config.k), np.uint16)
-    one[:config.m] = 0x3F80
+    one[:config.m] = U6_10.one
     last = one.copy()
     last[:, 1:] = 0
     for mi in range(3):
