@@ -37,8 +37,8 @@ def _rescale(comp_bits: int) -> Unit:
 UNITS = {
     **{f"rescale_{comp_bits}": _rescale(comp_bits) for comp_bits in range(4)},
     "mul": Unit(title="FP32 multiplier", make=Mul),
-    "lane_amla": Unit(title="accumulate lane, amla, comp_bits 2",
-                      make=lambda: AccumulateLane(mode="amla", comp_bits=2)),
+    "lane_amla": Unit(title="accumulate lane, amla, comp_bits 0",
+                      make=lambda: AccumulateLane(mode="amla", comp_bits=0)),
     "lane_mul": Unit(title="accumulate lane, mul", make=lambda: AccumulateLane(mode="mul", comp_bits=0)),
     "exp2": Unit(title="exp2", make=Exp2),
     "vector_lane": Unit(title="vector lane, amla", make=lambda: VectorLane(mode="amla")),

@@ -43,7 +43,7 @@ class Numerics:
     kv_block: int = 512
     k: int = 16
     acc_frac_bits: int = 30
-    comp_bits: int = 2
+    comp_bits: int = 0
     p_format: str = "u6.10"
 
     def __post_init__(self) -> None:

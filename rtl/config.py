@@ -83,7 +83,7 @@ class CoreConfig:
     format: str = "bf16"
     p_format: str = "u6.10"
     acc_frac_bits: int = 30
-    comp_bits: int = 2
+    comp_bits: int = 0
     axi_data_bytes: int = 64
     axi_address_bits: int = 40
     axi_in_flight_bytes: int = 65536

@@ -13,7 +13,7 @@ import typer
 from amla.model import Numerics, mla_decode
 from amla.model.fp.formats import OPERANDS
 from amla.rtl.command import one_line, require
-from amla.rtl.config import MODES, CoreConfig
+from amla.rtl.config import MODES, P_FORMATS, CoreConfig
 from amla.rtl.files import check_folder, write
 from rich.console import Console
 from rich.text import Text
@@ -55,15 +55,21 @@ PreloadOption = Annotated[int, typer.Option(help="C1 stages that run ahead of th
 ModeOption = Annotated[
     str | None, typer.Option(help="Rescale: amla (MUL by ADD), mul (FP32 multiplication) or pow2; default: the core's.")
 ]
-FormatOption = Annotated[str | None, typer.Option(help="Q, KV, P, output: bf16 or fp16; default: the core's.")]
+FormatOption = Annotated[str | None, typer.Option(help="Q, KV and output: bf16 or fp16; default: the core's.")]
+PFormatOption = Annotated[
+    str | None, typer.Option(help="P: u6.10, or operand for that of Q and KV; default: the core's.")
+]
 
 
-def _config(name: str, mode: str | None = None, format: str | None = None) -> CoreConfig:
+def _config(
+    name: str, mode: str | None = None, format: str | None = None, p_format: str | None = None,
+) -> CoreConfig:
     """A configuration; with another mode or format its name says so, as its build and its results are others."""
     config = CoreConfig.load(name)
-    for option, value, values in (("mode", mode, MODES), ("format", format, OPERANDS)):
+    changes = (("mode", mode, MODES), ("format", format, OPERANDS), ("p_format", p_format, P_FORMATS))
+    for option, value, values in changes:
         if value is not None and value not in values:
-            raise AmlaError(f"--{option} must be one of {', '.join(values)}, not {value!r}")
+            raise AmlaError(f"--{option.replace('_', '-')} must be one of {', '.join(values)}, not {value!r}")
         if value not in (None, getattr(config, option)):
             config = replace(config, name=f"{config.name}-{value}", **{option: value})
     return config
@@ -105,6 +111,7 @@ def run(
     ] = "rtl",
     mode: ModeOption = None,
     format: FormatOption = None,
+    p_format: PFormatOption = None,
     preload: PreloadOption = 1,
     baseline: Annotated[bool, typer.Option(help="Also run the serial baseline (preload 0) on the RTL.")] = True,
     out: Annotated[Path, typer.Option(help="Folder of the results: OUT/<config>-<workload>/report.json.")] = Path(
@@ -126,7 +133,7 @@ def run(
     if device == "rtl":
         require("sim")
     _check_preload(preload)
-    core, beside = _config(config, mode, format), _memory(memory, latency)
+    core, beside = _config(config, mode, format, p_format), _memory(memory, latency)
     loads = [Workload.load(name) for name in workloads]
     if seed is not None:
         loads = [replace(load, seed=seed) for load in loads]
@@ -208,6 +215,7 @@ def golden(
         float | None, typer.Option(help="Factor of the scores; default head_dim^-1/2.")
     ] = None,
     mode: ModeOption = None,
+    p_format: PFormatOption = None,
     config: ConfigOption = "small",
     kv_block: Annotated[
         int | None, typer.Option(help="Keys per KV block, as amla schedule names it; default: the core's most.")
@@ -221,7 +229,7 @@ def golden(
     q and kv_cache are bfloat16 or float16, or kv_cache is FlashMLA's FP8 cache. bfloat16 arrays are stored as NumPy
     stores ml_dtypes.bfloat16: two raw bytes each; uint16 words are read too.
     """
-    core = _config(config, mode)
+    core = _config(config, mode, p_format=p_format)
     arrays = load_npz(inputs)
     try:
         numerics = Numerics(

@@ -52,6 +52,7 @@ COVERED = {
     "model.attention.key_groups": "model/test_flash_mla",
     "model.fp.corners": "tb/fp/test_vectors",
     "model.fp.operator": "model/test_arguments",
+    "model.hopper.recorded": "model/test_recorded",
     "model.hopper.special_tables": "model/hopper/test_special_functions",
     "rtl.engines.completion": "rtl/engines/test_cube",
     "rtl.errors": "rtl/test_config",
@@ -66,6 +67,7 @@ COVERED = {
     "rtl.two_banks": "rtl/test_memories",
     "rtl.yaml_file": "rtl/test_config",
     "sw.errors": "sw/test_cli",
+    "sw.accuracy.recorded": "sw/accuracy/test_study",
     "sw.run.experiment": "sw/test_cli",
     "sw.run.rtl_job": "tb/test_run_job",
 }

@@ -1,13 +1,14 @@
 """Several modes of the golden model over the same keys, tile by tile: what they share is computed once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from amla.model import Numerics
 from amla.model.attention.online import online_softmax
 from amla.model.attention.softmax import softmax_scale_word
 from amla.model.fp.fdpa import matmul
+from amla.model.fp.formats import Format
 
 __all__ = ["Variant", "attend_all"]
 
@@ -20,10 +21,12 @@ class Variant:
     ----------
     mode:      one of ``amla.model.MODES``
     comp_bits: index bits of the row offsets
+    p_format:  format of P, one of ``amla.model.numerics.P_FORMATS``
     """
 
     mode: str
     comp_bits: int
+    p_format: str
 
 
 def attend_all(
@@ -34,8 +37,8 @@ def attend_all(
 
     Every row sees every key.
 
-    The scores are common to all; P·V is computed once for variants whose P has the same bits in a tile (`amla` at
-    every `comp_bits`; `mul` and `log`).
+    The scores are common to all; P·V is computed once for variants whose P has the same bits and format in a tile
+    (`amla` at every `comp_bits`; `mul` and `log`).
 
     Parameters
     ----------
@@ -43,7 +46,7 @@ def attend_all(
     keys:       uint16[n, d], BF16 words, whose first `head_dim_v` columns are V
     variants:   what to run, by name
     scale:      softmax scale
-    numerics:   all parameters but `comp_bits`, which is each variant's
+    numerics:   all parameters but those that each variant has
 
     Returns
     -------
@@ -52,7 +55,7 @@ def attend_all(
     rows = len(q)
     online = {
         name: online_softmax(variant.mode, rows, scale_word=softmax_scale_word(scale, mode=variant.mode),
-                             comp_bits=variant.comp_bits)
+                             numerics=replace(numerics, comp_bits=variant.comp_bits, p_format=variant.p_format))
         for name, variant in variants.items()
     }
     outputs = {name: np.zeros((rows, head_dim_v), np.uint32) for name in variants}
@@ -61,11 +64,12 @@ def attend_all(
         valid = np.full(rows, len(block), np.int64)
         scores = matmul(q, block, k=numerics.k, acc_frac_bits=numerics.acc_frac_bits)
         values = np.ascontiguousarray(block[:, :head_dim_v].T)
-        products: dict[bytes, np.ndarray] = {}
+        products: dict[tuple[Format, bytes], np.ndarray] = {}
         for name, softmax in online.items():
             p = softmax.probabilities(scores, valid, first=first)
-            bits = p.tobytes()
+            bits = softmax.format, p.tobytes()
             if bits not in products:
-                products[bits] = matmul(p, values, k=numerics.k, acc_frac_bits=numerics.acc_frac_bits)
+                products[bits] = matmul(p, values, k=numerics.k, acc_frac_bits=numerics.acc_frac_bits,
+                                        a_format=softmax.format)
             softmax.accumulate(outputs[name], products[bits], first=first)
     return {name: softmax.finish(outputs[name]) for name, softmax in online.items()}

@@ -108,6 +108,11 @@ def _uniform(limit: float) -> _Draw:
     return make
 
 
+def _flashmla(rng: np.random.Generator, shape: Shape, length: int) -> tuple[np.ndarray, np.ndarray]:
+    q, keys = _gaussian(rng, shape, length)
+    return np.clip(q / 10, -1, 1), np.clip(keys / 10, -1, 1)
+
+
 def _layer(rng: np.random.Generator, shape: Shape, length: int) -> tuple[np.ndarray, np.ndarray]:
     workload = Workload(
         name="accuracy", heads=shape.rows, lengths=(length,), head_dim=shape.head_dim,
@@ -173,6 +178,8 @@ _TABLE = (
     Distribution(key="uniform-1", title="U(−1, 1)", purpose="uniform in ±1: flat attention", draw=_uniform(1)),
     Distribution(key="uniform-10", title="U(−10, 10)", purpose="uniform in ±10: nearly one key each",
                  draw=_uniform(10)),
+    Distribution(key="flashmla", title="FlashMLA's tests",
+                 purpose="N(0, 0.01) within ±1, as FlashMLA's tests draw them", draw=_flashmla),
     Distribution(key="layer", title="MLA layer", purpose="a layer in DeepSeek-V3's form on random weights",
                  draw=_layer),
     Distribution(key="needle", title="needle", purpose="N(0, 1) and one late key that takes most of the weight",

@@ -1,30 +1,29 @@
 """FlashMLA's own tables and outputs, recorded on a GPU: every table is followed, and the splits give its results.
 
-`data/flashmla_h200.npz` holds three tables of a release of April 2026 (132 partitions), and what its kernel gave for
-the cases `ragged` (300 and 1,024 keys), `causal` (77 and 1,024 keys, two query tokens) and `edges` (1, 63, 64, 65, 129
-and 0 keys): 16 heads, 576/512, pages of 64, scale 576^-1/2, BF16 as words. Here four heads of `edges` and of the first
-request of `causal` go through the core's arithmetic with P in BF16, as the GPU has it; `hopper/test_flash_mla.py`
-repeats all of it bit by bit.
+`model/hopper/flashmla_h200.npz` holds three tables of a release of April 2026 (132 partitions), and what its kernel
+gave for the cases `ragged` (300 and 1,024 keys), `causal` (77 and 1,024 keys, two query tokens) and `edges` (1, 63,
+64, 65, 129 and 0 keys): 16 heads, 576/512, pages of 64, scale 576^-1/2, BF16 as words. Here four heads of `edges` and
+of the first request of `causal` go through the core's arithmetic with P in BF16, as the GPU has it;
+`hopper/test_flash_mla.py` repeats all of it bit by bit.
 """
-
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 from amla.model import Numerics, flash_mla_with_kvcache, get_mla_metadata
+from amla.model.hopper.recorded import CASES, load
 from amla.model.tile_scheduler import read_splits
 
 BF16 = ml_dtypes.bfloat16
-DATA = dict(np.load(Path(__file__).parent / "data" / "flashmla_h200.npz"))
+DATA = {case: load(case) for case in CASES}
 HEADS = 4
 
 
 def recorded(case, name):
-    return DATA[f"{case}__{name}"]
+    return DATA[case][name]
 
 
-@pytest.mark.parametrize("case", ["ragged", "causal", "edges"])
+@pytest.mark.parametrize("case", CASES)
 def test_every_recorded_table_is_followed(case):
     table, counts, lengths = (recorded(case, name) for name in ("sched_meta", "num_splits", "lens"))
     splits = read_splits(table, counts, lengths.tolist())
@@ -35,7 +34,7 @@ def test_every_recorded_table_is_followed(case):
             assert splits[request] == [(start, min(start + 64, length)) for start in range(0, length, 64)]
 
 
-@pytest.mark.parametrize("case", ["ragged", "causal", "edges"])
+@pytest.mark.parametrize("case", CASES)
 def test_the_older_layout_of_a_table_says_the_same(case):
     table, counts, lengths = (recorded(case, name) for name in ("sched_meta", "num_splits", "lens"))
     older = table[:, [0, 2, 1, 3, 4, 5, 6, 7]]

@@ -52,16 +52,18 @@ def test_run_on_the_simulator_reports(amla, tmp_path):
     assert report["versions"]["numpy"] == np.__version__
 
 
-def test_mode_and_format_replace_the_cores(amla, tmp_path):
+def test_mode_and_formats_replace_the_cores(amla, tmp_path):
     errors = {}
-    for format in ("bf16", "fp16"):
-        options = ("--mode", "pow2", "--format", format, "--out", format)
+    for format, p_format, core in (
+        ("bf16", "u6.10", "tiny-pow2"), ("bf16", "operand", "tiny-pow2-operand"),
+        ("fp16", "operand", "tiny-pow2-fp16-operand"),
+    ):
+        options = ("--mode", "pow2", "--format", format, "--p-format", p_format, "--out", core)
         assert amla("run", "tiny", "--config", "tiny", "--device", "simulator", *options)[0] == 0
-        core = {"bf16": "tiny-pow2", "fp16": "tiny-pow2-fp16"}[format]
-        report = json.loads((tmp_path / format / f"{core}-tiny" / "report.json").read_text())
-        assert (report["mode"], report["format"]) == ("pow2", format)
-        errors[format] = report["error"]["relative_frobenius"]
-    assert errors["fp16"] < errors["bf16"] / 4
+        report = json.loads((tmp_path / core / f"{core}-tiny" / "report.json").read_text())
+        assert (report["mode"], report["format"], report["p_format"]) == ("pow2", format, p_format)
+        errors[format, p_format] = report["error"]["relative_frobenius"]
+    assert max(errors["fp16", "operand"], errors["bf16", "u6.10"]) < errors["bf16", "operand"] / 4
 
 
 def test_seed_changes_the_inputs(amla, tmp_path):
@@ -221,6 +223,7 @@ def test_bad_configurations(amla, tmp_path, change, names):
         (["run", "tiny", "--preload", "one"], "--preload"),
         (["run", "tiny", "--mode", "paper"], "--mode"),
         (["run", "tiny", "--format", "fp8"], "--format"),
+        (["run", "tiny", "--p-format", "bf16"], "--p-format must be one of operand, u6.10, not 'bf16'"),
         (["run", "tiny", "--latency", "0"], "--latency must be an integer from 1 to 10000, not 0"),
         (["run", "tiny", "--latency", "20", "--memory", "ideal"], "--latency must be given without --memory, not with"),
         (["run", "tiny", "--memory", "nowhere"], "nowhere"),

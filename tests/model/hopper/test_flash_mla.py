@@ -1,19 +1,17 @@
 """Mode `flashmla` against FlashMLA's recorded outputs, bit by bit, and what no recording shows."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from amla.model import flash_mla_with_kvcache, get_mla_metadata, mla_decode, mla_reference
 from amla.model.hopper import flash_mla
+from amla.model.hopper.recorded import CASES, load
 from ml_dtypes import bfloat16, float8_e4m3fn
 
-DATA = dict(np.load(Path(__file__).parents[1] / "data" / "flashmla_h200.npz"))
-CASES = ("ragged", "causal", "edges")
+DATA = {case: load(case) for case in CASES}
 
 
 def recorded(case, name):
-    return DATA[f"{case}__{name}"]
+    return DATA[case][name]
 
 
 def arguments(case):

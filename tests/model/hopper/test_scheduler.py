@@ -1,19 +1,16 @@
 """FlashMLA's cuts against its recorded tables, and what any plan must have."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from amla.model import FlashMLASchedMeta, get_mla_metadata
+from amla.model.hopper.recorded import CASES, load
 from amla.model.hopper.scheduler import partition
 from amla.model.tile_scheduler import read_splits
 
-DATA = np.load(Path(__file__).parents[1] / "data" / "flashmla_h200.npz")
 
-
-@pytest.mark.parametrize("case", ["ragged", "causal", "edges"])
+@pytest.mark.parametrize("case", CASES)
 def test_every_recorded_table(case):
-    lengths, table, counts = (DATA[f"{case}__{name}"] for name in ("lens", "sched_meta", "num_splits"))
+    lengths, table, counts = (load(case)[name] for name in ("lens", "sched_meta", "num_splits"))
     got_table, got_counts = get_mla_metadata(lengths, sm_parts=132)
     np.testing.assert_array_equal(got_table, table)
     np.testing.assert_array_equal(got_counts, counts)
@@ -47,7 +44,7 @@ def test_an_object_is_filled_with_these_cuts():
     assert nothing is None and plan.sm_parts == 132
     shape = FlashMLASchedMeta.Config(2, 1, 16, 64, 1, False, False, None, None, None)
     splits = plan.splits(shape, [300, 1024], np.zeros(1))
-    np.testing.assert_array_equal(plan.tile_scheduler_metadata, DATA["ragged__sched_meta"])
+    np.testing.assert_array_equal(plan.tile_scheduler_metadata, load("ragged")["sched_meta"])
     assert [len(parts) for parts in splits] == [5, 16]
 
 

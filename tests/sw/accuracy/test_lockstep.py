@@ -21,6 +21,6 @@ def test_the_models_bits(key, length):
         out, lse = attend(
             q, lambda start, stop: keys[start:stop], length, np.full(8, length), head_dim_v=32, mode=variant.mode,
             scale_word=softmax_scale_word(SHAPE.scale, mode=variant.mode),
-            numerics=Numerics(kv_block=32, comp_bits=variant.comp_bits),
+            numerics=Numerics(kv_block=32, comp_bits=variant.comp_bits, p_format=variant.p_format),
         )
         assert np.array_equal(found[name][0], out) and np.array_equal(found[name][1], lse), name

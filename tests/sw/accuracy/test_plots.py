@@ -16,7 +16,7 @@ def _entry(key, length, name, error, ratio):
 @pytest.fixture
 def data():
     errors = {"near": (4e-4, 4.1e-4, 4.4e-4), "far": (1e-7, 3e-7, 2e-2), "lost": (1e-4, 1e-4, None)}
-    ratios = {"near": (1, 1.02, 1.1), "far": (1, 3, 2e5), "lost": (1, 0.5, None)}
+    ratios = {"near": (1, 1.02, 1.1), "far": (1, 3, 2e5), "lost": (1, 0.01, None)}
     return accuracy_plots._Data({
         "distributions": {key: {"title": key.title()} for key in errors},
         "variants": {name: {"mode": name, "comp_bits": 2} for name in _MODES},
@@ -39,7 +39,7 @@ def test_every_panel_labels_its_decades(data):
 
 def test_ratios_beyond_the_axis_are_written_out(data):
     for axes in accuracy_plots._ratio_by_mode(data).axes:
-        assert [text.get_text() for text in axes.texts] == ["200,000 →", "← 0.5"]
+        assert [text.get_text() for text in axes.texts] == ["200,000 →", "← 0.01"]
         assert axes.get_xlim() == accuracy_plots._RATIO_LIMITS
 
 

@@ -58,7 +58,7 @@ def test_values_that_do_not_fit_name_their_field(operands, message):
 
 
 def test_unknown_operand():
-    with pytest.raises(TypeError, match=r"MMAD has the fields l0a, .*accumulate, not 'address'"):
+    with pytest.raises(TypeError, match=r"MMAD has the fields l0a, .*accumulate, weights, not 'address'"):
         Command.build(Opcode.MMAD, address=0)
 
 
