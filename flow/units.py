@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from amla.rtl.fp.exp2 import Exp2
 from amla.rtl.fp.fdpa import Fdpa
 from amla.rtl.fp.mul import Mul
+from amla.rtl.fp.word import BF16, U6_10
 from amla.rtl.rescale import Rescale
 from amla.rtl.softmax.lanes import AccumulateLane, VectorLane
 
@@ -42,7 +43,10 @@ UNITS = {
     "lane_mul": Unit(title="accumulate lane, mul", make=lambda: AccumulateLane(mode="mul", comp_bits=0)),
     "exp2": Unit(title="exp2", make=Exp2),
     "vector_lane": Unit(title="vector lane, amla", make=lambda: VectorLane(mode="amla")),
-    "fdpa": Unit(title="dot unit, k = 16", make=lambda: Fdpa(k=16, acc_frac_bits=30)),
+    "vector_lane_operand": Unit(title="vector lane, amla, P in BF16",
+                                make=lambda: VectorLane(mode="amla", p_format=BF16)),
+    "fdpa": Unit(title="dot unit, k = 16", make=lambda: Fdpa(k=16, acc_frac_bits=30, p_format=U6_10)),
+    "fdpa_operand": Unit(title="dot unit, k = 16, P in BF16", make=lambda: Fdpa(k=16, acc_frac_bits=30)),
 }
 
 #: The units that the bars compare.
