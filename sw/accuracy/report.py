@@ -127,14 +127,14 @@ def _goal(study: Mapping[str, Any], table: _Table) -> list[str]:
     if goal["not_better"] is not None:
         failed = [f"{study['distributions'][key]['title']} at {length:,}" for key, length in goal["not_better"]]
         against = f"not better than `paper` in {', '.join(failed)}" if failed else "better than `paper` in every row"
-    recorded = f"worse in {', '.join(goal['behind'])}" if goal["behind"] else "no worse in any"
+    recorded = f"behind in {', '.join(goal['behind'])}" if goal["behind"] else "behind in no case"
     baseline = next(iter(study["variants"]))
     names = [name for name in (baseline, "amla", "paper") if (*goal["rows"][0], name) in table]
     lines = [
         "## Goal", "",
         f"**{'Met' if goal['met'] else 'Missed'}**: in no row is `amla` / ({baseline}) above {ratio} (at most "
-        f"{goal['limit']}), and it is {against}; with the output rounded, other index bits would leave no less than "
-        f"1/{bits} of its error (at most {goal['bits_limit']}); beside the recorded GPU, {recorded}.", "",
+        f"{goal['limit']}), and it is {against}; with the output rounded it errs at most {bits} times as much as with "
+        f"the best number of index bits (at most {goal['bits_limit']}); beside the recorded GPU, {recorded}.", "",
         *_head("Inputs, keys", *names, "amla / baseline"),
     ]
     for key, length in goal["rows"]:
