@@ -8,7 +8,7 @@ import pytest
 from amla.model.attention.accumulate import accumulate, normalize, reciprocal_and_lse
 from amla.model.attention.softmax import RowState, row_maximum, softmax_scale_word, softmax_tile, valid_columns
 from amla.model.fp.exp2 import exp2
-from amla.model.fp.formats import BF16, FP16, Format
+from amla.model.fp.formats import BF16, FP16, U6_10, Format
 from amla.model.fp.log2 import log2
 from amla.model.fp.recip import recip
 from amla.model.numerics import HARDWARE_MODES
@@ -78,6 +78,10 @@ def widened(word, format):
     """A narrow word as an FP32 word."""
     if format == BF16:
         return word << 16
+    if format == U6_10:
+        field, fraction = word >> 10, word & 1023
+        exact = Fraction(1024 + fraction) * Fraction(2) ** (field - 72) if field else Fraction(0)
+        return rounded(exact) if field < 63 else NAN if fraction else INF
     return NAN if word & 0x7FFF > 0x7C00 else int(np.uint16(word).view(np.float16).astype(np.float32).view(np.uint32))
 
 
@@ -197,7 +201,7 @@ def score_blocks(rng, rows, columns, blocks):
         yield words(scores)
 
 
-@pytest.mark.parametrize("format", [BF16, FP16], ids=["bf16", "fp16"])
+@pytest.mark.parametrize("format", [BF16, FP16, U6_10], ids=["bf16", "fp16", "u6.10"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("comp_bits", range(4))
 @pytest.mark.parametrize("mode", HARDWARE_MODES)
@@ -311,7 +315,7 @@ def test_pow2_moves_by_whole_powers_of_two():
     assert 0 in moved and min(moved) < -255 and len(moved) > 20
 
 
-@pytest.mark.parametrize("format", [BF16, FP16], ids=["bf16", "fp16"])
+@pytest.mark.parametrize("format", [BF16, FP16, U6_10], ids=["bf16", "fp16", "u6.10"])
 @pytest.mark.parametrize("scale_word", [ONE, 0x40000000], ids=["", "overflow"])
 @pytest.mark.parametrize("mode", HARDWARE_MODES)
 def test_blocks_of_minus_infinity_change_no_bit(mode, scale_word, format):
