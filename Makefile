@@ -74,8 +74,12 @@ sweep: $(STAMP) ## utilisation against memory latency and SRAM, estimated: docs/
 formal: $(STAMP) ## prove the rescale unit, semaphores, queues and the read arbiter; find every planted bug
 	@$(BIN)/python -m amla.tb.formal
 
-synth: $(STAMP) ## price the arithmetic in transistors, LUTs and Fmax: build/synth/results.md
-	@$(BIN)/python -m amla.flow
+price: $(STAMP) ## area, delay, stages and power in a cell library (LIBERTY=FILE for yours; QUICK=1: minutes): build/price
+	@{ command -v sta && test -e "$${LIBERTY:-/usr/share/qflow/tech/osu018/osu018_stdcells.lib}"; } >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    opensta qflow-tech-osu018; } >/dev/null 2>&1 || \
+	  { echo "make price needs OpenSTA and a cell library: Debian's opensta and qflow-tech-osu018, or sta and LIBERTY=FILE" >&2; exit 2; }
+	@$(BIN)/python -m amla.flow $(if $(QUICK),--quick)
 
 full-size: $(STAMP) ## the ds-* workloads on the full-size core beside hbm, far and ideal: docs/full_size.md
 	@$(BIN)/python -m amla.tb.build_core deepseek
@@ -92,4 +96,4 @@ nightly: $(STAMP) ## full size on the RTL and every exhaustive test (hours)
 clean: ## remove build results (keeps .venv)
 	rm -rf build
 
-.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep formal synth full-size nightly clean
+.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep formal price full-size nightly clean

@@ -1,4 +1,4 @@
-"""The price report: the bars, the figures as JSON, as Markdown, and as tables for people."""
+"""The price report: figures as JSON, as a page with plots, and as tables for people."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,120 +9,121 @@ from amla.rtl import files
 from rich.console import Console
 from rich.table import Table
 
-from .tools import EFFORTS
-from .units import UNITS
+from .mapping import MEMORY_FO4
+from .units import DESIGNS, TARGET_FO4
 
-__all__ = ["bars", "markdown", "render", "write"]
+__all__ = ["comparisons", "markdown", "render", "write"]
 
-#: How many times fewer transistors the rescale unit must have than the FP32 multiplier, by ``comp_bits``.
-_RATIOS = {0: 15.0, 2: 10.0}
+_HEADINGS = ("design", "area (µm²)", "FO4", "MHz", "levels", "mW", "slowest path", "default flow: area", "FO4")
+_STAGES = ("design", "stage", "FO4", "")
+_ECP5 = ("unit", "LUT4", "MHz (ECP5)", "of all seeds")
 
-_HEADINGS = (
-    "unit", *(heading for effort in EFFORTS for heading in (f"transistors, {effort} first", "÷ FP32 multiplier")),
-    "flip-flops", "LUT4", "Fmax (MHz)", "of all seeds",
-)
+#: What MUL by ADD replaces, over what it puts in its place.
+_PAIRS = (("mul", "rescale_0"), ("mul", "rescale_2"), ("lane_mul", "lane_amla"))
 
 
-def bars(units: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each bar of the project as ``{"name", "value", "limit", "met"}``, from the figures of the units.
-
-    ``value`` and ``limit`` are ratios: ``value`` must be at least ``limit``, or above it where that is 1. The
-    rescale unit is compared with each way to build the multiplier, both mapped with the same effort; the two
-    lanes each with the way that makes it smallest. On the clock the lanes are compared by their runs that speak
-    against the bar, so that a difference inside the spread of the seeds never meets it.
-    """
+def comparisons(units: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each pair that was measured, and each flow, the ratios of multiplication to MUL by ADD."""
     found = []
-
-    def add(name: str, value: float, limit: float) -> None:
-        found.append({"name": name, "value": value, "limit": limit,
-                      "met": value > limit if limit == 1.0 else value >= limit})
-
-    for comp_bits, limit in _RATIOS.items():
-        rescale = units[f"rescale_{comp_bits}"]["transistors"]
-        for multiplier, transistors in units["mul"]["by_multiplier"].items():
-            for effort in EFFORTS:
-                add(f"transistors, {effort} first: FP32 multiplier ({multiplier}) ÷ rescale, comp_bits {comp_bits}",
-                    transistors[effort] / rescale[effort], limit)
-    amla, mul = units["lane_amla"], units["lane_mul"]
-    for effort in EFFORTS:
-        add(f"transistors, {effort} first: mul lane ÷ amla lane",
-            mul["transistors"][effort] / amla["transistors"][effort], 1.0)
-    add("LUT4s: mul lane ÷ amla lane", mul["lut4"] / amla["lut4"], 1.0)
-    if "fmax_mhz" in amla:
-        add("Fmax: slowest amla lane ÷ fastest mul lane", min(amla["fmax_runs"]) / max(mul["fmax_runs"]), 1.0)
+    for multiply, add in _PAIRS:
+        if multiply in units and add in units:
+            for flow in ("speed", "default"):
+                first, second = (units[name] if flow == "speed" else units[name]["default"] for name in (multiply, add))
+                found.append({"multiply": multiply, "add": add, "flow": flow,
+                              **{key: first[key] / second[key] for key in ("area_um2", "fo4")}})
     return found
 
 
+def _designs(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {**report["units"], **report["cores"]}
+
+
 def _rows(report: Mapping[str, Any]) -> list[Sequence[str]]:
-    """A row of text for each unit, in the order of :data:`_HEADINGS`."""
-    units = report["units"]
     rows: list[Sequence[str]] = []
-    for name, unit in units.items():
-        clock = f"{unit['fmax_mhz']:.1f}" if "fmax_mhz" in unit else ""
-        spread = f"{min(unit['fmax_runs']):.1f} – {max(unit['fmax_runs']):.1f}" if "fmax_mhz" in unit else ""
-        rows.append((UNITS[name].title, *_transistors(unit, units.get("mul")), f"{unit['flip_flops']:,}",
-                     f"{unit['lut4']:,}", clock, spread))
+    for name, design in _designs(report).items():
+        default = design["default"]
+        rows.append((DESIGNS[name].title, f"{design['area_um2']:,.0f}", f"{design['fo4']:.1f}",
+                     f"{design['fmax_mhz']:.0f}", str(design["levels"]), f"{design['power_mw']:.3g}",
+                     f"{design['start']} → {design['end']}", f"{default['area_um2']:,.0f}", f"{default['fo4']:.1f}"))
     return rows
 
 
-def _transistors(unit: Mapping[str, Any], multiplier: Mapping[str, Any] | None) -> list[str]:
-    """For each effort the number and its share of the multiplier's, if that was measured."""
-    cells = []
-    for effort in EFFORTS:
-        count = unit["transistors"][effort]
-        cells += [f"{count:,}", f"{count / multiplier['transistors'][effort]:.3f}" if multiplier else ""]
-    return cells
+def _stage_rows(report: Mapping[str, Any]) -> list[Sequence[str]]:
+    return [(DESIGNS[name].title, stage, f"{fo4:.1f}", "above the target" if fo4 > TARGET_FO4 else "")
+            for name, design in report["units"].items() for stage, fo4 in design["stages"].items()]
 
 
-def _verdict(bar: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    sign = ">" if bar["limit"] == 1.0 else "≥"
-    return bar["name"], f"{bar['value']:.2f}", f"{sign} {bar['limit']:g}", "met" if bar["met"] else "short"
+def _ecp5_rows(report: Mapping[str, Any]) -> list[Sequence[str]]:
+    return [(DESIGNS[name].title, f"{unit['ecp5']['lut4']:,}", f"{unit['ecp5']['fmax_mhz']:.1f}",
+             f"{min(unit['ecp5']['fmax_runs']):.1f} – {max(unit['ecp5']['fmax_runs']):.1f}")
+            for name, unit in report["units"].items() if "ecp5" in unit]
+
+
+def _pair_rows(report: Mapping[str, Any]) -> list[Sequence[str]]:
+    return [(f"{DESIGNS[pair['multiply']].title} ÷ {DESIGNS[pair['add']].title}", pair["flow"],
+             f"{pair['area_um2']:.2f}", f"{pair['fo4']:.2f}") for pair in comparisons(report["units"])]
 
 
 def _method(report: Mapping[str, Any]) -> str:
-    tools = ", ".join(f"{tool} {version}" for tool, version in report["tools"].items())
-    seeds = ", ".join(map(str, report["seeds"]))
-    return (f"{tools}; ECP5 {' '.join(report['device'])}; Fmax is the median over the seeds {seeds}. "
-            f"Measured in {report['seconds'] / 60:.0f} minutes, {report['processes']} processes at a time.")
+    tools = ", ".join(f"{tool} {version}" for tool, version in report["versions"].items())
+    return (f"Library {report['library']}, 1 FO4 = {report['fo4_ns']:.4f} ns, no wires. {tools}. ECP5: "
+            f"{' '.join(report['ecp5'])}.")
 
 
-def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    rule = ["---", *["---:"] * (len(headings) - 1)]
+def _missing(report: Mapping[str, Any]) -> list[str]:
+    missing = [design.title for name, design in DESIGNS.items() if name not in _designs(report)]
+    return [f"Not measured: {', '.join(missing)}.", ""] if missing else []
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, text: int = 1) -> list[str]:
+    rule = ["---" if index < text else "---:" for index in range(len(headings))]
     return ["| " + " | ".join(row) + " |" for row in (headings, rule, *rows)]
 
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The report as a page of Markdown."""
-    return "\n".join([
+    lines = [
         "# Price: results", "",
-        "Generated by `python -m amla.flow --docs`; do not edit. [How to read it](../price.md).", "",
-        _method(report), "",
-        *_markdown_table(_HEADINGS, _rows(report)), "",
-        *_markdown_table(("bar", "ratio", "must be", ""), [_verdict(bar) for bar in report["bars"]]), "",
-    ])
+        "Generated by `make price`; do not edit. [How to read it](../price.md).", "",
+        _method(report), "", *_missing(report),
+        "## Designs", "",
+        f"Between registers, mapped for speed; a memory's output counts as {MEMORY_FO4:g} FO4 after the clock's edge. "
+        "Power at that clock, a tenth of the nets switching in a cycle. At the right the same with ABC's own script.",
+        "",
+        *_table(_HEADINGS, _rows(report)), "", "![Area](area.png)", "",
+        "## Stages", "",
+        f"Each stage of a pipeline mapped alone, for speed; the target is {TARGET_FO4:g} FO4.", "",
+        *_table(_STAGES, _stage_rows(report), text=2), "", "![FO4 by stage](stages.png)", "",
+        "## Multiplication over MUL by ADD", "",
+        *_table(("pair", "flow", "area", "FO4"), _pair_rows(report), text=2), "",
+    ]
+    if rows := _ecp5_rows(report):
+        lines += ["## On an FPGA", "", *_table(_ECP5, rows), ""]
+    return "\n".join(lines)
 
 
 def render(report: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the report for a person."""
     console = console or Console(highlight=False)
-    prices = Table(box=None, pad_edge=False)
-    for heading in _HEADINGS:
-        prices.add_column(heading, justify="left" if heading == "unit" else "right", no_wrap=heading == "unit")
-    for row in _rows(report):
-        prices.add_row(*row)
-    verdicts = Table(box=None, pad_edge=False)
-    for heading, justify in (("bar", "left"), ("ratio", "right"), ("must be", "right"), ("", "left")):
-        verdicts.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for bar in report["bars"]:
-        *cells, verdict = _verdict(bar)
-        verdicts.add_row(*cells, f"[{'green' if bar['met'] else 'red'}]{verdict}[/]")
-    console.print(prices, "", verdicts, "", _method(report))
+    for headings, rows in ((_HEADINGS, _rows(report)), (_STAGES, _stage_rows(report)),
+                           (("pair", "flow", "area", "FO4"), _pair_rows(report)), (_ECP5, _ecp5_rows(report))):
+        if rows:
+            table = Table(box=None, pad_edge=False)
+            for index, heading in enumerate(headings):
+                table.add_column(heading, justify="left" if index == 0 else "right", overflow="fold")
+            for row in rows:
+                table.add_row(*row)
+            console.print(table, "")
+    console.print(_method(report))
 
 
 def write(report: Mapping[str, Any], folder: Path, *, docs: Path | None = None) -> None:
-    """Write ``report.json`` and ``results.md`` into ``folder``, the page into ``docs`` too."""
+    """Write ``report.json``, ``results.md`` and the plots into ``folder``, page and plots into ``docs`` too."""
+    from .plots import plot  # loads matplotlib
+
     places = (folder, *([docs] if docs else []))
     for place in places:
         files.make_folder(place)
+    page: dict[str, str | bytes] = {"results.md": markdown(report), **plot(report)}
     files.write({folder / "report.json": json.dumps(report, indent=2) + "\n",
-                 **{place / "results.md": markdown(report) for place in places}})
+                 **{place / name: content for place in places for name, content in page.items()}})

@@ -1,0 +1,100 @@
+"""From Verilog to gates, from gates to the cells of a library, and what OpenSTA says of the result.
+
+Two ways to map: ABC's own script, and one for speed (`FLOWS`).
+"""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .library import Library
+from .netlist import CLOCK, MEMORY, Netlist
+from .tools import FlowError, opensta, yosys
+
+__all__ = ["FLOWS", "MEMORY_FO4", "MULTIPLIERS", "gates", "map_and_time"]
+
+#: Options of ``abc`` by flow. ``speed``: sum-of-products balancing, choices, mapping for delay, buffers, sizing.
+FLOWS = {
+    "default": "",
+    "speed": '-script "+strash;ifraig;scorr;dc2;strash;if,-g,-K,6,-C,16;strash;dch;if,-g,-K,6,-C,16;strash;dch,-f;'
+             'map,-B,0.9;topo;buffer,-c,-N,12;upsize;dnsize"',
+}
+
+#: How a multiplier becomes gates in each flow: an array, or Booth's.
+MULTIPLIERS = {"default": "", "speed": "-booth"}
+
+#: A memory's output comes so many FO4 after the clock's edge.
+MEMORY_FO4 = 12.0
+
+#: Far longer than any path.
+_PERIOD_NS = 1000.0
+
+
+def gates(folder: Path, name: str, flow: str) -> Netlist:
+    """``<folder>/<name>.v`` as gates and plain registers: resets and enables are gates; memories stay cells."""
+    label = f"{name}.{flow}.gates"
+    source = (folder / f"{name}.v").read_text(encoding="utf-8")
+    memories = sorted({*re.findall(r"^module (ram_\w+)", source, re.MULTILINE)})
+    yosys([
+        f"read_verilog {name}.v", *(f"blackbox {memory}" for memory in memories),
+        f"synth -flatten -top {name} {MULTIPLIERS[flow]}".rstrip(), "dfflegalize -cell $_DFF_P_ 01", "opt_clean -purge",
+        "delete t:$scopeinfo", f"write_json {label}.json",
+    ], folder / f"{label}.log")
+    return Netlist.read(folder / f"{label}.json", name)
+
+
+def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: Library) -> dict[str, Any]:
+    """Area without the registers around it, and the slowest path between registers.
+
+    Returns
+    -------
+    area_um2, fo4, fmax_mhz, levels (gates on the path), start, end (what its registers hold), power_mw (at that clock,
+    a tenth of the nets switching in a cycle; with the registers around it)
+
+    Raises
+    ------
+    FlowError: a tool fails, or no path lies between registers.
+    """
+    label = f"{name}.{flow}"
+    netlist.write(folder / f"{label}.json", "top")
+    shutil.copyfile(library.path, folder / "cells.lib")
+    (folder / "abc.constr").write_text(f"set_driving_cell {library.inverter}\nset_load 0.05\n", encoding="utf-8")
+    yosys([
+        f"read_json {label}.json", "dfflibmap -liberty cells.lib",
+        f"abc -liberty cells.lib -constr abc.constr {FLOWS[flow]}".rstrip(), "opt_clean",
+        f"tee -q -o {label}.stat stat -liberty cells.lib", f"write_verilog -noattr {label}.v",
+    ], folder / f"{label}.log")
+    found = re.search(r"Chip area for .*: *([\d.]+)", (folder / f"{label}.stat").read_text(encoding="utf-8"))
+    if found is None:
+        raise FlowError(f"yosys must tell an area; log: {folder / label}.stat")
+    answer = opensta(_timing_script(label, library), folder / f"{label}.sta")
+    return {"area_um2": float(found.group(1)) - netlist.added * library.register_area, **_path(answer, library, label)}
+
+
+def _timing_script(label: str, library: Library) -> Sequence[str]:
+    return [
+        "read_liberty cells.lib", f"read_verilog {label}.v", "link_design top",
+        f"create_clock -name c -period {_PERIOD_NS} [get_ports {CLOCK}]",
+        f"foreach port [all_inputs] {{ if {{[string match {MEMORY}* [get_property $port full_name]]}} "
+        f"{{ set_input_delay {MEMORY_FO4 * library.fo4_ns:.4f} -clock c $port }} }}",
+        "report_checks -digits 4", "set_power_activity -global -activity 0.1", "report_power -digits 6",
+    ]
+
+
+def _path(answer: str, library: Library, label: str) -> dict[str, Any]:
+    """The slowest path in OpenSTA's answer."""
+    slack = re.search(r"([\d.]+)\s+slack \(MET\)", answer)
+    ends = [re.search(rf"^{kind}: (\S+)", answer, re.MULTILINE) for kind in ("Startpoint", "Endpoint")]
+    if slack is None or None in ends:
+        raise FlowError(f"a path must lie between registers in {label}")
+    registers = {found.group(1) for found in ends}  # type: ignore[union-attr]
+    cells = {*re.findall(r"^\s+[\d.]+\s+[\d.]+ [v^] (\S+)/\w+ \(\w+\)$", answer, re.MULTILINE)} - registers
+    delay = _PERIOD_NS - float(slack.group(1))
+    power = re.search(r"^Total\s+.*?([\d.e+-]+)\s+[\d.]+%$", answer, re.MULTILINE)
+    start, end = (re.sub(r"^(in|out)_", "", found.group(1)) for found in ends)  # type: ignore[union-attr]
+    return {
+        "fo4": delay / library.fo4_ns, "fmax_mhz": 1000 / delay, "levels": len(cells), "start": start, "end": end,
+        "power_mw": float(power.group(1)) * 1000 * _PERIOD_NS / delay if power else None,
+    }

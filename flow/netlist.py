@@ -1,0 +1,209 @@
+"""Gate netlists as data (yosys's JSON): a design between registers, and each stage of its pipeline by itself.
+
+The register in front of every operand and behind every result makes each path one from register to register, with
+its clock-to-output and set-up time. A stage is what lies between the registers of one level and those of the next; the
+level of a register is the largest number of registers on a way to it from an input.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["CLOCK", "MEMORY", "Netlist"]
+
+CLOCK = "clk"
+
+#: Type of a register after ``dfflegalize``.
+_REGISTER = "$_DFF_P_"
+
+#: Ports that stand for a memory's output begin with this.
+MEMORY = "memory_"
+
+
+class Netlist:
+    """One module of gates and registers of one clock; memories are cells of a type that begins with ``ram_``.
+
+    Parameters
+    ----------
+    module: its entry in yosys's JSON, not changed
+
+    Attributes
+    ----------
+    added: registers that :meth:`between_registers` or :meth:`stages` put around the design
+    """
+
+    def __init__(self, module: Mapping[str, Any], *, added: int = 0):
+        self.added = added
+        self._ports: Mapping[str, Any] = module["ports"]
+        self._cells: Mapping[str, Any] = module["cells"]
+        self._names: Mapping[str, Any] = module["netnames"]
+        self._label = _labels(self._names)
+        self._driver = {bit: name for name, cell in self._cells.items() for bit in _pins(cell, "output")}
+
+    @classmethod
+    def read(cls, path: Path, top: str) -> "Netlist":
+        """The module ``top`` of a file."""
+        return cls(json.loads(path.read_text(encoding="utf-8"))["modules"][top])
+
+    def write(self, path: Path, top: str) -> None:
+        """The module alone, under the name ``top``."""
+        module = {"attributes": {"top": "1"}, "ports": self._ports, "cells": self._cells, "netnames": self._names}
+        path.write_text(json.dumps({"modules": {top: module}}), encoding="utf-8")
+
+    @property
+    def registers(self) -> list[str]:
+        """Names of the register cells."""
+        return [name for name, cell in self._cells.items() if cell["type"] == _REGISTER]
+
+    def between_registers(self) -> "Netlist":
+        """The whole design: a register at every operand and result; a memory's output is a port, its inputs results."""
+        sources: set[int] = {bit for name, port in self._ports.items() if port["direction"] == "input" and name != CLOCK
+                             for bit in _nets(port["bits"])}
+        sinks = {bit: f"{name}[{index}]" for name, port in self._ports.items() if port["direction"] == "output"
+                 for index, bit in enumerate(port["bits"]) if isinstance(bit, int)}
+        cells, memories = {}, {}
+        for name, cell in self._cells.items():
+            if cell["type"].startswith("ram_"):
+                sinks |= {bit: f"{name}.{pin}[{index}]" for pin, bits in cell["connections"].items()
+                          if cell["port_directions"][pin] == "input" and pin != CLOCK
+                          for index, bit in enumerate(bits) if isinstance(bit, int)}
+                memories[name] = list(_pins(cell, "output"))
+            else:
+                cells[name] = cell
+        return self._cut(cells, sources, sinks, memories)
+
+    def stages(self) -> dict[str, "Netlist"]:
+        """Each stage with logic in it by its name, from the first on; none where registers feed each other in circles.
+
+        A name is the stage's number and the name of the registers that take most of its results.
+        """
+        levels = self._levels()
+        if levels is None:
+            return {}
+        targets: dict[int, list[tuple[int, str]]] = {}
+        for name in self.registers:
+            cell = self._cells[name]["connections"]
+            targets.setdefault(levels[name], []).append((cell["D"][0], self._label.get(cell["Q"][0], "")))
+        last = max(targets, default=0) + 1
+        for port_name, port in self._ports.items():
+            if port["direction"] == "output":
+                for bit in _nets(port["bits"]):
+                    targets.setdefault(last, []).append((bit, port_name))
+        found = {}
+        for level in sorted(targets):
+            logic = [(bit, label) for bit, label in targets[level] if isinstance(bit, int) and self._is_gate(bit)]
+            if not logic:
+                continue
+            cells, sources = self._cone(bit for bit, _ in logic)
+            words = Counter(re.sub(r"\d+", "", label.split("[")[0]) for _, label in logic)
+            found[f"{level} {words.most_common(1)[0][0]}".strip()] = self._cut(
+                cells, sources, dict(logic), {})
+        return found
+
+    def _is_gate(self, bit: int) -> bool:
+        return bit in self._driver and self._cells[self._driver[bit]]["type"] != _REGISTER
+
+    def _cone(self, bits: Iterable[int]) -> tuple[dict[str, Any], set[int]]:
+        """Gates between the registers and these bits, and the bits at which they begin."""
+        cells: dict[str, Any] = {}
+        sources: set[int] = set()
+        waiting = list(bits)
+        while waiting:
+            bit = waiting.pop()
+            if not self._is_gate(bit):
+                sources.add(bit)
+                continue
+            name = self._driver[bit]
+            if name not in cells:
+                cells[name] = self._cells[name]
+                waiting += _pins(cells[name], "input")
+        return cells, sources
+
+    def _levels(self) -> dict[str, int] | None:
+        """Level of every register; None where one lies on a circle through another one."""
+        before = {}
+        for name in self.registers:
+            data = self._cells[name]["connections"]["D"]
+            _, sources = self._cone(_nets(data))
+            before[name] = {self._driver[bit] for bit in sources if bit in self._driver} - {name}
+        levels: dict[str, int] = {}
+        while len(levels) < len(before):
+            ready = [name for name, needed in before.items() if name not in levels and needed <= levels.keys()]
+            if not ready:
+                return None
+            levels |= {name: 1 + max((levels[other] for other in before[name]), default=0) for name in ready}
+        return levels
+
+    def _cut(
+        self, cells: Mapping[str, Any], sources: Iterable[int], sinks: Mapping[int, str],
+        memories: Mapping[str, list[int]],
+    ) -> "Netlist":
+        """These cells between new registers at ``sources`` and, by name, ``sinks``; what they hold names registers."""
+        used = [bit for cell in self._cells.values() for pins in cell["connections"].values() for bit in _nets(pins)]
+        used += [bit for port in self._ports.values() for bit in _nets(port["bits"])]
+        free = 1 + max(used, default=1)
+        clock = self._ports[CLOCK]["bits"][0] if CLOCK in self._ports else free
+        free += 1
+        kept: dict[str, Any] = {}
+        ports: dict[str, Any] = {CLOCK: {"direction": "input", "bits": [clock]}}
+        for name, cell in cells.items():
+            label = self._label.get(cell["connections"]["Q"][0], name) if cell["type"] == _REGISTER else name
+            kept[_identifier(label, kept)] = cell
+        operands, results = [], []
+        for bit in sorted(sources):
+            operands.append(free)
+            kept[_identifier(f"in.{self._label.get(bit, bit)}", kept)] = _register(clock, free, bit)
+            free += 1
+        for bit, name in sinks.items():
+            results.append(free)
+            kept[_identifier(f"out.{name}", kept)] = _register(clock, bit, free)
+            free += 1
+        if operands:
+            ports["operands"] = {"direction": "input", "bits": operands}
+        if results:
+            ports["results"] = {"direction": "output", "bits": results}
+        for name, bits in memories.items():
+            ports[_identifier(f"{MEMORY}{name}", ports)] = {"direction": "input", "bits": bits}
+        # Names of nets have served: cells carry what matters of them.
+        return Netlist({"ports": ports, "cells": kept, "netnames": {}}, added=len(operands) + len(results))
+
+
+def _register(clock: int, data: int, output: int) -> dict[str, Any]:
+    return {"hide_name": 0, "type": _REGISTER, "parameters": {}, "attributes": {},
+            "port_directions": {"C": "input", "D": "input", "Q": "output"},
+            "connections": {"C": [clock], "D": [data], "Q": [output]}}
+
+
+def _nets(bits: Iterable[int | str]) -> list[int]:
+    """Bits that are no constants."""
+    return [bit for bit in bits if isinstance(bit, int)]
+
+
+def _pins(cell: Mapping[str, Any], direction: str) -> list[int]:
+    """Nets at a cell's pins of a direction, the clock's apart."""
+    return [bit for pin, bits in cell["connections"].items()
+            if cell["port_directions"][pin] == direction and pin not in ("C", CLOCK) for bit in _nets(bits)]
+
+
+def _labels(names: Mapping[str, Any]) -> dict[int, str]:
+    """A name of the RTL for every net that has one: the shortest, with its bit."""
+    labels: dict[int, str] = {}
+    for name in sorted((name for name, value in names.items() if not value.get("hide_name")), key=len, reverse=True):
+        bits = names[name]["bits"]
+        labels |= {bit: f"{name}[{index}]" if len(bits) > 1 else name for index, bit in enumerate(bits)
+                   if isinstance(bit, int)}
+    return labels
+
+
+def _identifier(name: str, taken: Mapping[str, Any]) -> str:
+    """A cell's name that tools print as it is."""
+    base = re.sub(r"\W+", "_", name).strip("_")
+    base = f"{base}_" if base in (CLOCK, "operands", "results") else base
+    found, number = base, 1
+    while found in taken:
+        number += 1
+        found = f"{base}__{number}"
+    return found
