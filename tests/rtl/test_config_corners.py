@@ -52,8 +52,10 @@ COMBINED = {
                 "state_rows": 1, "l1_bytes": 4, "l0a_bytes": 4, "l0b_bytes": 4, "l0c_bytes": 8, "s_bytes": 8,
                 "o_bytes": 8, "out_bytes": 8, "queue_depth": 2, "axi_in_flight_bytes": 4096, "axi_address_bits": 16},
     "row by row": {"m": 1, "lanes": 1, "queue_depth": 2, "state_rows": 8, "max_rows": 8, "axi_in_flight_bytes": 4096},
-    "widest": {"m": 32, "n": 32, "k": 64, "lanes": 32, "axi_data_bytes": 128, "kv_block": 64, "l0a_bytes": 8192,
-               "l0b_bytes": 8192, "l0c_bytes": 8192, "o_bytes": 32768, "s_bytes": 16384, "out_bytes": 16384},
+    "widest L0A": {"m": 32, "n": 2, "k": 64, "lanes": 2, "axi_data_bytes": 128, "kv_block": 64, "l0a_bytes": 8192,
+                   "out_bytes": 8192},
+    "widest L0B": {"m": 1, "n": 32, "k": 64, "lanes": 8, "axi_data_bytes": 128, "kv_block": 64, "l0b_bytes": 8192,
+                   "out_bytes": 8192},
     "mul": {"m": 1, "mode": "mul", "comp_bits": 3}, "pow2": {"lanes": 4, "mode": "pow2", "comp_bits": 0},
 }
 
