@@ -3,4 +3,4 @@
 from amla.rtl.command import run
 
 if __name__ == "__main__":
-    run("amla.flow.price", "synth", "plots")
+    run("amla.flow.price", "synth")

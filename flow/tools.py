@@ -72,4 +72,5 @@ def opensta_version() -> str:
     program = shutil.which("sta")
     if program is None:
         return "not installed"
-    return subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stdout.split()[0]
+    version = subprocess.run([program, "-version"], capture_output=True, encoding="utf-8", check=False).stdout
+    return version.split()[0]

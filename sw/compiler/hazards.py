@@ -7,7 +7,8 @@ this one starts. Two commands of different engines that touch the same word, one
 ordered by it. The same clocks bound every semaphore, and a wait whose signal comes later in program order
 could deadlock.
 
-Commands of the same engine take effect in order: that is the engine's own business.
+Commands of the same engine take effect in order: that is the engine's own business. But row state is the vector
+engine's alone, so that no semaphore guards its slots: a row tile may not begin in one before NORMALIZE has read it.
 """
 
 from bisect import bisect_right
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from amla.rtl.config import CoreConfig
-from amla.rtl.isa import SEMAPHORE_MAX, SEMAPHORES, Engine, Semaphore
+from amla.rtl.isa import SEMAPHORE_MAX, SEMAPHORES, Engine, Opcode, Semaphore
 
 from .footprint import buffer_words, footprint
 from .program import Command, members
@@ -27,8 +28,8 @@ def find_hazards(commands: Sequence[Command], config: CoreConfig, *, limit: int 
     """What is wrong with the program's synchronisation, one line each; an empty list is the proof that
     nothing is.
 
-    Reports races, waits that no earlier command satisfies, semaphores that may exceed their maximum, that
-    several engines signal or take, or that are not zero at the end.
+    Reports races, row state begun anew too early, waits that no earlier command satisfies, semaphores that may exceed
+    their maximum, that several engines signal or take, or that are not zero at the end.
 
     Parameters
     ----------
@@ -59,6 +60,7 @@ class _Check:
         words = buffer_words(config)
         self._readers = {name: np.zeros((engines, size), np.int64) for name, size in words.items()}
         self._writers = {name: np.zeros((engines, size), np.int64) for name, size in words.items()}
+        self._started = np.full(words["STATE"], -1, np.int64)  # SOFTMAX that began the rows, -1 once they are read
 
     def run(self) -> None:
         for index, command in enumerate(self._commands):
@@ -133,6 +135,17 @@ class _Check:
             self._readers[buffer][engine, words] = self._number[engine]
         for buffer, words in writes.items():
             self._writers[buffer][engine, words] = self._number[engine]
+        self._state(index, command, reads, writes)
+
+    def _state(self, index: int, command: Command, reads: dict[str, np.ndarray], writes: dict[str, np.ndarray]) -> None:
+        """Report a state that begins where NORMALIZE has yet to read the last one: no semaphore guards it."""
+        if command.opcode == Opcode.NORMALIZE:
+            self._started[reads["STATE"]] = -1
+        elif "STATE" in writes and "STATE" not in reads:
+            lost = int(self._started[writes["STATE"]].max())
+            if lost >= 0:
+                self._report(f"command {index} begins rows where those of command {lost} have not been normalised")
+            self._started[writes["STATE"]] = index
 
     def _compare(self, index: int, command: Command, buffer: str, words: np.ndarray, users: np.ndarray,
                  clock: np.ndarray) -> None:

@@ -96,9 +96,14 @@ class _Scheduler:
         lag = plan.lag * share / plan.tiles[0].groups
         starts = [min(end(number) + lag * item.tile.groups, end(number + plan.preload))
                   for number, item in enumerate(items)]
-        values = self._place_values(starts, [
-            end(number + plan.preload) if plan.pressed else following
-            for number, following in enumerate([*starts[1:], end(len(items))])])
+        stops = [end(number + plan.preload) if plan.pressed else following
+                 for number, following in enumerate([*starts[1:], end(len(items))])]
+        # Row tiles of one block follow each other fast: the state's next one may not begin before it is read.
+        opens = {item.tile_sequence: number for number, item in reversed([*enumerate(items)])}
+        for number, item in enumerate(items):
+            heir = opens.get(item.tile_sequence + plan.regions["STATE"].slots, len(items))
+            stops[number] = min(stops[number], end(heir - 1))
+        values = self._place_values(starts, stops)
         placed = next(values, None)
         for item, stop in zip(items, ends, strict=True):
             self._loader.load(item.block_sequence)

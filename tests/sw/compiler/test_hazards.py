@@ -123,6 +123,29 @@ def test_the_bound_counts_tokens_that_may_wait(small):
     assert find_hazards(commands, small) == []
 
 
+def test_row_state_is_read_before_its_slot_begins_again(tiny):
+    def softmax(state, first=True):
+        return Command.build(Opcode.SOFTMAX, mt=2, kt=1, p=0, s=0, s_pitch=2, state=state, first=first)
+
+    def normalize(state, first=False):
+        return Command.build(Opcode.NORMALIZE, mt=2, nt=1, o_pitch=8, out_pitch=1, state=state, first=first)
+
+    again = [softmax(4), softmax(4, first=False), normalize(4, first=True), normalize(4), softmax(4)]
+    assert find_hazards(again, tiny) == []
+    assert find_hazards([softmax(4), softmax(6), softmax(2)], tiny) == []
+    assert find_hazards([softmax(4), softmax(5)], tiny) == [
+        "command 1 begins rows where those of command 0 have not been normalised"]
+
+
+@pytest.mark.parametrize("preload", [0, 1, 2])
+@pytest.mark.parametrize("lengths", [(137, 9, 156), (137, 0, 9, 3, 156), (3, 2, 1, 0, 7)])
+def test_row_tiles_of_one_block_among_others(make_job, tiny, preload, lengths):
+    """They follow each other faster than the state's slots allow for."""
+    load = Workload(name="x", heads=2, q_tokens=4, head_dim=48, head_dim_v=32, lengths=lengths)
+    job, _ = make_job(load, replace(tiny, kv_block=20), preload)
+    assert find_hazards(job.program.commands, tiny) == []
+
+
 def test_findings_stop_at_the_limit(tiny):
     commands = [_feed(0)] + [_mmad(0)] * 50
     assert len(find_hazards(commands, tiny, limit=5)) == 5
