@@ -13,7 +13,7 @@ from .library import Library
 from .netlist import CLOCK, MEMORY, Netlist
 from .tools import FlowError, opensta, yosys
 
-__all__ = ["FLOWS", "MEMORY_FO4", "MULTIPLIERS", "gates", "map_and_time"]
+__all__ = ["FLOWS", "MEMORY_FO4", "gates", "map_and_time"]
 
 #: Options of ``abc`` by flow. ``speed``: sum-of-products balancing, choices, mapping for delay, buffers, sizing.
 FLOWS = {
@@ -22,9 +22,6 @@ FLOWS = {
              'map,-B,0.9;topo;buffer,-c,-N,12;upsize;dnsize"',
 }
 
-#: How a multiplier becomes gates in each flow: an array, or Booth's.
-MULTIPLIERS = {"default": "", "speed": "-booth"}
-
 #: A memory's output comes so many FO4 after the clock's edge.
 MEMORY_FO4 = 12.0
 
@@ -32,14 +29,14 @@ MEMORY_FO4 = 12.0
 _PERIOD_NS = 1000.0
 
 
-def gates(folder: Path, name: str, flow: str) -> Netlist:
+def gates(folder: Path, name: str) -> Netlist:
     """``<folder>/<name>.v`` as gates and plain registers: resets and enables are gates; memories stay cells."""
-    label = f"{name}.{flow}.gates"
+    label = f"{name}.gates"
     source = (folder / f"{name}.v").read_text(encoding="utf-8")
     memories = sorted({*re.findall(r"^module (ram_\w+)", source, re.MULTILINE)})
     yosys([
         f"read_verilog {name}.v", *(f"blackbox {memory}" for memory in memories),
-        f"synth -flatten -top {name} {MULTIPLIERS[flow]}".rstrip(), "dfflegalize -cell $_DFF_P_ 01", "opt_clean -purge",
+        f"synth -flatten -top {name}", "dfflegalize -cell $_DFF_P_ 01", "opt_clean -purge",
         "delete t:$scopeinfo", f"write_json {label}.json",
     ], folder / f"{label}.log")
     return Netlist.read(folder / f"{label}.json", name)

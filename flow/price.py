@@ -24,7 +24,7 @@ from amla.rtl.emit import emit
 
 from .ecp5 import DEVICE, Registered, map_ecp5, place
 from .library import Library, find_liberty
-from .mapping import FLOWS, MEMORY_FO4, MULTIPLIERS, gates, map_and_time
+from .mapping import FLOWS, MEMORY_FO4, gates, map_and_time
 from .report import render, write
 from .tools import FlowError, opensta_version
 from .units import CORES, DESIGNS, ON_ECP5, QUICK
@@ -51,8 +51,8 @@ def measure(name: str, *, out: Path, library: Library, flows: Iterable[str] = tu
         raise ValueError(f"name must be one of {', '.join(DESIGNS)}, not {name!r}")
     folder = _emit(name, out)
     figures: dict[str, Any] = {}
+    netlist = gates(folder, name)
     for flow in flows:
-        netlist = gates(folder, name, flow)
         figures[flow] = map_and_time(netlist.between_registers(), folder, name, flow, library)
         if flow == "speed" and stages:
             figures["stages"] = {
@@ -123,7 +123,7 @@ def price(
 
 def _digest(verilog: Path, library: Library, ecp5: bool) -> str:
     """What the figures of a design depend on."""
-    content = repr((verilog.read_bytes(), library.path.read_bytes(), FLOWS, MULTIPLIERS, MEMORY_FO4, _versions(),
+    content = repr((verilog.read_bytes(), library.path.read_bytes(), FLOWS, MEMORY_FO4, _versions(),
                     (DEVICE, SEEDS) if ecp5 else None))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 

@@ -14,6 +14,7 @@ from .engines.feed import Feed
 from .engines.load import Load
 from .engines.store import Store
 from .engines.vector import Vector
+from .fp.nets import register
 from .fp.word import OPERANDS
 from .host import csr
 from .host.axi import ReadArbiter
@@ -29,6 +30,9 @@ __all__ = ["INTERFACE_VERSION", "AmlaCore"]
 
 #: major << 16 | minor, in the register VERSION.
 INTERFACE_VERSION = 1 << 16
+
+#: State of an engine that nothing has been observed of.
+_IDLE = 1 << list(ENGINE_STATES).index("IDLE")
 
 _BURST_INCR = 1
 _CACHE_NORMAL = 0b0011
@@ -114,20 +118,10 @@ class AmlaCore(wiring.Component):
                 queue.engine.fault.eq(component.fault),
                 queue.engine.fault_code.eq(component.fault_code),
                 queue.stop.eq(control.halt),
-                control.engine_fault[engine].strobe.eq(queue.fault),
-                control.engine_fault[engine].code.eq(queue.fault_code),
-                control.engine_fault[engine].index.eq(queue.head_index),
-                control.state[engine].eq(queue.state),
-                control.head_index[engine].eq(queue.head_index),
             ]
         wiring.connect(m, sequencer.semaphores, semaphores.port[Engine.SEQUENCER])
         m.d.comb += [
             sequencer.drained.eq(Cat(queue.empty for queue in queues.values()).all()),
-            control.engine_fault[Engine.SEQUENCER].strobe.eq(sequencer.fault),
-            control.engine_fault[Engine.SEQUENCER].code.eq(sequencer.fault_code),
-            control.engine_fault[Engine.SEQUENCER].index.eq(sequencer.index),
-            control.state[Engine.SEQUENCER].eq(sequencer.state),
-            control.head_index[Engine.SEQUENCER].eq(sequencer.index),
             control.overflow.eq(semaphores.overflow),
             control.overflow_client.eq(semaphores.overflow_client),
         ]
@@ -136,6 +130,7 @@ class AmlaCore(wiring.Component):
             with m.If(semaphores.overflow_client == engine):
                 m.d.comb += control.overflow_index.eq(control.head_index[engine])
 
+        self._observe(m, control, sequencer, queues)
         self._connect_buffers(m, engines)
         self._connect_axi(m, control, registers, arbiter, sequencer, engines)
         self._connect_registers(m, control, registers, sequencer, engines)
@@ -149,6 +144,20 @@ class AmlaCore(wiring.Component):
             self.trace_valid.eq(self.trace_start.any() | self.trace_end.any()),
         ]
         return m
+
+    @staticmethod
+    def _observe(m, control, sequencer, queues):
+        """Faults, states and indices of the engines as the control unit sees them: a cycle later."""
+        observed = {Engine.SEQUENCER: (sequencer, sequencer.index)}
+        observed |= {engine: (queue, queue.head_index) for engine, queue in queues.items()}
+        for engine, (source, index) in observed.items():
+            fault = control.engine_fault[engine]
+            strobe, state = Signal(name=f"{engine.name.lower()}_fault"), Signal.like(source.state, init=_IDLE)
+            late = [Signal.like(source.fault_code, reset_less=True), Signal.like(index, reset_less=True)]
+            m.d.sync += [strobe.eq(source.fault), state.eq(source.state), late[0].eq(source.fault_code),
+                         late[1].eq(index)]
+            m.d.comb += [fault.strobe.eq(strobe), fault.code.eq(late[0]), fault.index.eq(late[1]),
+                         control.state[engine].eq(state), control.head_index[engine].eq(late[1])]
 
     def _connect_buffers(self, m, engines):
         """Instantiate the buffers and connect each to the engines' ports."""
@@ -234,8 +243,9 @@ class AmlaCore(wiring.Component):
         # An address past the address space counts as its end, so that no bit of a register is forgotten.
         stored = registers.stored
         windows = {
-            name: _at_most(1 << self.config.axi_address_bits,
-                           Cat(getattr(stored, f"{name}_LO"), getattr(stored, f"{name}_HI")))
+            name: register(m, _at_most(1 << self.config.axi_address_bits,
+                                       Cat(getattr(stored, f"{name}_LO"), getattr(stored, f"{name}_HI"))),
+                           name=name.lower())
             for name in ("READ_BASE", "READ_LIMIT", "WRITE_BASE", "WRITE_LIMIT", "PROGRAM_BASE")
         }
         for reader in (sequencer, load):

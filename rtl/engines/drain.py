@@ -160,7 +160,7 @@ class Drain(wiring.Component):
             limits.advance.eq(issue & row_end),
             limits.head0.eq(incoming.head0),
             limits.limit.eq(command.limit),
-            limits.heads.eq(command.heads),
+            limits.heads.eq(incoming.heads),
         ]
         with m.If(issue):
             m.d.sync += [group.eq(group + 1), column_group.eq(column_group + 1), target.eq(target + 1)]

@@ -9,6 +9,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from ..config import CoreConfig
+from ..fp.nets import register
+from ..fp.product import product
 from ..host.axi import ReadSignature, Response
 from ..host.burst import BurstGenerator, RegionCheck
 from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
@@ -19,13 +21,15 @@ __all__ = ["Load"]
 #: Commands between the address side and the data side, as many as the engine protocol leaves: one each is captured,
 #: decoded, executed, in the write register and in ``done``.
 _COMMANDS_AHEAD = MAX_UNFINISHED - 5
+#: Cycles for which a captured command holds still before its decoding ends.
+_SETTLE = RegionCheck.settle + 1
 
 
 class Load(wiring.Component):
     """Executes LOAD. The address side decodes commands and requests bursts, ahead of the data side by up to
     ``axi_in_flight_bytes`` and across commands; the data side writes one beat into L1 per cycle.
 
-    **Latency**: four cycles from ``start`` to AR; one from R to the write of L1, two to ``done``.
+    **Latency**: nine cycles from ``start`` to AR; one from R to the write of L1, two to ``done``.
     **Throughput**: one beat (or beat of zeros) per cycle, also across commands, while memory delivers and
     ``l1_ready`` is high.
 
@@ -113,11 +117,16 @@ class Load(wiring.Component):
         fields = Signal(layout, reset_less=True)
         capture, decode, dispatch = Signal(), Signal(), Signal()
         decoded = Signal()
+        settling = Signal(range(_SETTLE + 1))  # cycles until what the checks need of the fields is known
         m.d.comb += [
             self.start.ready.eq(~stop & (~captured | decode)),
             capture.eq(self.start.valid & self.start.ready),
-            decode.eq(captured & (~decoded | dispatch)),
+            decode.eq(captured & (settling == 0) & (~decoded | dispatch)),
         ]
+        with m.If(capture):
+            m.d.sync += settling.eq(_SETTLE)
+        with m.Elif(settling != 0):
+            m.d.sync += settling.eq(settling - 1)
         with m.If(capture):
             m.d.sync += fields.eq(given)
             with m.If(given.rows > given.rows_padded):
@@ -127,17 +136,15 @@ class Load(wiring.Component):
             decoded.eq(decode | (decoded & ~dispatch)),
         ]
 
-        # Decode: the products that the checks need.
+        # Decode: what the checks need, products first.
         a_side = Signal()
         group = Signal(range(256))
-        last_group = Signal(range((65535 + 255) // min(config.m, config.n) + 1))
+        end_group = Signal(range((65535 + 255) // min(config.m, config.n) + 2))  # the first one behind it
         row = Signal(8)
         beats = Signal(16)
-        last_row = Signal(17)
         m.d.comb += [
             a_side.eq(fields.header.flags[FLAGS[Opcode.LOAD]["a_side"]]),
             beats.eq(fields.cols >> beat_shift),
-            last_row.eq(fields.row0 + fields.rows_padded - 1),
         ]
         for flag, rows in ((1, config.m), (0, config.n)):
             shift = exact_log2(rows)
@@ -145,14 +152,23 @@ class Load(wiring.Component):
                 m.d.comb += [
                     group.eq(fields.row0 >> shift),
                     row.eq(fields.row0 & (rows - 1)),
-                    last_group.eq(last_row >> shift),
+                    end_group.eq((fields.row0 + fields.rows_padded + (rows - 1)) >> shift),
                 ]
         task = Signal(task_layout, reset_less=True)
-        bank_word = Signal(24, reset_less=True)
-        first_word = Signal(8 + 16, reset_less=True)  # of the region, past bank_word
-        end_word = Signal(17 + 16, reset_less=True)
-        bad = Signal(reset_less=True)
+        code = Signal(Fault, reset_less=True)
+        reads = Signal(reset_less=True)
         beat_mask = config.axi_data_bytes - 1
+        bank_word = fields.l1 >> bank_shift
+        group, end_group = register(m, group, name="group_1"), register(m, end_group, name="end_group_1")
+        first_word = register(m, product(m, group, beats, name="first") + bank_word, name="first_word")
+        end_word = register(m, product(m, end_group, beats, name="end") + bank_word, name="end_word")
+        bad = register(m, ((fields.address & beat_mask) != 0)
+                       | ((fields.pitch & beat_mask) != 0)
+                       | ((fields.cols & (config.beat_elements - 1)) != 0)
+                       | ((fields.l1 & (config.l1_banks - 1)) != 0)
+                       | (fields.cols == 0)
+                       | (fields.rows_padded == 0), name="bad")
+        past = register(m, end_word > self._bank_words, name="past")
         m.d.comb += [
             check.en.eq(decode),
             check.address.eq(fields.address),
@@ -169,40 +185,26 @@ class Load(wiring.Component):
                 task.beats.eq(beats),
                 task.row.eq(row),
                 task.a_side.eq(a_side),
-                bank_word.eq(fields.l1 >> bank_shift),
-                first_word.eq(group * beats),
-                end_word.eq((last_group + 1) * beats),
-                bad.eq(((fields.address & beat_mask) != 0)
-                       | ((fields.pitch & beat_mask) != 0)
-                       | ((fields.cols & (config.beat_elements - 1)) != 0)
-                       | ((fields.l1 & (config.l1_banks - 1)) != 0)
-                       | (fields.cols == 0)
-                       | (fields.rows_padded == 0)),
+                task.word.eq(first_word),
+                reads.eq(fields.rows != 0),
+                code.eq(Mux(bad, Fault.BAD_FIELD, Mux(past, Fault.BUFFER_OVERRUN, Fault.NONE))),
             ]
 
         # Dispatch: to the data side always, to the burst generator when something is to be read.
-        code = Signal(Fault)
-        with m.If(bad):
-            m.d.comb += code.eq(Fault.BAD_FIELD)
-        with m.Elif(bank_word + end_word > self._bank_words):
-            m.d.comb += code.eq(Fault.BUFFER_OVERRUN)
-        with m.Elif((task.rows != 0) & check.outside):
-            m.d.comb += code.eq(Fault.READ_WINDOW)
         dispatched = Signal(task_layout)
-        reads = Signal()
+        wanted = Signal()
         refused = Signal()  # a command at fault went to the data side: nothing after it may be requested
         m.d.comb += [
             dispatched.eq(task),
-            dispatched.word.eq(bank_word + first_word),
-            dispatched.fault.eq(code),
-            reads.eq((code == Fault.NONE) & (task.rows != 0)),
-            dispatch.eq(decoded & ~refused & ~stop & tasks.w_rdy & (bursts.region.ready | ~reads)),
+            dispatched.fault.eq(Mux((code == Fault.NONE) & reads & check.outside, Fault.READ_WINDOW, code)),
+            wanted.eq((code == Fault.NONE) & reads & ~check.outside),
+            dispatch.eq(decoded & ~refused & ~stop & tasks.w_rdy & (bursts.region.ready | ~wanted)),
             tasks.w_en.eq(dispatch),
             tasks.w_data.eq(dispatched),
             bursts.region.payload.eq(check.region),
-            bursts.region.valid.eq(decoded & reads & ~refused & ~stop & tasks.w_rdy),
+            bursts.region.valid.eq(decoded & wanted & ~refused & ~stop & tasks.w_rdy),
         ]
-        with m.If(dispatch & (code != Fault.NONE)):
+        with m.If(dispatch & (dispatched.fault != Fault.NONE)):
             m.d.sync += refused.eq(1)
 
         r = self.axi.r

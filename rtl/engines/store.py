@@ -9,6 +9,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from ..config import CoreConfig
+from ..fp.nets import register
+from ..fp.product import product
 from ..host.axi import Response, WriteSignature
 from ..host.burst import BurstGenerator, RegionCheck
 from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
@@ -18,6 +20,8 @@ __all__ = ["Store"]
 
 #: Commands, and bursts, between the address side and the data side: enough for a beat per cycle.
 _COMMANDS_AHEAD = 3
+#: Cycles for which a captured command holds still before its decoding ends.
+_SETTLE = RegionCheck.settle + 1
 _BURSTS_AHEAD = 4
 
 
@@ -26,7 +30,7 @@ class Store(wiring.Component):
     unanswered; the data side reads OUT (or LSE) and follows with the beats; commands finish in order with
     their responses.
 
-    **Latency**: four cycles from ``start`` to AW, seven to the first W beat; one from the last B to ``done``.
+    **Latency**: nine cycles from ``start`` to AW, twelve to the first W beat; one from the last B to ``done``.
     **Throughput**: one beat per cycle, also across commands, while the bus is ready.
 
     A command is checked as a whole before its first burst; the first of these that holds is its fault:
@@ -110,11 +114,16 @@ class Store(wiring.Component):
         capture, decode, dispatch = Signal(), Signal(), Signal()
         unfinished = Signal(range(MAX_UNFINISHED + 1))
         finish = Signal()
+        settling = Signal(range(_SETTLE + 1))  # cycles until what the checks need of the fields is known
         m.d.comb += [
             self.start.ready.eq(~stop & (unfinished != MAX_UNFINISHED) & (~captured | decode)),
             capture.eq(self.start.valid & self.start.ready),
-            decode.eq(captured & (~decoded | dispatch)),
+            decode.eq(captured & (settling == 0) & (~decoded | dispatch)),
         ]
+        with m.If(capture):
+            m.d.sync += settling.eq(_SETTLE)
+        with m.Elif(settling != 0):
+            m.d.sync += settling.eq(settling - 1)
         with m.If(capture):
             m.d.sync += fields.eq(self.start.payload)
         m.d.sync += [
@@ -123,22 +132,28 @@ class Store(wiring.Component):
             decoded.eq(decode | (decoded & ~dispatch)),
         ]
 
-        # Decode: the products that the checks need. With lse every row group is one beat, beats adjacent.
+        # Decode: what the checks need, products first. With lse every row group is one beat, beats adjacent.
         lse = Signal()
-        groups = Signal(16)
-        beats = Signal(16)
         task = Signal(task_layout, reset_less=True)
-        end_word = Signal(33, reset_less=True)
-        bad = Signal(reset_less=True)
+        code = Signal(Fault, reset_less=True)
         beat_mask = config.axi_data_bytes - 1
+        m.d.comb += lse.eq(fields.header.flags[FLAGS[Opcode.STORE]["lse"]])
+        groups = (fields.rows + config.m - 1) >> group_shift
+        beats = register(m, Mux(lse, 1, fields.cols >> exact_log2(config.beat_elements)), name="beats", shape=16)
+        pitch = register(m, Mux(lse, 1, fields.out_pitch), name="pitch")
+        last_group = register(m, (fields.rows - 1)[:16] >> group_shift, name="last_group")
+        end_word = register(m, product(m, pitch, last_group, name="end") + beats + fields.out, name="end_word")
+        bad = register(m, ((fields.address & beat_mask) != 0)
+                       | (fields.rows == 0)
+                       | (~lse & (((fields.pitch & beat_mask) != 0)
+                                  | ((fields.cols & (config.beat_elements - 1)) != 0)
+                                  | (fields.cols == 0))), name="bad")
+        past = register(m, end_word > Mux(lse, config.state_words, config.out_words), name="past")
         m.d.comb += [
-            lse.eq(fields.header.flags[FLAGS[Opcode.STORE]["lse"]]),
-            groups.eq((fields.rows + config.m - 1) >> group_shift),
-            beats.eq(Mux(lse, 1, fields.cols >> exact_log2(config.beat_elements))),
             check.en.eq(decode),
             check.address.eq(fields.address),
-            check.pitch.eq(Mux(lse, config.axi_data_bytes, fields.pitch)),
-            check.rows.eq(Mux(lse, groups, fields.rows)),
+            check.pitch.eq(register(m, Mux(lse, config.axi_data_bytes, fields.pitch), name="gm_pitch")),
+            check.rows.eq(register(m, Mux(lse, groups, fields.rows), name="gm_rows")),
             check.beats.eq(beats),
             check.window_base.eq(self.window_base),
             check.window_limit.eq(self.window_limit),
@@ -148,37 +163,25 @@ class Store(wiring.Component):
                 task.rows.eq(fields.rows),
                 task.beats.eq(beats),
                 task.word.eq(fields.out),
-                task.pitch.eq(Mux(lse, 1, fields.out_pitch)),
+                task.pitch.eq(pitch),
                 task.lse.eq(lse),
-                end_word.eq((groups - 1)[:16] * Mux(lse, 1, fields.out_pitch) + beats),
-                bad.eq(((fields.address & beat_mask) != 0)
-                       | (fields.rows == 0)
-                       | (~lse & (((fields.pitch & beat_mask) != 0)
-                                  | ((fields.cols & (config.beat_elements - 1)) != 0)
-                                  | (fields.cols == 0)))),
+                code.eq(Mux(bad, Fault.BAD_FIELD, Mux(past, Fault.BUFFER_OVERRUN, Fault.NONE))),
             ]
 
         # Dispatch: to the data side always, to the burst generator when the command is right.
-        code = Signal(Fault)
         refused = Signal()  # a command at fault went to the data side: nothing after it may be issued
         dispatched = Signal(task_layout)
-        with m.If(bad):
-            m.d.comb += code.eq(Fault.BAD_FIELD)
-        with m.Elif(task.word + end_word > Mux(task.lse, config.state_words, config.out_words)):
-            m.d.comb += code.eq(Fault.BUFFER_OVERRUN)
-        with m.Elif(check.outside):
-            m.d.comb += code.eq(Fault.WRITE_WINDOW)
+        right = (code == Fault.NONE) & ~check.outside
         m.d.comb += [
             dispatched.eq(task),
-            dispatched.fault.eq(code),
-            dispatch.eq(decoded & ~refused & ~stop & tasks.w_rdy
-                        & (bursts.region.ready | (code != Fault.NONE))),
+            dispatched.fault.eq(Mux((code == Fault.NONE) & check.outside, Fault.WRITE_WINDOW, code)),
+            dispatch.eq(decoded & ~refused & ~stop & tasks.w_rdy & (bursts.region.ready | ~right)),
             tasks.w_en.eq(dispatch),
             tasks.w_data.eq(dispatched),
             bursts.region.payload.eq(check.region),
-            bursts.region.valid.eq(decoded & (code == Fault.NONE) & ~refused & ~stop & tasks.w_rdy),
+            bursts.region.valid.eq(decoded & right & ~refused & ~stop & tasks.w_rdy),
         ]
-        with m.If(dispatch & (code != Fault.NONE)):
+        with m.If(dispatch & ~right):
             m.d.sync += refused.eq(1)
 
         # A burst goes to AW and, in its first cycle, to the data side: W may not wait for AWREADY.

@@ -1,16 +1,22 @@
+# amaranth: UnusedElaboratable=no
 """Vector engine (Ascend: V): online softmax of S tiles, and the final O and LSE."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import C, Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from ..config import CoreConfig
+from ..fp.add import Add
+from ..fp.fixed import FromFixed
 from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
 from ..issue.dispatch import EngineSignature
 from ..softmax.element_pass import ElementPass
 from ..softmax.element_walk import ElementWalk
+from ..softmax.lanes import VectorLane
+from ..softmax.row_result import RowResult
 from ..softmax.row_state import RowState
+from ..softmax.row_update import RowUpdate
 from ..softmax.valid_columns import ValidColumns
 
 __all__ = ["Vector"]
@@ -25,9 +31,8 @@ class Vector(wiring.Component):
     ``first`` has no row pass.
 
     **Latency**: from ``start`` to ``done`` the lane groups of the tile (with a row pass, before the last row
-    group at least m per row group) plus a constant: SOFTMAX ``RowUpdate.latency`` + ``VectorLane.latency`` +
-    ``FromFixed.latency`` + ``Add.latency`` + 2m + 8; NORMALIZE ``VectorLane.product_latency`` + 3, and with
-    ``first`` also ``RowResult.latency`` + m + 2.
+    group at least m per row group) plus a constant: SOFTMAX ``softmax_latency``; NORMALIZE ``normalize_latency``, and
+    with ``first`` also ``result_latency``.
 
     **Throughput**: a lane group per cycle inside a command; commands do not overlap.
 
@@ -55,6 +60,10 @@ class Vector(wiring.Component):
     def __init__(self, config: CoreConfig):
         self.config = config
         rows, group_bits = config.m, config.m * config.lanes
+        self.softmax_latency = (RowUpdate(config).latency + VectorLane(mode=config.mode).latency + FromFixed.latency
+                                + Add.latency + 2 * rows + 10)
+        self.normalize_latency = VectorLane.product_latency + 4
+        self.result_latency = RowResult().latency + rows + 3
         state_bits = ceil_log2(config.state_words)
         super().__init__({
             **dict(EngineSignature.members.items()),
@@ -81,10 +90,11 @@ class Vector(wiring.Component):
         m.submodules.rows = rows = RowState(config)
         m.submodules.elements = elements = ElementPass(config)
 
+        incoming = data.View(LAYOUTS[Opcode.SOFTMAX], self.start.payload).header
         command = Signal(COMMAND_BITS)
         softmax = data.View(LAYOUTS[Opcode.SOFTMAX], command)
         normalize = data.View(LAYOUTS[Opcode.NORMALIZE], command)
-        ends = softmax.header.opcode == Opcode.NORMALIZE
+        ends = Signal()  # NORMALIZE
         first = softmax.header.flags[FLAGS[Opcode.SOFTMAX]["first"]]
         row_groups = Mux(ends, normalize.mt, softmax.mt)
         blocks = Mux(ends, normalize.nt, softmax.kt)
@@ -99,7 +109,7 @@ class Vector(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.start.ready.eq(1)
-                m.d.sync += command.eq(self.start.payload)
+                m.d.sync += [command.eq(self.start.payload), ends.eq(incoming.opcode == Opcode.NORMALIZE)]
                 with m.If(self.start.valid):
                     m.next = "CHECK"
             with m.State("CHECK"):
@@ -173,9 +183,9 @@ class Vector(wiring.Component):
             limits.advance.eq(issue & row_end),
             self.rowmax.addr.eq(at["rowmax"]), self.rowmax.en.eq(issue & ~ends),
             rows.issue.eq(issue), rows.row.eq(row), rows.smax.eq(self.rowmax.data),
-            rows.row_valid.eq(Cat(columns != 0 for columns in limits.columns).bit_select(row, 1)),
             *(getattr(rows, f"{name}_word").eq(at[name]) for name in ("state", "offsets", "lse")),
         ]
+        m.d.sync += rows.rows_valid.eq(Cat(columns != 0 for columns in limits.columns))
         wiring.connect(m, rows.offsets, wiring.flipped(self.offsets))
         wiring.connect(m, rows.lse, wiring.flipped(self.lse))
         with m.If(begin):
@@ -223,11 +233,12 @@ class Vector(wiring.Component):
             rows.read_word.eq(state_word), rows.read_en.eq(issue & walk.row_start),
         ]
         # The memories answer one cycle after the issue.
-        column = walk.group * config.lanes
+        group, columns = Signal.like(walk.group), [Signal.like(count) for count in limits.columns]
+        m.d.sync += [group.eq(walk.group), *(count.eq(now) for count, now in zip(columns, limits.columns, strict=True))]
+        m.d.comb += elements.mask.eq(Cat(count > Cat(C(lane, exact_log2(config.lanes)), group)
+                                         for count in columns for lane in range(config.lanes)))
         m.d.sync += [
             elements.valid.eq(issue),
-            elements.mask.eq(Cat(columns > column + lane
-                                 for columns in limits.columns for lane in range(config.lanes))),
             elements.part.eq(walk.part), elements.part_last.eq(walk.block_end),
             elements.target.eq(walk.target_word), elements.last.eq(walk.last),
             elements.row_start.eq(walk.row_start), elements.row_end.eq(walk.row_end),

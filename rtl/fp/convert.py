@@ -1,11 +1,11 @@
-"""Conversions of FP32 words, all combinational. Golden twin: ``amla.model.fp.convert``."""
+"""Conversions of FP32 words. Golden twin: ``amla.model.fp.convert``."""
 
-from amaranth import C, Cat, Module, Mux, signed
+from amaranth import C, Cat, Module, Mux, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .nets import net
-from .word import BF16, FP32, Format, round_word, unpack
+from .nets import net, register
+from .word import BF16, FP32, Format, Unpacked, round_word, unpack
 
 __all__ = ["Ceil", "Narrow", "Rint", "ToInt"]
 
@@ -44,7 +44,9 @@ class Narrow(wiring.Component):
 class Rint(wiring.Component):
     """The nearest integer, ties to even, as an FP32 word; zero results are +0, infinities pass.
 
-    **Latency:** none, combinational.
+    **Latency:** 1 cycle. **Throughput:** one result per cycle.
+
+    Stages: the bits below the point; their addition, which follows the register.
 
     Members
     -------
@@ -55,7 +57,7 @@ class Rint(wiring.Component):
     a: In(32)
     y: Out(32)
 
-    latency = 0
+    latency = 1
 
     def elaborate(self, platform):
         m = Module()
@@ -64,25 +66,21 @@ class Rint(wiring.Component):
         # exponent as it should. With 23 the bit above the point is the exponent's last, and 127 ends in the
         # hidden bit's 1.
         shift = net(m, 150 - a.exponent, shape=5, name="shift")
-        below = net(m, (C(1, 24) << shift) - 1, shape=23, name="below")
-        odd = (self.a[:24] >> shift)[0]
-        moved = net(m, self.a[:31] + below[1:] + odd, shape=31, name="moved")
-        rounded = Cat(moved & ~Cat(below, C(0, 8)), a.sign)
-        with m.If(a.nan):
-            m.d.comb += self.y.eq(FP32.nan)
-        with m.Elif(a.exponent >= 150):
-            m.d.comb += self.y.eq(self.a)
-        with m.Elif(a.exponent >= 127):
-            m.d.comb += self.y.eq(rounded)
-        with m.Elif((a.exponent == 126) & (self.a[:23] != 0)):
-            m.d.comb += self.y.eq(Cat(C(FP32.bias << 23, 31), a.sign))
+        below = register(m, (C(1, 24) << shift) - 1, shape=23, name="below")
+        odd = register(m, (self.a[:24] >> shift)[0], name="odd")
+        kept, rounds, ones = _classes(m, self.a, a, (a.exponent == 126) & (self.a[:23] != 0))
+        word = register(m, self.a, name="word")
+        moved = net(m, word[:31] + below[1:] + odd, shape=31, name="moved")
+        m.d.comb += self.y.eq(_chosen(word, moved & ~Cat(below, C(0, 8)), kept, rounds, ones))
         return m
 
 
 class Ceil(wiring.Component):
     """The smallest integer not below, as an FP32 word; zero results are +0, infinities pass.
 
-    **Latency:** none, combinational.
+    **Latency:** 1 cycle. **Throughput:** one result per cycle.
+
+    Stages: the bits below the point; their addition, which follows the register.
 
     Members
     -------
@@ -93,7 +91,7 @@ class Ceil(wiring.Component):
     a: In(32)
     y: Out(32)
 
-    latency = 0
+    latency = 1
 
     def elaborate(self, platform):
         m = Module()
@@ -101,17 +99,27 @@ class Ceil(wiring.Component):
         # With 1 to 23 fraction bits below the point a positive word moves up unless they are all zero, a carry
         # moving into the exponent as it should; a negative one is truncated.
         shift = net(m, 150 - a.exponent, shape=5, name="shift")
-        below = net(m, (C(1, 24) << shift) - 1, shape=23, name="below")
-        moved = net(m, self.a[:31] + Mux(a.sign, 0, below), shape=31, name="moved")
-        with m.If(a.nan):
-            m.d.comb += self.y.eq(FP32.nan)
-        with m.Elif(a.exponent >= 150):
-            m.d.comb += self.y.eq(self.a)
-        with m.Elif(a.exponent >= 127):
-            m.d.comb += self.y.eq(Cat(moved & ~Cat(below, C(0, 8)), a.sign))
-        with m.Elif(~a.zero & ~a.sign):
-            m.d.comb += self.y.eq(FP32.bias << 23)
+        below = register(m, (C(1, 24) << shift) - 1, shape=23, name="below")
+        kept, rounds, ones = _classes(m, self.a, a, (a.exponent < 127) & ~a.zero & ~a.sign)
+        word = register(m, self.a, name="word")
+        moved = net(m, word[:31] + Mux(word[31], 0, below), shape=31, name="moved")
+        m.d.comb += self.y.eq(_chosen(word, moved & ~Cat(below, C(0, 8)), kept, rounds, ones))
         return m
+
+
+def _classes(m: Module, word: Value, a: Unpacked, one: Value) -> tuple[Value, Value, Value]:
+    """Of a word, a cycle later: whether it stays; has bits to round; becomes ±1 by ``one``."""
+    whole = a.exponent >= 150
+    flags = Cat(whole, ~whole & (a.exponent >= 127), one)
+    kept, rounds, ones = register(m, flags, name="classes")
+    return kept, rounds, ones
+
+
+def _chosen(word: Value, rounded: Value, kept: Value, rounds: Value, ones: Value) -> Value:
+    """The result by the word's class, the canonical NaN for any; what has no class is +0."""
+    nan = word[23:31].all() & (word[:23] != 0)
+    magnitude = (Mux(kept, word[:31], 0) | Mux(rounds, rounded, 0) | Mux(ones, FP32.one, 0))[:31]
+    return Mux(nan, FP32.nan, Cat(magnitude, word[31] & (kept | rounds | ones)))
 
 
 class ToInt(wiring.Component):

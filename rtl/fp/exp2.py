@@ -18,7 +18,9 @@ _POINT = EXP2.index_bits + EXP2.u_bits
 class Exp2(wiring.Component):
     """y = 2^x: faithful, monotonic, exact for integers; zero below x = −126, infinity from 128 on.
 
-    **Latency:** 4 cycles. **Throughput:** one result per cycle.
+    **Latency:** 7 cycles. **Throughput:** one result per cycle.
+
+    Stages: the argument's magnitude in fixed point; the five of :class:`Quadratic`; round.
 
     Members
     -------
@@ -29,7 +31,7 @@ class Exp2(wiring.Component):
     x: In(32)
     y: Out(32)
 
-    latency = Quadratic.latency + 1
+    latency = 1 + Quadratic.latency + 1
 
     def elaborate(self, platform):
         m = Module()
@@ -40,16 +42,18 @@ class Exp2(wiring.Component):
         width = 7 + _POINT
         wide = net(m, Cat(C(0, width - len(x.significand)), x.significand), name="wide")
         places = net(m, FP32.bias + 6 - x.exponent, shape=8, name="places")
-        magnitude = net(m, Mux(places[6:] == 0, wide >> places[:6], 0), name="magnitude")
-        fixed = net(m, Mux(x.sign, -magnitude, magnitude), shape=signed(width + 1), name="fixed")
+        magnitude = register(m, Mux(places[6:] == 0, wide >> places[:6], 0), shape=width, name="magnitude")
+        huge = x.exponent >= FP32.bias + 7
+        nan, high, low, negative = register(m, Cat(x.nan, huge & ~x.sign, huge & x.sign, x.sign), name="flags")
+
+        fixed = net(m, Mux(negative, -magnitude, magnitude), shape=signed(width + 1), name="fixed")
         integer = net(m, fixed[_POINT:].as_signed(), name="integer")
         m.d.comb += [
             quadratic.index.eq(fixed[EXP2.u_bits:_POINT]),
             quadratic.u.eq(fixed[:EXP2.u_bits]),
         ]
-        huge = net(m, x.exponent >= FP32.bias + 7, name="huge")
-        flags = Cat(x.nan, huge & ~x.sign, x.sign & (huge | (integer < -126)))
-        special = register(m, flags, name="special", cycles=Quadratic.latency)
+        special = register(m, Cat(nan, high, low | negative & (integer < -126)), name="special",
+                           cycles=Quadratic.latency)
         scale = register(m, integer + (FP32.bias - 1), shape=8, name="scale", cycles=Quadratic.latency)
 
         # The hidden bit of the significand adds the missing one to the exponent.

@@ -8,6 +8,7 @@ An element of a comes decoded, so that a row of units shares the decoders of Q a
 
 from dataclasses import dataclass, replace
 from functools import reduce
+from operator import add
 
 from amaranth import C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
@@ -61,9 +62,10 @@ class _Term:
 class Fdpa(wiring.Component):
     """Fused dot product and accumulate.
 
-    **Latency:** 6 cycles. **Throughput:** one result per cycle. ``c`` is taken together with ``a`` and ``b``.
+    **Latency:** 9 cycles. **Throughput:** one result per cycle. ``c`` is taken together with ``a`` and ``b``.
 
-    Stages: operands; products and largest exponent; align and first adders; sum; normalise; round.
+    Stages: operands; products, and the largest exponents of three; the largest one; align; sums of four; sum;
+    magnitude; normalise; round.
 
     Written for a simulator, too: operands are registered before any logic, nothing is wider than 64 bits, and
     the class of special values is behind a condition that is rarely true.
@@ -91,7 +93,7 @@ class Fdpa(wiring.Component):
     ValueError: ``k`` is below 1, or ``acc_frac_bits`` is outside [24, 40].
     """
 
-    latency = 6
+    latency = 9
 
     def __init__(self, *, k: int, acc_frac_bits: int, format: Format = BF16, p_format: Format | None = None):
         if k < 1:
@@ -117,24 +119,28 @@ class Fdpa(wiring.Component):
                 for layout, words in ((element_layout(self.a_fraction_bits), register(m, self.a, name="operands_a")),
                                       (self.format.layout, register(m, self.b, name="operands_b"))))
         c = data.View(FP32.layout, register(m, self.c, name="operand_c"))
-        # Stage 2.
+        # Stages 2 and 3.
         terms = self._terms(m, a, b, c)
-        e_max = register(m, _largest(m, [term.exponent for term in terms]), name="e_max")
+        largest = [register(m, value, name=f"largest{i}")
+                   for i, value in enumerate(_of_three(m, [term.exponent for term in terms], name="first"))]
+        while len(largest) > 1:
+            largest = _of_three(m, largest, name=f"of{len(largest)}")
+        e_max = register(m, largest[0], name="e_max")
         nan, infinite, negative = self._specials(m, a, b, c)
-        # Stages 3 and 4. Bit acc_frac_bits of the sum weighs 2^e_max.
+        # Stages 4 to 6. Bit acc_frac_bits of the sum weighs 2^e_max.
         total = self._sum(m, [_delayed(m, term, f"term{i}") for i, term in enumerate(terms)], e_max)
-        e_total = register(m, e_max, name="e_total", cycles=2)
+        e_total = register(m, e_max, name="e_total", cycles=5)
 
-        # Stage 5: normalise.
-        sign = net(m, total[-1], name="total_sign")
-        magnitude = net(m, Mux(sign, -total, total)[:-1], name="total_magnitude")
+        # Stages 7 and 8.
+        magnitude = register(m, Mux(total[-1], -total, total)[:-1], name="magnitude")
         normal, count = normalise(m, magnitude, name="normal")
         bias = len(magnitude) - 1 - self.acc_frac_bits - FP32.bias
-        result_sign = register(m, sign, name="result_sign")
-        exponent = register(m, e_total - count + bias, shape=signed(10), name="result_exponent")
+        result_sign = register(m, total[-1], name="result_sign", cycles=2)
+        count = register(m, count, name="count")
         significand = register(m, normal, name="result_significand")
 
-        # Stage 6: round.
+        # Stage 9.
+        exponent = net(m, e_total - count + bias, shape=signed(10), name="exponent")
         rounded = round_word(m, result_sign, exponent, significand, FP32, name="round")
         finite = Mux(significand[-1], rounded, 0)
         infinity = Cat(C(FP32.infinity, 31), negative)
@@ -166,7 +172,7 @@ class Fdpa(wiring.Component):
         return [*terms, _Term(c.sign, exponent, Mux(nonzero, Cat(c.fraction, 1), 0), FP32.fraction_bits)]
 
     def _specials(self, m: Module, a, b, c) -> tuple[Value, Value, Value]:
-        """Whether y is NaN, whether it is infinite otherwise, and whether that is −inf, for stage 6."""
+        """Whether y is NaN, whether it is infinite otherwise, and whether that is −inf, for stage 9."""
         special_c = c.exponent.all()
         nan, plus, minus = special_c & (c.fraction != 0), special_c & ~c.sign, special_c & c.sign
         special = special_c
@@ -183,30 +189,31 @@ class Fdpa(wiring.Component):
             m.d.sync += kinds.eq(Cat(nan, plus, minus))
         nan, plus, minus = kinds
         flags = Mux(register(m, special, name="was_special"), Cat(nan | plus & minus, 1, minus), 0)
-        nan, infinite, negative = register(m, flags, name="special", cycles=3)
+        nan, infinite, negative = register(m, flags, name="special", cycles=6)
         return nan, infinite, negative
 
     def _sum(self, m: Module, terms: list[_Term], e_max: Value) -> Value:
-        """The signed sum of the aligned terms, two stages later; its width holds any sum."""
+        """The signed sum of the aligned terms, three stages later; its width holds any sum."""
         frac_bits = self.acc_frac_bits
         term_bits = frac_bits + 2  # a product's significand is in [1, 4)
         sum_bits = frac_bits + ceil_log2(4 * self.k + 2) + 1
         shift_bits = ceil_log2(term_bits)
 
-        def add(x, y):  # modulo 2^sum_bits: intermediate sums may wrap, the last one does not
-            return (x + y)[:sum_bits]
-
-        aligned = []
+        signs, aligned = [], []
         for i, term in enumerate(terms):
             distance = net(m, e_max - term.exponent, shape=9, name=f"distance{i}")
             left = frac_bits - term.fraction_bits
             wide = Cat(C(0, left), term.significand, C(0, term_bits))[:term_bits]
             magnitude = Mux(distance < 1 << shift_bits, wide >> distance[:shift_bits], 0)
-            extended = net(m, magnitude, shape=sum_bits, name=f"magnitude{i}")
-            aligned.append(net(m, Mux(term.sign, -extended, extended)[:sum_bits], name=f"aligned{i}"))
-        partial = [register(m, reduce(add, aligned[i:i + 4]), name=f"partial{i // 4}")
-                   for i in range(0, len(aligned), 4)]
-        return register(m, reduce(add, partial), name="total")
+            # A negative term adds its complement and, later, one.
+            sign = register(m, term.sign, name=f"sign{i}")
+            flipped = register(m, magnitude ^ term.sign.replicate(term_bits), name=f"aligned{i}")
+            signs.append(sign)
+            aligned.append(Cat(flipped, sign).as_signed())
+        partial = [register(m, reduce(add, aligned[i:i + 4]), shape=signed(term_bits + 3), name=f"partial{i // 4}")
+                   for i in range(0, len(terms), 4)]
+        negative = register(m, reduce(add, signs), shape=range(len(terms) + 1), name="negative")
+        return register(m, reduce(add, [*partial, negative]), shape=sum_bits, name="total")
 
 
 def _zero(x, format: Format) -> Value:
@@ -215,16 +222,22 @@ def _zero(x, format: Format) -> Value:
 
 
 def _delayed(m: Module, term: _Term, name: str) -> _Term:
-    """The term, one cycle later."""
-    return replace(term, **{field: register(m, getattr(term, field), name=f"{name}_{field}")
+    """The term, two cycles later."""
+    return replace(term, **{field: register(m, getattr(term, field), name=f"{name}_{field}", cycles=2)
                             for field in ("sign", "exponent", "significand")})
 
 
-def _largest(m: Module, values: list[Value]) -> Value:
-    """The largest value: a balanced tree."""
-    while len(values) > 1:
-        pairs = zip(values[::2], values[1::2], strict=False)
-        odd = values[len(values) & ~1:]
-        level = f"largest{len(values)}"
-        values = [net(m, Mux(x > y, x, y), name=f"{level}_{i}") for i, (x, y) in enumerate(pairs)] + odd
-    return values[0]
+def _of_three(m: Module, values: list[Value], *, name: str) -> list[Value]:
+    """The largest of three at a time: their comparisons go side by side."""
+    return [net(m, _largest(*values[i:i + 3]), name=f"{name}_{i}") for i in range(0, len(values), 3)]
+
+
+def _largest(x: Value, *others: Value) -> Value:
+    """The largest of one, two or three values."""
+    if not others:
+        return x
+    y, *last = others
+    if not last:
+        return Mux(x > y, x, y)
+    z, = last
+    return Mux(x > y, Mux(x > z, x, z), Mux(y > z, y, z))

@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .nets import net, register
+from .product import product
 from .word import BF16, FP32, Format, round_word, unpack, word_of
 
 __all__ = ["Mul", "MulNarrow"]
@@ -18,7 +19,7 @@ __all__ = ["Mul", "MulNarrow"]
 class Mul(wiring.Component):
     """y = a · b, the exact product rounded once.
 
-    **Latency:** 2 cycles. **Throughput:** one result per cycle.
+    **Latency:** 3 cycles. **Throughput:** one result per cycle.
 
     Members
     -------
@@ -30,7 +31,7 @@ class Mul(wiring.Component):
     b: In(32)
     y: Out(32)
 
-    latency = 2
+    latency = 3
 
     def elaborate(self, platform):
         m = Module()
@@ -41,7 +42,7 @@ class Mul(wiring.Component):
 class MulNarrow(wiring.Component):
     """y = a · b, the exact product rounded once to b's format; a subnormal b counts as zero.
 
-    **Latency:** 2 cycles. **Throughput:** one result per cycle.
+    **Latency:** 3 cycles. **Throughput:** one result per cycle.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ class MulNarrow(wiring.Component):
     y : Out(16), word of the format
     """
 
-    latency = 2
+    latency = 3
 
     def __init__(self, *, format: Format = BF16):
         self.format = format
@@ -75,15 +76,17 @@ def _product(m: Module, a: Value, a_format: Format, b: Value, b_format: Format, 
     left = unpack(m, a, a_format, name="a")
     right = unpack(m, b, b_format, name="b")
     nan = left.nan | right.nan | (left.inf & right.zero) | (left.zero & right.inf)
-    special = register(m, Cat(nan, left.inf | right.inf, left.zero | right.zero), name="special")
-    sign = register(m, left.sign ^ right.sign, name="sign")
-    exponent = register(m, left.exponent + right.exponent, name="exponent")
-    product = register(m, left.significand * right.significand, name="product")
+    special = register(m, Cat(nan, left.inf | right.inf, left.zero | right.zero), name="special", cycles=2)
+    sign = register(m, left.sign ^ right.sign, name="sign", cycles=2)
+    exponent = register(m, left.exponent + right.exponent, name="exponent", cycles=2)
+    # Of a zero the significand does not matter.
+    a, b = Cat(a[:a_format.fraction_bits], 1), Cat(b[:b_format.fraction_bits], 1)
+    exact = register(m, product(m, a, b, name="digit"), name="product", shape=len(a) + len(b))
 
     # The product is in [1, 4): its top bit weighs two.
-    high = product[-1]
+    high = exact[-1]
     top = net(m, exponent + high - FP32.bias, shape=signed(10), name="top")
-    normal = net(m, Mux(high, product, Cat(C(0, 1), product[:-1])), name="normal")
+    normal = net(m, Mux(high, exact, Cat(C(0, 1), exact[:-1])), name="normal")
     rounded = round_word(m, sign, top, normal, y_format, name="round")
     infinity, zero = (word_of(sign, C(body, y_format.magnitude_bits), y_format) for body in (y_format.infinity, 0))
     return Mux(special[0], y_format.nan, Mux(special[1], infinity, Mux(special[2], zero, rounded)))

@@ -3,12 +3,13 @@
 Golden twin: ``amla.model.fp.tables.Table.evaluate``.
 """
 
-from amaranth import Module
+from amaranth import C, Cat, Module, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amla.model.fp.tables import Table
 
-from .nets import net, register
+from .nets import register
+from .product import product
 
 __all__ = ["Quadratic"]
 
@@ -16,9 +17,9 @@ __all__ = ["Quadratic"]
 class Quadratic(wiring.Component):
     """v = c0 ± (((c1 ± (c2·u >> shift2))·u) >> shift1) with the coefficients of segment ``index``.
 
-    **Latency:** 3 cycles. **Throughput:** one result per cycle.
+    **Latency:** 5 cycles. **Throughput:** one result per cycle.
 
-    Stages: read the coefficients; inner bracket; value.
+    Stages: read the coefficients; products, then sum of the inner bracket; products, then sum of the value.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ class Quadratic(wiring.Component):
     v :     Out, wide enough for the largest c0
     """
 
-    latency = 3
+    latency = 5
 
     def __init__(self, *, table: Table):
         self.table = table
@@ -48,13 +49,16 @@ class Quadratic(wiring.Component):
         m.d.comb += read.addr.eq(self.index)
         u1 = register(m, self.u, name="u1")
 
-        bend = net(m, (read.data.c2 * u1) >> table.shift2, name="bend")
-        bracket = read.data.c1 - bend if table.falling else read.data.c1 + bend
-        bracket = register(m, bracket, shape=table.t_bits, name="bracket")
-        c0 = register(m, read.data.c0, name="c0")
-        u2 = register(m, u1, name="u2")
-
-        slope = net(m, (bracket * u2) >> table.shift1, name="slope")
-        value = c0 - slope if table.falling else c0 + slope
-        m.d.comb += self.v.eq(register(m, value, shape=len(self.v), name="value"))
+        bend = product(m, read.data.c2, u1, name="bend")
+        c1 = register(m, read.data.c1, name="c1_1")
+        bracket = register(m, self._step(c1, bend, table.shift2), shape=table.t_bits, name="bracket")
+        slope = product(m, bracket, register(m, u1, name="u3", cycles=2), name="slope")
+        c0 = register(m, read.data.c0, name="c0", cycles=3)
+        m.d.comb += self.v.eq(register(m, self._step(c0, slope, table.shift1), shape=len(self.v), name="value"))
         return m
+
+    def _step(self, c: Value, product: Value, shift: int) -> Value:
+        """c ± (product >> shift), in one sum: c is first made larger by all that the shift drops, where it falls."""
+        if self.table.falling:
+            return (Cat(C(-1, shift), c) - product) >> shift
+        return (Cat(C(0, shift), c) + product) >> shift

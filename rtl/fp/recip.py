@@ -15,7 +15,7 @@ __all__ = ["Recip"]
 class Recip(wiring.Component):
     """y = 1/x: faithful, monotonic, exact for powers of two; ±0 and ±inf become each other.
 
-    **Latency:** 4 cycles. **Throughput:** one result per cycle.
+    **Latency:** 6 cycles. **Throughput:** one result per cycle.
 
     Members
     -------

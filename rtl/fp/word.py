@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from amaranth import C, Cat, Module, Mux, Value, signed
 from amaranth.lib import data
-from amaranth.utils import ceil_log2
 
 from .nets import net
 
@@ -120,14 +119,15 @@ def unpack(m: Module, word: Value, format: Format, *, name: str) -> Unpacked:
     )
 
 
-def normalise(m: Module, value: Value, *, name: str) -> tuple[Value, Value]:
+def normalise(m: Module, value: Value, *, name: str, most: int | None = None) -> tuple[Value, Value]:
     """Shift ``value`` left until its top bit is set; return it and the shift (all ones' worth for zero).
 
-    A logarithmic shifter that decides as it goes: each step looks at the top bits only.
+    A logarithmic shifter that decides as it goes: each step looks at the top bits only. A value that is not zero has
+    at most ``most`` leading zeros (by default all bits but one).
     """
     width = len(value)
     count: list[Value] = []
-    for step in reversed(range(ceil_log2(width))):
+    for step in reversed(range((width - 1 if most is None else most).bit_length())):
         amount = 1 << step
         clear = net(m, value[width - amount:] == 0, name=f"{name}_clear{amount}")
         shifted = Cat(C(0, amount), value[:width - amount])  # not <<, whose result is wider

@@ -4,11 +4,14 @@ Load and store share both halves: :class:`RegionCheck` prepares a command's regi
 :class:`BurstGenerator` walks the region.
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import C, Cat, Module, Mux, Signal
 from amaranth.hdl import unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
+
+from ..fp.nets import register
+from ..fp.product import product
 
 __all__ = ["BurstGenerator", "Region", "RegionCheck"]
 
@@ -31,7 +34,8 @@ def Region(address_bits: int) -> data.StructLayout:
 class RegionCheck(wiring.Component):
     """Compares a command's region with the window and merges adjacent rows into one run.
 
-    **Latency**: one cycle after ``en``. **Throughput**: one region per cycle.
+    **Latency**: the inputs must have held for ``settle`` = 3 cycles before ``en``; results one cycle after it, and
+    they hold. **Throughput**: one region every ``settle`` + 1 cycles.
 
     Parameters
     ----------
@@ -40,7 +44,7 @@ class RegionCheck(wiring.Component):
 
     Members
     -------
-    en:           take the inputs this cycle
+    en:           take the inputs
     address:      byte address of the first row
     pitch:        bytes from one row to the next
     rows:         rows, at least one
@@ -50,6 +54,8 @@ class RegionCheck(wiring.Component):
     region:       the region, adjacent rows merged; address cut to ``address_bits`` (exact unless ``outside``)
     outside:      some byte of the region is outside the window
     """
+
+    settle = 3
 
     def __init__(self, *, address_bits: int, data_bytes: int):
         self._data_bytes = data_bytes
@@ -67,39 +73,29 @@ class RegionCheck(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        address = Signal(ADDRESS_BITS, reset_less=True)
-        pitch = Signal(PITCH_BITS, reset_less=True)
-        rows = Signal(ROWS_BITS, reset_less=True)
-        beats = Signal(BEATS_BITS, reset_less=True)
-        span = Signal(ROWS_BITS + PITCH_BITS, reset_less=True)  # from the first row's start to the last row's
-        total = Signal(ROWS_BITS + BEATS_BITS, reset_less=True)
-        adjacent = Signal(reset_less=True)
+        # As wide as they need to be, so that no address wraps into the window.
+        row_bytes = Cat(C(0, exact_log2(self._data_bytes)), self.beats)
+        span = product(m, self.pitch, register(m, self.rows - 1, name="rows_after", shape=ROWS_BITS), name="span")
+        extent = register(m, span + row_bytes, name="extent", shape=ROWS_BITS + PITCH_BITS + 1)
+        total = product(m, self.rows, self.beats, name="total")
+        total = register(m, total, name="total", shape=ROWS_BITS + BEATS_BITS)
+        adjacent = register(m, self.pitch == row_bytes, name="adjacent")
+        end = self.address + extent
         with m.If(self.en):
             m.d.sync += [
-                address.eq(self.address),
-                pitch.eq(self.pitch),
-                rows.eq(self.rows),
-                beats.eq(self.beats),
-                span.eq((self.rows - 1)[:ROWS_BITS] * self.pitch),
-                total.eq(self.rows * self.beats),
-                adjacent.eq(self.pitch == self.beats * self._data_bytes),
+                self.outside.eq((self.address < self.window_base) | (end > self.window_limit)),
+                self.region.address.eq(self.address),
+                self.region.pitch.eq(self.pitch),
+                self.region.rows.eq(Mux(adjacent, 1, self.rows)),
+                self.region.beats.eq(Mux(adjacent, total, self.beats)),
             ]
-        # The sums are as wide as they need to be, so that no address wraps into the window.
-        m.d.comb += [
-            self.outside.eq((address < self.window_base)
-                            | (address + span + beats * self._data_bytes > self.window_limit)),
-            self.region.address.eq(address),
-            self.region.pitch.eq(pitch),
-            self.region.rows.eq(Mux(adjacent, 1, rows)),
-            self.region.beats.eq(Mux(adjacent, total, beats)),
-        ]
         return m
 
 
 class BurstGenerator(wiring.Component):
     """Cuts regions into AXI bursts: as long as the run, the 4 KiB page and 256 beats allow.
 
-    **Latency**: two cycles from ``region`` to the first ``burst``. **Throughput**: one burst per cycle, also
+    **Latency**: three cycles from ``region`` to the first ``burst``. **Throughput**: one burst every two cycles, also
     across regions, while the next one fits whole into what may be unanswered.
 
     Parameters
@@ -140,29 +136,27 @@ class BurstGenerator(wiring.Component):
         beat_bits = exact_log2(self._data_bytes)
         block_beats = self._block_beats
 
-        active = Signal()
+        active, sized = Signal(), Signal()  # there is a region; the length of its next burst is known
         region = Signal(Region(self._address_bits), reset_less=True)  # what is left, from the current run on
         address = Signal(self._address_bits, reset_less=True)
         beats = Signal.like(region.beats, reset_less=True)
 
         to_block = Signal(range(block_beats + 1))
-        length = Signal(range(block_beats + 1))
-        m.d.comb += [
-            to_block.eq(block_beats - address[beat_bits:beat_bits + ceil_log2(block_beats)]),
-            length.eq(Mux(beats < to_block, beats, to_block)),
-        ]
+        length = Signal(range(block_beats + 1), reset_less=True)
+        run_ends = Signal(reset_less=True)
+        m.d.comb += to_block.eq(block_beats - address[beat_bits:beat_bits + ceil_log2(block_beats)])
+        m.d.sync += [length.eq(Mux(beats <= to_block, beats, to_block)), run_ends.eq(beats <= to_block)]
 
         room = Signal(range(self._in_flight + 1), init=self._in_flight)  # beats that may be requested
-        begin, run_ends, region_ends = Signal(), Signal(), Signal()
+        begin, region_ends = Signal(), Signal()
         m.d.comb += [
-            begin.eq(active & ~self.stop & (length + Mux(self.half, self._in_flight // 2, 0) <= room)
+            begin.eq(sized & ~self.stop & (length + Mux(self.half, self._in_flight // 2, 0) <= room)
                      & (~self.burst.valid | self.burst.ready)),
-            run_ends.eq(beats == length),
             region_ends.eq(run_ends & (region.rows == 1)),
             self.region.ready.eq(~active | (begin & region_ends)),
             self.quiet.eq(room == self._in_flight),
         ]
-        m.d.sync += room.eq(room - Mux(begin, length, 0) + self.answered)
+        m.d.sync += [room.eq(room - Mux(begin, length, 0) + self.answered), sized.eq(active & ~begin)]
 
         with m.If(begin):
             m.d.sync += [

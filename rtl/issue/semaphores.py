@@ -23,11 +23,12 @@ class Semaphores(wiring.Component):
     """Counters with an atomic take of several at once.
 
     A request is granted when every counter in its mask is at least one; all of them are then decremented
-    together. At most one request is granted per cycle, round robin, so that two engines never take the
+    together. At most one request is granted at a time, round robin, so that two engines never take the
     same token and none starves. Signals of all clients add up in the same cycle.
 
-    **Latency**: the grant is combinational; a signal is visible in the next cycle.
-    **Throughput**: one grant and any number of signals per cycle.
+    **Latency**: the grant comes one cycle after its choice, if the request still stands, which may not change until
+    then; a signal can be granted in the next cycle but one.
+    **Throughput**: one grant every two cycles, any number of signals per cycle.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ class Semaphores(wiring.Component):
     Members
     -------
     port: ``SemaphorePort`` of each client (flipped).
-    overflow: strobe, a counter would pass ``SEMAPHORE_MAX``; that counter keeps its value.
+    overflow: strobe, a counter would have passed ``SEMAPHORE_MAX`` in the last cycle; it has kept its value.
     overflow_client: lowest client that signalled such a counter.
     """
 
@@ -67,13 +68,16 @@ class Semaphores(wiring.Component):
                         client = (start + offset) % self.clients
                         with m.If(ready[client]):
                             m.d.comb += chosen.eq(client)
+        # The tokens are taken with the grant; who is ready is seen again after that.
+        granted = Signal(self.clients)
+        taking = Signal(SEMAPHORES)
         taken = Signal(SEMAPHORES)
-        with m.If(ready.any()):
-            m.d.sync += last.eq(chosen)
-            m.d.comb += [
-                taken.eq(Array(port.wait for port in self.port)[chosen]),
-                Array(port.grant for port in self.port)[chosen].eq(1),
-            ]
+        m.d.sync += [granted.eq(0), taking.eq(Array(port.wait for port in self.port)[chosen])]
+        with m.If(ready.any() & ~granted.any()):
+            m.d.sync += [last.eq(chosen), granted.eq(1 << chosen)]
+        for client, port in enumerate(self.port):
+            m.d.comb += port.grant.eq(granted[client] & port.request)
+        m.d.comb += taken.eq(Mux(Cat(port.grant for port in self.port).any(), taking, 0))
 
         overflows = Signal(SEMAPHORES)
         for i, counter in enumerate(counters):
@@ -81,8 +85,10 @@ class Semaphores(wiring.Component):
             m.d.comb += following.eq(counter + sum(port.strobe & port.signal[i] for port in self.port) - taken[i])
             m.d.comb += overflows[i].eq(following > SEMAPHORE_MAX)
             m.d.sync += counter.eq(Mux(overflows[i], counter, following))
-        m.d.comb += self.overflow.eq(overflows.any())
-        for client, port in reversed(list(enumerate(self.port))):
-            with m.If(port.strobe & (port.signal & overflows).any()):
+        guilty = Signal(self.clients)
+        m.d.sync += guilty.eq(Cat(port.strobe & (port.signal & overflows).any() for port in self.port))
+        m.d.comb += self.overflow.eq(guilty.any())
+        for client in reversed(range(self.clients)):
+            with m.If(guilty[client]):
                 m.d.comb += self.overflow_client.eq(client)
         return m

@@ -29,7 +29,8 @@ class Fetch(wiring.Component):
     outside the read window, or an error response ends the stream with a fault in place of the first halfword
     that it concerns.
 
-    **Latency**: memory latency plus four cycles. **Throughput**: one beat, one halfword per cycle.
+    **Latency**: memory latency plus six cycles. **Throughput**: one beat, one halfword per cycle; a burst every
+    four cycles.
 
     Members
     -------
@@ -81,18 +82,21 @@ class Fetch(wiring.Component):
         # A burst ends at the window's limit, so that the fault comes at the first halfword outside.
         inside = Signal(bits + 1)
         outside = Signal()
-        m.d.comb += [
+        burst = Signal(range(_BURST_BEATS + 1))
+        m.d.sync += [
             inside.eq((self.window_limit - address)[:bits + 1] >> exact_log2(beat)),
             outside.eq((address < self.window_base) | (address + beat > self.window_limit)),
+            burst.eq(to_boundary),
         ]
-        burst = Signal(range(_BURST_BEATS + 1))
-        m.d.comb += burst.eq(to_boundary)
         with m.If((remaining <= to_boundary) & (remaining <= inside)):
-            m.d.comb += burst.eq(remaining)
+            m.d.sync += burst.eq(remaining)
         with m.Elif(inside < to_boundary):
-            m.d.comb += burst.eq(inside)
+            m.d.sync += burst.eq(inside)
+        settling = Signal(range(3))  # cycles until the burst at the address is known
+        with m.If(settling != 0):
+            m.d.sync += settling.eq(settling - 1)
         want = Signal()
-        m.d.comb += want.eq((remaining != 0) & (ahead <= depth - _BURST_BEATS) & ~self.halt)
+        m.d.comb += want.eq((remaining != 0) & (settling == 0) & (ahead <= depth - _BURST_BEATS) & ~self.halt)
         # Once valid, a request stays valid until it is taken, also when a halt arrives in between.
         asking = Signal()
         m.d.comb += [
@@ -107,7 +111,7 @@ class Fetch(wiring.Component):
             with m.If(self.axi.ar.ready):
                 m.d.comb += asked.eq(burst)
                 m.d.sync += [
-                    asking.eq(0),
+                    asking.eq(0), settling.eq(2),
                     address.eq(address + burst * beat), remaining.eq(remaining - burst),
                 ]
         with m.Elif(want):
@@ -154,7 +158,7 @@ class Fetch(wiring.Component):
 
         with m.If(self.start):
             m.d.sync += [
-                address.eq(self.base), left.eq(self.length), place.eq(0), refused.eq(Fault.NONE),
+                address.eq(self.base), settling.eq(2), left.eq(self.length), place.eq(0), refused.eq(Fault.NONE),
                 remaining.eq((self.length + halfwords - 1) >> exact_log2(halfwords)),
             ]
         return m

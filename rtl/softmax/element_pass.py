@@ -19,9 +19,9 @@ PLUS_INF = 0x7F800000
 class ElementPass(wiring.Component):
     """Run lane groups (m rows x ``lanes`` columns) through m x ``lanes`` vector lanes.
 
-    **Latency**: from ``valid`` to ``p_valid`` ``latency`` = ``VectorLane.latency`` + 1 cycles; to the first
-    ``sum_valid`` of a row group, after its last lane group, ``VectorLane.latency`` + 3; to ``out_en``
-    ``VectorLane.product_latency``.
+    **Latency**: from ``valid`` to ``p_valid`` ``latency`` = ``VectorLane.latency`` + 2 cycles; to the first
+    ``sum_valid`` of a row group, after its last lane group, ``VectorLane.latency`` + 4; to ``out_en``
+    ``VectorLane.product_latency`` + 1. What memories give is registered first.
 
     **Throughput**: one lane group per cycle; with scores, row groups must end at least m cycles apart.
 
@@ -55,7 +55,7 @@ class ElementPass(wiring.Component):
         rows, lanes = config.m, config.lanes
         self._lanes = [Leaf(VectorLane(mode=config.mode, format=config.operand, p_format=config.p))
                        for _ in range(rows * lanes)]
-        self.latency = self._lanes[0].component.latency + 1
+        self.latency = self._lanes[0].component.latency + 2
         self._p_parts, self._out_parts = config.k // lanes, config.beat_elements // lanes
         target_bits = max(ceil_log2(config.l1_words), ceil_log2(config.out_words))
         super().__init__({
@@ -77,14 +77,15 @@ class ElementPass(wiring.Component):
         rows, lanes = self.config.m, self.config.lanes
         pipe = Pipeline()
         recip = [self.recip.word_select(row, 32) for row in range(rows)]
+        of_row = [{
+            "scale": pipe.register(pipe.data(Mux(self.normalize, recip[row], self.scale), f"scale_{row}")),
+            "m": pipe.register(pipe.data(self.m.word_select(row, 32), f"m_{row}")),
+            **({"s16": pipe.register(pipe.data(self.s16.word_select(row, 16), f"s16_{row}"))} if self._amla else {}),
+        } for row in range(rows)]
         for index, leaf in enumerate(self._lanes):
             row = index // lanes
-            pipe.place(
-                f"lane_{row}_{index % lanes}", leaf,
-                s=pipe.data(self.elements.word_select(index, 32), f"element_{index}"),
-                scale=pipe.data(Mux(self.normalize, recip[row], self.scale), f"scale_{row}"),
-                m=pipe.data(self.m.word_select(row, 32), f"m_{row}"),
-                **({"s16": pipe.data(self.s16.word_select(row, 16), f"s16_{row}")} if self._amla else {}))
+            element = pipe.register(pipe.data(self.elements.word_select(index, 32), f"element_{index}"))
+            start = pipe.place(f"lane_{row}_{index % lanes}", leaf, s=element, **of_row[row])
         lane = self._lanes[0].component
         scores = pipe.strobe(self.valid & ~self.normalize, "scores")
         outputs = pipe.strobe(self.valid & self.normalize, "outputs")
@@ -96,10 +97,13 @@ class ElementPass(wiring.Component):
         def at(stage):
             return {name: pipe.at(tag, stage) for name, tag in tags.items()}
 
-        p_nan = self._collect(m, pipe.at(scores, lane.latency), at(lane.latency))
-        stage = lane.product_latency
+        stage = start + lane.latency
+        p_nan = self._collect(m, pipe.at(scores, stage), at(stage))
+        stage = start + lane.product_latency
         out_nonfinite = self._output(m, pipe.at(outputs, stage), at(stage))
-        m.d.sync += self.nonfinite.eq(p_nan | out_nonfinite)
+        found = Signal()
+        m.d.sync += found.eq(p_nan)
+        m.d.comb += self.nonfinite.eq(found | out_nonfinite)
         pipe.add_to(m)
         return m
 
@@ -131,7 +135,7 @@ class ElementPass(wiring.Component):
         return valid & (mask & nan).any()
 
     def _output(self, m, valid, tag):
-        """Write the lane group to OUT; return whether an output is NaN or infinite."""
+        """Write the lane group to OUT; return whether an output is NaN or infinite, a cycle later."""
         lanes = self.config.lanes
         words = []
         for index, unit in enumerate(self._lanes):
@@ -144,4 +148,6 @@ class ElementPass(wiring.Component):
             self.out_data.eq(Cat(words)),
             self.out_done.eq(valid & tag["last"]),
         ]
-        return valid & Cat(word[self.config.operand.fraction_bits:15].all() for word in words).any()
+        nonfinite = Signal(len(words))
+        m.d.sync += nonfinite.eq(Cat(valid & word[self.config.operand.fraction_bits:15].all() for word in words))
+        return nonfinite.any()

@@ -25,7 +25,8 @@ def _check_mode(mode: str) -> None:
 class AccumulateLane(wiring.Component):
     """y = rescaled o + pv, or pv alone in the first tile.
 
-    **Latency:** 5 cycles (``mul``: 6). **Throughput:** one result per cycle.
+    **Latency:** ``latency`` cycles: one, or in ``mul`` those of :class:`Mul`, and those of :class:`Add`.
+    **Throughput:** one result per cycle.
 
     Parameters
     ----------
@@ -89,8 +90,9 @@ class AccumulateLane(wiring.Component):
 class VectorLane(wiring.Component):
     """One element of the softmax, or of the normalisation.
 
-    **Latency:** ``product_latency`` = 2 cycles to the products, ``latency`` = 13 cycles (``mul``, ``pow2``:
-    12) to the rest. **Throughput:** one element per cycle.
+    **Latency:** ``product_latency`` cycles to the products, those of :class:`Mul`; ``latency`` cycles to the rest:
+    those of :class:`Mul`, :class:`Add`, :class:`Exp2` and, in ``amla``, :class:`MulNarrow`, + 1 (else + 2).
+    **Throughput:** one element per cycle.
 
     Parameters
     ----------

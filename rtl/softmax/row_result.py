@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """End of the online softmax, per row: the reciprocal that O is multiplied by, and the LSE."""
 
 from amaranth import Module, Mux

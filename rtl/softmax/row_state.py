@@ -27,7 +27,7 @@ class RowState(wiring.Component):
     through :class:`RowResult`: R and the LSE. What elements need is kept in words of a row group, the rest
     row by row.
 
-    **Latency**: ``group_ready`` 2 + ``RowUpdate.latency`` (``normalize``: ``RowResult.latency``) cycles after
+    **Latency**: ``group_ready`` 3 + ``RowUpdate.latency`` (``normalize``: ``RowResult.latency``) cycles after
     the last row of a row group; its words can be read from then on. ``sum_done`` 1 + ``FromFixed.latency`` +
     ``Add.latency`` cycles after the last row's sums. OFFSETS and LSE are written at most ``latency`` cycles
     after ``issue``.
@@ -42,9 +42,10 @@ class RowState(wiring.Component):
     -------
     scale, normalize, first: constant while a command runs
     issue:         a row enters
-    row, row_valid: its number inside the row group; it has a valid column
+    row:           its number inside the row group
     state_word, offsets_word, lse_word: words of its row group
-    smax:          ROWMAX word of its row group, one cycle after ``issue``
+    smax, rows_valid: ROWMAX word of its row group, and which of the group's rows have a valid column, one cycle
+                   after ``issue``
     group_ready:   strobe: all rows of a row group have been written
     offsets, lse:  write ports of OFFSETS and LSE
     read_en, read_word: read ``m``, ``s16`` (mode ``amla``) and ``recip`` of a row group; they are there one
@@ -60,11 +61,11 @@ class RowState(wiring.Component):
         #: State words that are sums.
         self._sums = [name for name in config.state_fields if name in ("l", "L")]
         self._update, self._result = RowUpdate(config), RowResult()
-        self.latency = 1 + max(self._update.latency, self._result.latency)
+        self.latency = 2 + max(self._update.latency, self._result.latency)
         word_bits = ceil_log2(config.state_words)
         super().__init__({
             "scale": In(32), "normalize": In(1), "first": In(1),
-            "issue": In(1), "row": In(range(config.m)), "row_valid": In(1),
+            "issue": In(1), "row": In(range(config.m)), "rows_valid": In(config.m),
             "state_word": In(word_bits), "offsets_word": In(word_bits), "lse_word": In(word_bits),
             "smax": In(config.m * 32),
             "group_ready": Out(1),
@@ -123,14 +124,16 @@ class RowState(wiring.Component):
         for name in config.state_fields:
             port = rows[name].read_port()
             m.d.comb += [port.addr.eq(row_address), port.en.eq(self.issue)]
-            state[name] = pipe.data(port.data, f"{name}_read", stage=1)
-        smax = pipe.comb("smax_read", lambda value, index: value.word_select(index, 32),
-                         pipe.data(self.smax, "smax_word", stage=1), row)
+            state[name] = pipe.register(pipe.data(port.data, f"{name}_read", stage=1))
+        smax = pipe.register(pipe.comb("smax_read", lambda value, index: value.word_select(index, 32),
+                                       pipe.data(self.smax, "smax_word", stage=1), row))
+        row_valid = pipe.register(pipe.comb("row_valid", lambda value, index: value.bit_select(index, 1),
+                                            pipe.data(self.rows_valid, "rows_valid", stage=1), row))
 
         update = self._update
         stage = update.latency + pipe.place(
             "update", update, scale=self.scale, first=self.first,
-            valid=pipe.data(self.row_valid, "row_valid"), smax=smax,
+            valid=row_valid, smax=smax,
             **{f"{name}_in": value for name, value in state.items()})
         strobe, index = pipe.at(starts, stage), pipe.at(row, stage)
         enable = Cat(strobe & (index == i) for i in range(config.m))

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Row update of the online softmax: from a row's maximum and state to its new frame and row offsets."""
 
 from amaranth import C, Cat, Module, Mux, Value

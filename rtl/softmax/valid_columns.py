@@ -1,6 +1,6 @@
 """Causal limit of a row group: how many leading columns of each of its m rows are valid."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,7 +19,7 @@ class ValidColumns(wiring.Component):
     two and three times ``heads``.
 
     **Latency**: ``columns`` belongs to row group 0 in the cycle after ``start``, to the next row group in the
-    cycle after ``advance``, and follows ``limit`` and ``heads`` combinationally.
+    cycle after ``advance``, and follows ``limit`` combinationally.
 
     **Throughput**: a row group per cycle.
 
@@ -32,8 +32,8 @@ class ValidColumns(wiring.Component):
     start:   strobe: the next cycle begins a command; samples ``head0``. Wins over ``advance``.
     advance: strobe: the next cycle is at the next row group of the command
     head0:   position of the command's first row inside its token, read with ``start``
+    heads:   rows per query token, 0 for one limit in all rows, read with ``start``
     limit:   valid columns of the command's first token, signed; hold it while ``columns`` is in use
-    heads:   rows per query token, 0 for one limit in all rows; hold it while ``columns`` is in use
     columns: valid columns of row i of the current row group
 
     Raises
@@ -58,23 +58,24 @@ class ValidColumns(wiring.Component):
         m = Module()
         # 2^16 row groups after the largest head0.
         position = Signal(range((self.rows + 1) << 16))
+        heads = Signal(16)
+        heads3 = Signal(18)
+        one_limit = Signal()
         with m.If(self.start):
-            m.d.sync += position.eq(self.head0)
+            m.d.sync += [position.eq(self.head0), heads.eq(self.heads), heads3.eq(self.heads + (self.heads << 1)),
+                         one_limit.eq(self.heads == 0)]
         with m.Elif(self.advance):
             m.d.sync += position.eq(position + self.rows)
 
-        heads2 = Cat(Const(0, 1), self.heads)
-        heads3 = Signal(18)
-        m.d.comb += heads3.eq(self.heads + heads2)
+        counts = []  # of tokens 0 to 3
+        for token in range(4):
+            count = Signal(signed(LIMIT_BITS + 1), name=f"count_{token}")
+            m.d.comb += count.eq(self.limit + token)
+            counts.append(Mux(count < 0, 0, count)[:LIMIT_BITS])
         for row, columns in enumerate(self.columns):
             here = Signal(len(position) + 1, name=f"position_{row}")
-            tokens = Signal(2, name=f"tokens_{row}")
-            count = Signal(signed(LIMIT_BITS + 1), name=f"count_{row}")
             m.d.comb += here.eq(position + row)
-            with m.If(self.heads != 0):
-                m.d.comb += tokens.eq((here >= self.heads) + (here >= heads2) + (here >= heads3))
-            m.d.comb += [
-                count.eq(self.limit + tokens),
-                columns.eq(Mux(count < 0, 0, count)),
-            ]
+            after = [(here >= bound) & ~one_limit for bound in (heads, heads << 1, heads3)]
+            m.d.comb += columns.eq(Mux(after[2], counts[3], Mux(after[1], counts[2],
+                                                                Mux(after[0], counts[1], counts[0]))))
         return m

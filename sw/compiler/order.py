@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Program order: engines' command streams merged in the order in which they are expected to start.
 
 Commands are fetched in order and a full engine queue holds up everything behind it, so a command must neither
@@ -11,19 +12,34 @@ without blocking.
 
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 
 from amla.rtl.config import CoreConfig
+from amla.rtl.fp.fdpa import Fdpa
 from amla.rtl.isa import SEMAPHORES, Engine, Opcode
+from amla.rtl.softmax.lanes import AccumulateLane, VectorLane
+from amla.rtl.softmax.row_update import RowUpdate
 
 from ..memory.preset import IDEAL, Memory
 from .drafts import Draft
 from .program import Command, members
 
-__all__ = ["LATENCY", "by_estimated_start", "duration", "estimated_cycles"]
+__all__ = ["by_estimated_start", "duration", "estimated_cycles", "latencies"]
 
-#: Cycles from the last step of a command to a waiter's start; of LOAD and STORE without memory's latency.
-LATENCY = {Engine.LOAD: 40, Engine.FEED: 8, Engine.CUBE: 24, Engine.DRAIN: 16, Engine.VECTOR: 60,
-            Engine.STORE: 20, Engine.SEQUENCER: 4}
+#: Cycles from the last step of a command to a waiter's start, beside those of the engine's arithmetic.
+_HANDOVER = {Engine.LOAD: 46, Engine.FEED: 9, Engine.CUBE: 19, Engine.DRAIN: 12, Engine.VECTOR: 23,
+             Engine.STORE: 26, Engine.SEQUENCER: 5}
+
+
+@cache
+def latencies(config: CoreConfig) -> dict[Engine, int]:
+    """Cycles from the last step of a command to a waiter's start; of LOAD and STORE without memory's latency."""
+    arithmetic = {
+        Engine.CUBE: Fdpa.latency,
+        Engine.DRAIN: AccumulateLane(mode=config.mode, comp_bits=config.comp_bits).latency,
+        Engine.VECTOR: RowUpdate(config).latency + VectorLane(mode=config.mode).latency,
+    }
+    return {engine: cycles + arithmetic.get(engine, 0) for engine, cycles in _HANDOVER.items()}
 
 
 def duration(draft: Draft, config: CoreConfig, memory: Memory = IDEAL) -> int:
@@ -96,7 +112,8 @@ class _Engines:
 
     def __init__(self, config: CoreConfig, memory: Memory):
         self._config, self._memory = config, memory
-        self._latency = LATENCY | {engine: LATENCY[engine] + memory.latency for engine in (Engine.LOAD, Engine.STORE)}
+        self._latency = latencies(config) | {
+            engine: latencies(config)[engine] + memory.latency for engine in (Engine.LOAD, Engine.STORE)}
         self._free = dict.fromkeys(Engine, 0)
         self.finished = 0
         self._tokens: list[deque[int]] = [deque() for _ in range(SEMAPHORES)]

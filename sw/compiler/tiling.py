@@ -16,7 +16,7 @@ from amla.rtl.isa import SEMAPHORE_MAX, Engine
 from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
 from ..workload.workload import Workload
-from .order import LATENCY
+from .order import latencies
 from .plan import Piece, Plan, Region, RowTile, split
 
 __all__ = ["DRAIN_GAP", "PRELOADS", "plan_tiles"]
@@ -268,7 +268,7 @@ class _Fit:
         cycles = whole[bound] if self._preload else whole[bound] + self._lag()
         # A slot is taken from its load's first address to the end of its C2.
         ahead = self._regions["KV"].slots - self._live
-        wait = self._memory.latency + LATENCY[Engine.LOAD] + whole["memory"] * self.sharing
+        wait = self._memory.latency + latencies(self._config)[Engine.LOAD] + whole["memory"] * self.sharing
         if ahead * cycles * self.sharing < wait:
             per_block = (wait + self._live * cycles * self.sharing) / (ahead + self._live) / self.sharing
             cycles, bound = max(cycles, per_block), "memory latency"
@@ -285,8 +285,8 @@ class _Fit:
         config, groups = self._config, self.groups
         drains = groups * (self.block + self.value_tiles[0].size) // config.lanes
         softmax = groups * self.block // config.lanes
-        return (LATENCY[Engine.CUBE] + drains + DRAIN_GAP + LATENCY[Engine.DRAIN] + softmax + LATENCY[Engine.VECTOR]
-                + LATENCY[Engine.FEED])
+        latency = sum(latencies(config)[engine] for engine in (Engine.CUBE, Engine.DRAIN, Engine.VECTOR, Engine.FEED))
+        return latency + drains + DRAIN_GAP + softmax
 
     def plan(self) -> Plan:
         """The plan."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from amla.rtl.config import CoreConfig
+from amla.rtl.engines.vector import Vector
 from amla.rtl.isa import Engine, Opcode
-from amla.rtl.softmax.row_result import RowResult
 from amla.sw.compiler.footprint import footprint
 from amla.sw.compiler.program import Command
 
@@ -23,9 +23,10 @@ def check_timing(run: CoreRun, commands: Sequence[Command], config: CoreConfig) 
     spans = {index: (int(start), int(end)) for index, start, end in
              zip(*(run.trace[name] for name in ("index", "start", "end")), strict=True)}
     taken: set[tuple[str, int, int]] = set()
+    row_pass = Vector(config).result_latency + 2
     for index, command in enumerate(commands):
         if command.opcode == Opcode.NORMALIZE:
-            taken.update(_normalize_reads(command, config, spans[index][0]))
+            taken.update(_normalize_reads(command, config, spans[index][0], row_pass))
     models: dict[Engine, tuple[Timeline, Callable[[Command, CoreConfig], Iterable]]] = {
         Engine.FEED: (feed_timeline(config), _feed_items),
         Engine.CUBE: (cube_timeline(config, taken), _cube_items),
@@ -65,12 +66,17 @@ def _drain_items(command: Command, config: CoreConfig) -> Iterable[tuple[int, in
     return ((index, fractal, *word) for index, (fractal, word) in enumerate(zip(fractals, words, strict=True)))
 
 
-def _normalize_reads(command: Command, config: CoreConfig, start: int) -> Iterable[tuple[str, int, int]]:
-    """(buffer, bank, cycle) of the reads of O: two cycles after the start, or as row groups become ready."""
+def _normalize_reads(
+    command: Command, config: CoreConfig, start: int, row_pass: int,
+) -> Iterable[tuple[str, int, int]]:
+    """(buffer, bank, cycle) of the reads of O: two cycles after the start, or as row groups become ready.
+
+    ``row_pass`` is how many cycles after the start the first one does.
+    """
     cycle = start + 2
     for group, words in enumerate(footprint(command, config).reads["O"]):
         if "first" in command.flags:
-            cycle = max(cycle, start + config.m * (group + 1) + RowResult().latency + 4)
+            cycle = max(cycle, start + config.m * group + row_pass)
         for word in words.ravel().tolist():
             yield "o", word % 2, cycle
             cycle += 1

@@ -21,12 +21,8 @@ from amla.model.fp.exp2 import exp2
 from amla.model.fp.formats import BF16
 from amla.model.fp.mul import mul
 from amla.model.numerics import Numerics
-from amla.rtl.fp.add import Add
-from amla.rtl.fp.fixed import FromFixed
+from amla.rtl.engines.vector import Vector
 from amla.rtl.isa import Fault, Opcode
-from amla.rtl.softmax.lanes import VectorLane
-from amla.rtl.softmax.row_result import RowResult
-from amla.rtl.softmax.row_update import RowUpdate
 from cocotb.triggers import RisingEdge
 
 from ..memory import SyncMemory
@@ -37,6 +33,7 @@ from .timing import Timeline
 from .wraps import wraps
 
 CONFIG = bench_config()
+ENGINE = Vector(CONFIG)
 SPECIAL = (0x00000000, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F812345, 0x00000001, 0x807FFFFF,
            0x7F7FFFFF, 0xFF7FFFFF, 0x00800000)
 MINUS_INF = 0xFF800000
@@ -98,16 +95,13 @@ def element_cycles(row_groups: int, groups: int, *, row_pass: bool) -> int:
 
 def softmax_cycles(mt: int, kt: int) -> int:
     """Cycles from the acceptance of a SOFTMAX to ``done``."""
-    lane = VectorLane(mode=CONFIG.mode).latency
-    return (element_cycles(mt, kt * P_PARTS, row_pass=True) + RowUpdate(CONFIG).latency + lane
-            + FromFixed.latency + Add.latency + 2 * CONFIG.m + 8)
+    return element_cycles(mt, kt * P_PARTS, row_pass=True) + ENGINE.softmax_latency
 
 
 def normalize_cycles(mt: int, nt: int, *, first: bool) -> int:
     """Cycles from the acceptance of a NORMALIZE to ``done``."""
-    row_pass = RowResult().latency + CONFIG.m + 2 if first else 0
-    return (element_cycles(mt, nt * OUT_PARTS, row_pass=first) + row_pass
-            + VectorLane.product_latency + 3)
+    return (element_cycles(mt, nt * OUT_PARTS, row_pass=first) + ENGINE.normalize_latency
+            + (ENGINE.result_latency if first else 0))
 
 
 class VectorModel:

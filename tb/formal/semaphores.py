@@ -3,7 +3,7 @@
 import types
 
 from amaranth import Array, Cat, Module, Signal, signed
-from amaranth.hdl import Assert
+from amaranth.hdl import Assert, Assume
 from amaranth.lib.wiring import In
 from amla.rtl.isa import SEMAPHORE_MAX, SEMAPHORES, Engine
 
@@ -17,13 +17,14 @@ _CLIENTS = len(Engine)
 class _Semaphores(Wrapper):
     """The unit with every input free, and one counter per semaphore kept from outside.
 
-    ``held_i`` and ``last`` are probes: the unit's own counters, and the client that it granted last.
+    A request stands until it is granted. ``held_i``, ``last``, ``granted`` and ``taking`` are probes: the unit's own
+    counters, the client that it chose last, and the grant of this cycle with the semaphores that it takes.
     """
 
     def __init__(self, rtl: types.ModuleType, **inputs):
         self.unit = rtl.Semaphores(clients=_CLIENTS)
         inputs |= {f"held_{i}": In(range(SEMAPHORE_MAX + 1)) for i in range(SEMAPHORES)}
-        inputs |= {"last": In(range(_CLIENTS))}
+        inputs |= {"last": In(range(_CLIENTS)), "granted": In(_CLIENTS), "taking": In(SEMAPHORES)}
         super().__init__({
             "request": In(_CLIENTS), "wait": In(SEMAPHORES).array(_CLIENTS),
             "strobe": In(_CLIENTS), "signal": In(SEMAPHORES).array(_CLIENTS), **inputs,
@@ -52,7 +53,16 @@ class _Semaphores(Wrapper):
             m.d.comb += Assert(following >= 0)
             with m.If(~overflows[i]):
                 m.d.sync += count.eq(following)
-        self.overflows = overflows
+        self.overflowed = Signal()
+        m.d.sync += self.overflowed.eq(overflows.any())
+        for client in range(_CLIENTS):
+            stands, mask = Signal(name=f"stands_{client}"), Signal(SEMAPHORES, name=f"mask_{client}")
+            m.d.sync += [stands.eq(self.request[client] & ~grant[client]), mask.eq(self.wait[client])]
+            m.d.comb += Assume(~stands | self.request[client] & (self.wait[client] == mask))
+            # Invariant: a grant was the last choice, and what it takes is there.
+            m.d.comb += Assert(~self.granted[client] | ready[client] & (self.last == client)
+                               & (self.taking == self.wait[client]))
+            m.d.comb += Assert(~self.granted[client] | stands)
         m.d.comb += [Assert(count == getattr(self, f"held_{i}")) for i, count in enumerate(self.counts)]
         m.d.comb += Assert(self.last < _CLIENTS)
         return grant, ready
@@ -63,23 +73,25 @@ class _Counts(_Semaphores):
 
     def check(self, m):
         grant, ready = self.place(m)
+        possible = Signal()
+        m.d.sync += possible.eq((ready != 0) & (grant == 0))
         m.d.comb += [
             Assert((grant & ~ready) == 0, "no grant without every token"),
             Assert((grant & (grant - 1)) == 0, "at most one grant"),
-            Assert((ready == 0) | (grant != 0), "a grant whenever one is possible"),
-            Assert(self.unit.overflow == self.overflows.any(), "overflow is told"),
+            Assert(~possible | (grant != 0), "a grant after it was possible"),
+            Assert(self.unit.overflow == self.overflowed, "overflow is told"),
         ]
 
 
 class _Fair(_Semaphores):
-    """A client that stays ready is granted within as many cycles as there are clients."""
+    """A client that stays ready is granted within two cycles a client."""
 
     def __init__(self, rtl: types.ModuleType):
         super().__init__(rtl, client=In(range(_CLIENTS)))
 
     def check(self, m):
         grant, ready = self.place(m)
-        chosen, watching, waited = Signal(range(_CLIENTS)), Signal(), Signal(range(_CLIENTS + 1))
+        chosen, watching, waited = Signal(range(_CLIENTS)), Signal(), Signal(range(2 * _CLIENTS + 1))
         # The watched client is any: it is drawn in every cycle in which none is watched.
         watched = Signal(range(_CLIENTS))
         m.d.comb += watched.eq(self.client)
@@ -88,33 +100,34 @@ class _Fair(_Semaphores):
         m.d.sync += [chosen.eq(watched), watching.eq(0), waited.eq(0)]
         with m.If((ready & ~grant).bit_select(watched, 1)):
             m.d.sync += [watching.eq(1), waited.eq(waited + 1)]
-        m.d.comb += Assert(waited < _CLIENTS, "granted within as many cycles as there are clients")
-        # Invariant: how many clients are still before the watched one.
+        m.d.comb += Assert(waited < 2 * _CLIENTS, "granted within two cycles a client")
+        # Invariant: how many clients are still before the watched one, each with a choice and a grant.
         m.d.comb += Assert(watching | (waited == 0))
         m.d.comb += Assert(~watching | (chosen < _CLIENTS))
         for client in range(_CLIENTS):
             for last in range(_CLIENTS):
                 before = (client - last - 1) % _CLIENTS
-                with m.If(watching & (chosen == client) & (self.last == last)):
-                    m.d.comb += Assert(before + waited < _CLIENTS)
+                with m.If(watching & (chosen == client) & (self.last == last) & ~self.granted[client]):
+                    m.d.comb += Assert(2 * before + (self.granted != 0) + waited + 1 < 2 * _CLIENTS)
 
 
 def _bug(old: str, new: str, says: str) -> Bug:
     return Bug(module="amla.rtl.issue.semaphores", old=old, new=new, says=says)
 
 
-_PROBES = {"last": "unit.last", **{f"held_{i}": f"unit.counter_{i}" for i in range(SEMAPHORES)}}
+_PROBES = {"last": "unit.last", "granted": "unit.granted", "taking": "unit.taking",
+           **{f"held_{i}": f"unit.counter_{i}" for i in range(SEMAPHORES)}}
 
 PROOFS = (
     Proof(name="semaphores-counts", build=_Counts, cycles=4, induction=1, probes=_PROBES,
-          bug=_bug("Mux(overflows[i], counter, following)", "following", "a counter wraps past its largest value"),
+          bug=_bug("following > SEMAPHORE_MAX", "following > SEMAPHORES", "a counter stops early"),
           says="no token lost or made, none granted that is not there, one grant a cycle, no counter wraps"),
     Proof(name="semaphores-grants", quick=True, build=_Counts, cycles=4, induction=1, probes=_PROBES,
           bug=_bug("~(port.wait & ~available).any()", "~(port.wait[1:] & ~available[1:]).any()",
                    "semaphore 0 is granted without a token"),
           says="the same claim; its twin plants another bug"),
-    Proof(name="semaphores-fair", build=_Fair, cycles=_CLIENTS + 2, induction=1, probes=_PROBES,
+    Proof(name="semaphores-fair", build=_Fair, cycles=2 * _CLIENTS + 3, induction=1, probes=_PROBES,
           bug=_bug("client = (start + offset) % self.clients", "client = offset - 1",
                    "fixed priority instead of round robin"),
-          says=f"no starvation: a request that stays ready is granted within {_CLIENTS} cycles"),
+          says=f"no starvation: a request that stays ready is granted within {2 * _CLIENTS} cycles"),
 )

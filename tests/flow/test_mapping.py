@@ -42,7 +42,7 @@ def library(tmp_path_factory):
 def timed(folder, source, library, flow="default"):
     folder.mkdir()
     (folder / "dut.v").write_text(source)
-    return map_and_time(gates(folder, "dut", flow).between_registers(), folder, "dut", flow, library)
+    return map_and_time(gates(folder, "dut").between_registers(), folder, "dut", flow, library)
 
 
 @needs_opensta

@@ -38,7 +38,7 @@ endmodule
 
 def netlist(folder, source):
     (folder / "dut.v").write_text(source)
-    return gates(folder, "dut", "speed")
+    return gates(folder, "dut")
 
 
 def module(netlist, folder):

@@ -35,11 +35,12 @@ def test_matches_definition(m):
             ctx.set(dut.start, 1)
             ctx.set(dut.advance, 1)
             ctx.set(dut.head0, head0)
+            ctx.set(dut.heads, heads)
             await ctx.tick()
             ctx.set(dut.start, 0)
             ctx.set(dut.head0, head0 ^ 0x55)
+            ctx.set(dut.heads, heads ^ 0x55)
             ctx.set(dut.limit, limit)
-            ctx.set(dut.heads, heads)
             for group in range(groups):
                 ctx.set(dut.advance, 0)
                 await ctx.tick()
