@@ -24,7 +24,7 @@ from ..memory.preset import IDEAL, Memory
 from .drafts import Draft
 from .program import Command, members
 
-__all__ = ["by_estimated_start", "duration", "estimated_cycles", "latencies"]
+__all__ = ["by_estimated_start", "duration", "estimated_cycles", "latencies", "multiply_cycles"]
 
 #: Cycles from the last step of a command to a waiter's start, beside those of the engine's arithmetic.
 _HANDOVER = {Engine.LOAD: 46, Engine.FEED: 9, Engine.CUBE: 19, Engine.DRAIN: 12, Engine.VECTOR: 23,
@@ -42,6 +42,11 @@ def latencies(config: CoreConfig) -> dict[Engine, int]:
     return {engine: cycles + arithmetic.get(engine, 0) for engine, cycles in _HANDOVER.items()}
 
 
+def multiply_cycles(words: int, steps: int) -> int:
+    """Cycles of so many steps along k over so many words of L0C: a word waits until it has left the dot units."""
+    return words + (steps - 1) * max(words, Fdpa.latency + 2)
+
+
 def duration(draft: Draft, config: CoreConfig, memory: Memory = IDEAL) -> int:
     """Cycles that a command occupies its engine, at full throughput."""
     f = {name: int(value) for name, value in draft.operands.items()}
@@ -57,7 +62,7 @@ def duration(draft: Draft, config: CoreConfig, memory: Memory = IDEAL) -> int:
         case Opcode.FEED_B:
             return f["outer"] * f["inner"] * (config.k // config.n if f.get("transpose") else 1)
         case Opcode.MMAD:
-            return f["mt"] * f["nt"] * f["kt"]
+            return multiply_cycles(f["mt"] * f["nt"], f["kt"])
         case Opcode.DRAIN_S | Opcode.DRAIN_O:
             return f["mt"] * f["nt"] * (config.n // config.lanes)
         case Opcode.SOFTMAX:

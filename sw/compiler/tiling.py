@@ -16,7 +16,7 @@ from amla.rtl.isa import SEMAPHORE_MAX, Engine
 from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
 from ..workload.workload import Workload
-from .order import latencies
+from .order import latencies, multiply_cycles
 from .plan import Piece, Plan, Region, RowTile, split
 
 __all__ = ["DRAIN_GAP", "PRELOADS", "plan_tiles"]
@@ -252,7 +252,8 @@ class _Fit:
         commands = (len(self.score_slabs) + tiles) * _SLAB_BYTES + (tiles + 1) * _DRAIN_BYTES
         row_bytes = 2 * self._workload.head_dim
         return {
-            "cube": groups * (padded // config.n * self._chunks + columns // config.n * (padded // config.k)),
+            "cube": multiply_cycles(groups * padded // config.n, self._chunks) + sum(
+                multiply_cycles(groups * tile.size // config.n, padded // config.k) for tile in self.value_tiles),
             "drain of O": fractals * config.n // config.lanes + (tiles + 1) * DRAIN_GAP,
             "feed": (groups + padded // config.n) * self._chunks + (groups * tiles + columns // config.n)
             * (padded // config.k),
