@@ -41,7 +41,7 @@ def tools(monkeypatch, tmp_path):
                 "fmax_mhz": 100.0, "levels": 9, "start": "a_0", "end": "y_1", "power_mw": 1.5}
 
     monkeypatch.setattr(price, "emit", lambda component, *, name, out: (out / f"{name}.v").write_text(name))
-    monkeypatch.setattr(price, "gates", lambda folder, name, flow: _Netlist())
+    monkeypatch.setattr(price, "gates", lambda folder, name: _Netlist())
     monkeypatch.setattr(price, "map_and_time", timed)
     monkeypatch.setattr(price, "map_ecp5", lambda folder, name: {"lut4": 10})
     monkeypatch.setattr(price, "place", lambda folder, name, *, seed: {1: 50.0, 2: 90.0, 3: 60.0}[seed])
@@ -85,7 +85,7 @@ def test_quick_takes_its_units(tools, tmp_path):
 
 
 def test_a_failing_tool_loses_nothing(tools, tmp_path, capsys):
-    def fail(folder, name, flow):
+    def fail(folder, name):
         if name == "rescale_0":
             raise FlowError(f"yosys failed on {name}")
         return _Netlist()
