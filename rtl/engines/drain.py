@@ -10,6 +10,7 @@ from amaranth.utils import ceil_log2
 from ..config import CoreConfig
 from ..emit import Leaf
 from ..fp.maximum import Maximum
+from ..fp.nets import register
 from ..isa import FLAGS, LAYOUTS, Opcode
 from ..issue.dispatch import EngineSignature
 from ..softmax.lanes import AccumulateLane
@@ -35,7 +36,7 @@ class Drain(wiring.Component):
     write has landed; likewise ROWMAX. So overlapping commands see each other's results in order. It also waits
     while the vector engine reads its bank of O.
 
-    **Latency**: from a lane group's issue two cycles to the write of S, four to that of ROWMAX,
+    **Latency**: from a lane group's issue two cycles to the write of S, ``maximum_latency`` + 3 to that of ROWMAX,
     ``AccumulateLane.latency`` + 1 to that of O; ``done`` one cycle after the longer of the last two.
 
     **Throughput**: a lane group per cycle, also from one command to the next, except for the waits above.
@@ -61,6 +62,7 @@ class Drain(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self.config = config
+        self.maximum_latency = max(ceil_log2(config.lanes), 1)  # a cycle for each level of the tree
         rowmax = {"addr_width": ceil_log2(config.state_words), "shape": config.m * 32}
         s = {"addr_width": ceil_log2(config.s_words), "shape": config.m * config.lanes * 32}
         o = {"addr_width": ceil_log2(config.o_words), "shape": config.m * config.lanes * 32}
@@ -120,10 +122,10 @@ class Drain(wiring.Component):
                             | ((state >= config.state_words) & ~(to_o & first)))
 
         # Stage 0 holds the output of L0C and O. O is written from stage `latency`; S from stage 1, ROWMAX is
-        # read in stage 1 and written from stage 3.
+        # read in stage `maximum_latency` and written two stages later.
         step = data.StructLayout({"last": 1, "to_o": 1, "first": 1, "row_start": 1, "row_end": 1,
                                   "group": len(group), "target": 16, "state": 16})
-        stages = [Signal(step, name=f"stage_{index}") for index in range(max(latency, 3) + 1)]
+        stages = [Signal(step, name=f"stage_{index}") for index in range(max(latency, self.maximum_latency + 2) + 1)]
         valid = Signal(len(stages))
         o_in_flight = Cat(valid[index] & stage.to_o & (stage.target == target[:16])
                           for index, stage in enumerate(stages[:latency + 1])).any()
@@ -230,6 +232,8 @@ class Drain(wiring.Component):
         """S <- scores, and the running maximum of each row's valid columns."""
         lanes = self.config.lanes
         lane_bits = ceil_log2(lanes)
+        reads = self.maximum_latency
+        asking, updating, leaving = stages[reads:reads + 3]
         column = Signal.like(column_group)  # of the lane group in stage 0
         m.d.sync += column.eq(column_group)
         word = Signal(self.s.data.shape(), reset_less=True)
@@ -238,8 +242,8 @@ class Drain(wiring.Component):
             self.s.addr.eq(stages[1].target),
             self.s.data.eq(word),
             self.s.en.eq(valid[1] & ~stages[1].to_o),
-            self.rowmax_read.addr.eq(stages[1].state),
-            self.rowmax_read.en.eq(valid[1] & ~stages[1].to_o & stages[1].row_start & ~stages[1].first),
+            self.rowmax_read.addr.eq(asking.state),
+            self.rowmax_read.en.eq(valid[reads] & ~asking.to_o & asking.row_start & ~asking.first),
         ]
         maxima = []
         for row in range(self.config.m):
@@ -250,33 +254,33 @@ class Drain(wiring.Component):
                 counts = Signal(name=f"counts_{row}_{lane}", reset_less=True)  # in stage 1
                 m.d.sync += counts.eq(Cat(Const(lane, lane_bits), column) < limit)
                 candidates.append(Mux(counts, word.word_select(row * lanes + lane, 32), _NEGATIVE_INFINITY))
-            best = Signal(32, name=f"best_{row}", reset_less=True)  # of the lane group in stage 2
-            m.d.sync += best.eq(self._tree(m, candidates, f"maximum_{row}"))
-
+            best = self._tree(m, candidates, f"maximum_{row}")  # of the lane group in stage `reads` + 1
             running = Signal(32, name=f"running_{row}", reset_less=True)
             m.submodules[f"running_maximum_{row}"] = update = Maximum()
             m.d.comb += [update.a.eq(running), update.b.eq(best)]
-            with m.If(stages[2].row_start):
-                m.d.comb += update.a.eq(Mux(stages[2].first, _NEGATIVE_INFINITY,
+            with m.If(updating.row_start):
+                m.d.comb += update.a.eq(Mux(updating.first, _NEGATIVE_INFINITY,
                                             self.rowmax_read.data.word_select(row, 32)))
-            with m.If(valid[2]):
+            with m.If(valid[reads + 1]):
                 m.d.sync += running.eq(update.y)
             maxima.append(running)
         m.d.comb += [
-            self.rowmax_write.addr.eq(stages[3].state),
+            self.rowmax_write.addr.eq(leaving.state),
             self.rowmax_write.data.eq(Cat(maxima)),
-            self.rowmax_write.en.eq(valid[3] & ~stages[3].to_o & stages[3].row_end),
+            self.rowmax_write.en.eq(valid[reads + 2] & ~leaving.to_o & leaving.row_end),
         ]
 
     @staticmethod
     def _tree(m, values, name):
-        """Maximum of ``values`` by a balanced tree of comparators."""
+        """Maximum of ``values`` by a balanced tree of comparators, a register behind each level."""
         level = 0
+        if len(values) == 1:
+            return register(m, values[0], name=name)
         while len(values) > 1:
             parents = []
             for index in range(0, len(values), 2):
                 m.submodules[f"{name}_{level}_{index // 2}"] = node = Maximum()
                 m.d.comb += [node.a.eq(values[index]), node.b.eq(values[index + 1])]
-                parents.append(node.y)
+                parents.append(register(m, node.y, name=f"{name}_{level}_{index // 2}_y"))
             values, level = parents, level + 1
         return values[0]

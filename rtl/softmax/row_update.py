@@ -24,6 +24,8 @@ LOWEST = 0xFF7FFFFF
 
 #: Clamp of the ratio's excess E: [-2**17, 2**17).
 EXCESS_BITS = 18
+#: Bits of a row offset's correction, which is below the excess.
+_PART_BITS = EXCESS_BITS + 1
 
 
 class RowUpdate(wiring.Component):
@@ -133,19 +135,25 @@ class RowUpdate(wiring.Component):
         c_new = pipe.unit("c_new", Mul(), a=s32, b=pipe.unit("recip_s16", Recip(), x=s16_word))
         ratio = pipe.unit("ratio", Mul(), a=c_in, b=pipe.unit("recip_c", Recip(), x=c_new))
         excess = pipe.register(pipe.comb("excess", _excess, ratio))
+        parts = pipe.register(pipe.comb("corrections", self._corrections, excess))
         delta = pipe.unit("delta", ToInt(), a=pipe.unit("r_step", Add(), a=r_in, b=minus_r))
-        return s16, c_new, pipe.register(pipe.comb("offsets_new", self._offsets, keep, delta, excess))
+        return s16, c_new, pipe.register(pipe.comb("offsets_new", self._offsets, keep, delta, parts))
 
-    def _offsets(self, keep, delta, excess):
-        """All row offsets: delta·2**23 + rint(excess·(2**(k+1) + 2s + 1) / 2**(k+2)), or zeros."""
+    def _corrections(self, excess):
+        """What each row offset has beside delta·2**23: rint(excess·(2**(k+1) + 2s + 1) / 2**(k+2))."""
         shift = self.config.comp_bits + 2
-        words = []
+        parts = []
         for segment in range(1 << self.config.comp_bits):
             product = excess * ((2 << self.config.comp_bits) + 2 * segment + 1)
             quotient, remainder = product >> shift, product[:shift]
             up = remainder[-1] & (remainder[:-1].any() | quotient[0])
-            words.append(Mux(keep, 0, ((delta << 23) + quotient + up)[:32]))
-        return Cat(words)
+            parts.append((quotient + up)[:_PART_BITS])
+        return Cat(parts)
+
+    def _offsets(self, keep, delta, parts):
+        """All row offsets: delta·2**23 and their correction, or zeros."""
+        return Cat(Mux(keep, 0, ((delta << 23) + parts.word_select(segment, _PART_BITS).as_signed())[:32])
+                   for segment in range(1 << self.config.comp_bits))
 
     def elaborate(self, platform):
         m = Module()

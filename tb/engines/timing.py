@@ -4,6 +4,7 @@ from collections.abc import Callable, Container, Iterable
 from itertools import count
 
 from amla.rtl.config import CoreConfig
+from amla.rtl.engines.drain import Drain
 from amla.rtl.fp.fdpa import Fdpa
 from amla.rtl.issue.dispatch import MAX_UNFINISHED
 from amla.rtl.softmax.lanes import AccumulateLane
@@ -108,4 +109,4 @@ def drain_timeline(config: CoreConfig, taken: Container[tuple[str, int, int]] = 
         issued[buffer, word] = cycle
         return cycle
 
-    return Timeline(earliest, latency=max(lane, 3) + 2)
+    return Timeline(earliest, latency=max(lane, Drain(config).maximum_latency + 2) + 2)
