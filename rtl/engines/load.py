@@ -29,7 +29,7 @@ class Load(wiring.Component):
     """Executes LOAD. The address side decodes commands and requests bursts, ahead of the data side by up to
     ``axi_in_flight_bytes`` and across commands; the data side writes one beat into L1 per cycle.
 
-    **Latency**: nine cycles from ``start`` to AR; one from R to the write of L1, two to ``done``.
+    **Latency**: eleven cycles from ``start`` to AR; one from R to the write of L1, two to ``done``.
     **Throughput**: one beat (or beat of zeros) per cycle, also across commands, while memory delivers and
     ``l1_ready`` is high.
 

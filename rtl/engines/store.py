@@ -30,7 +30,7 @@ class Store(wiring.Component):
     unanswered; the data side reads OUT (or LSE) and follows with the beats; commands finish in order with
     their responses.
 
-    **Latency**: nine cycles from ``start`` to AW, twelve to the first W beat; one from the last B to ``done``.
+    **Latency**: eleven cycles from ``start`` to AW, fourteen to the first W beat; one from the last B to ``done``.
     **Throughput**: one beat per cycle, also across commands, while the bus is ready.
 
     A command is checked as a whole before its first burst; the first of these that holds is its fault:

@@ -95,8 +95,10 @@ class RegionCheck(wiring.Component):
 class BurstGenerator(wiring.Component):
     """Cuts regions into AXI bursts: as long as the run, the 4 KiB page and 256 beats allow.
 
-    **Latency**: three cycles from ``region`` to the first ``burst``. **Throughput**: one burst every two cycles, also
-    across regions, while the next one fits whole into what may be unanswered.
+    Runs are measured ahead, one after the other; what is left of a run behind its first burst is measured again.
+
+    **Latency**: four cycles from ``region`` to the first ``burst``. **Throughput**: a run's first burst every cycle,
+    also across regions, each further one every two cycles, while it fits whole into what may be unanswered.
 
     Parameters
     ----------
@@ -133,60 +135,64 @@ class BurstGenerator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        beat_bits = exact_log2(self._data_bytes)
-        block_beats = self._block_beats
-
-        active, sized = Signal(), Signal()  # there is a region; the length of its next burst is known
-        region = Signal(Region(self._address_bits), reset_less=True)  # what is left, from the current run on
-        address = Signal(self._address_bits, reset_less=True)
-        beats = Signal.like(region.beats, reset_less=True)
-
-        to_block = Signal(range(block_beats + 1))
-        length = Signal(range(block_beats + 1), reset_less=True)
-        run_ends = Signal(reset_less=True)
-        m.d.comb += to_block.eq(block_beats - address[beat_bits:beat_bits + ceil_log2(block_beats)])
-        m.d.sync += [length.eq(Mux(beats <= to_block, beats, to_block)), run_ends.eq(beats <= to_block)]
+        region = Signal(Region(self._address_bits), reset_less=True)  # from the next run on that is to be measured
+        run = data.StructLayout({
+            "address": unsigned(self._address_bits), "beats": ROWS_BITS + BEATS_BITS,
+            "length": range(self._block_beats + 1),
+            "ends": 1, "last": 1,
+        })
+        ahead, now = Signal(run, reset_less=True), Signal(run, reset_less=True)
+        left = Signal()  # the region has such a run
+        waits, active, measured = Signal(), Signal(), Signal()  # a run is ahead; is under way; and its burst measured
 
         room = Signal(range(self._in_flight + 1), init=self._in_flight)  # beats that may be requested
-        begin, region_ends = Signal(), Signal()
+        begin, take, measure = Signal(), Signal(), Signal()
         m.d.comb += [
-            begin.eq(sized & ~self.stop & (length + Mux(self.half, self._in_flight // 2, 0) <= room)
+            begin.eq(active & measured & ~self.stop & (now.length + Mux(self.half, self._in_flight // 2, 0) <= room)
                      & (~self.burst.valid | self.burst.ready)),
-            region_ends.eq(run_ends & (region.rows == 1)),
-            self.region.ready.eq(~active | (begin & region_ends)),
+            take.eq(waits & (~active | (begin & now.ends))),
+            measure.eq(left & (~waits | take)),
+            self.region.ready.eq(~left | (measure & (region.rows == 1))),
             self.quiet.eq(room == self._in_flight),
         ]
-        m.d.sync += [room.eq(room - Mux(begin, length, 0) + self.answered), sized.eq(active & ~begin)]
+        m.d.sync += [
+            room.eq(room - Mux(begin, now.length, 0) + self.answered),
+            waits.eq(measure | (waits & ~take)),
+            active.eq(take | (active & ~(begin & now.ends))),
+        ]
 
         with m.If(begin):
             m.d.sync += [
                 self.burst.valid.eq(1),
-                self.burst.payload.address.eq(address),
-                self.burst.payload.len.eq(length - 1),
-                self.burst.payload.last.eq(region_ends),
+                self.burst.payload.address.eq(now.address),
+                self.burst.payload.len.eq(now.length - 1),
+                self.burst.payload.last.eq(now.ends & now.last),
             ]
         with m.Elif(self.burst.ready):
             m.d.sync += self.burst.valid.eq(0)
 
         with m.If(self.region.ready):
+            m.d.sync += [left.eq(self.region.valid), region.eq(self.region.payload)]
+        with m.Elif(measure):
+            m.d.sync += [region.rows.eq(region.rows - 1), region.address.eq(region.address + region.pitch)]
+        with m.If(measure):
             m.d.sync += [
-                active.eq(self.region.valid),
-                region.eq(self.region.payload),
-                address.eq(self.region.payload.address),
-                beats.eq(self.region.payload.beats),
+                ahead.address.eq(region.address), ahead.beats.eq(region.beats), ahead.last.eq(region.rows == 1),
+                *self._measure(ahead, region.address, region.beats),
             ]
+        with m.If(take):
+            m.d.sync += [now.eq(ahead), measured.eq(1)]
         with m.Elif(begin):
-            with m.If(run_ends):
-                next_run = (region.address + region.pitch)[:self._address_bits]
-                m.d.sync += [
-                    region.rows.eq(region.rows - 1),
-                    region.address.eq(next_run),
-                    address.eq(next_run),
-                    beats.eq(region.beats),
-                ]
-            with m.Else():
-                m.d.sync += [
-                    address.eq(address + (length << beat_bits)),
-                    beats.eq(beats - length),
-                ]
+            m.d.sync += [
+                now.address.eq(now.address + now.length * self._data_bytes), now.beats.eq(now.beats - now.length),
+                measured.eq(0),
+            ]
+        with m.Elif(~measured):
+            m.d.sync += [*self._measure(now, now.address, now.beats), measured.eq(1)]
         return m
+
+    def _measure(self, run, address, beats):
+        """Assignments: the length of the next burst of a run, and whether it is the run's last."""
+        first = exact_log2(self._data_bytes)
+        to_block = self._block_beats - address[first:first + ceil_log2(self._block_beats)]
+        return [run.length.eq(Mux(beats <= to_block, beats, to_block)), run.ends.eq(beats <= to_block)]
