@@ -13,7 +13,7 @@ from .library import Library
 from .netlist import CLOCK, MEMORY, Netlist
 from .tools import FlowError, opensta, yosys
 
-__all__ = ["FLOWS", "MEMORY_FO4", "gates", "map_and_time"]
+__all__ = ["FLOWS", "GROUPS", "MEMORY_FO4", "gates", "map_and_time"]
 
 #: Options of ``abc`` by flow. ``speed``: sum-of-products balancing, choices, mapping for delay, buffers, sizing.
 FLOWS = {
@@ -21,6 +21,10 @@ FLOWS = {
     "speed": '-script "+strash;ifraig;scorr;dc2;strash;if,-g,-K,6,-C,16;strash;dch;if,-g,-K,6,-C,16;strash;dch,-f;'
              'map,-B,0.9;topo;buffer,-c,-N,12;upsize;dnsize"',
 }
+
+#: ABC maps for the deepest result of what it is given, and gives area to all others: so many groups of about the same
+#: depth are mapped by themselves.
+GROUPS = {"default": 1, "speed": 16}
 
 #: A memory's output comes so many FO4 after the clock's edge.
 MEMORY_FO4 = 12.0
@@ -55,12 +59,12 @@ def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: 
     FlowError: a tool fails, or no path lies between registers.
     """
     label = f"{name}.{flow}"
-    netlist.write(folder / f"{label}.json", "top")
+    netlist.write(folder / f"{label}.json", "top", groups=GROUPS[flow])
     shutil.copyfile(library.path, folder / "cells.lib")
     (folder / "abc.constr").write_text(f"set_driving_cell {library.inverter}\nset_load 0.05\n", encoding="utf-8")
     yosys([
         f"read_json {label}.json", "dfflibmap -liberty cells.lib",
-        f"abc -liberty cells.lib -constr abc.constr {FLOWS[flow]}".rstrip(), "opt_clean",
+        f"abc -liberty cells.lib -constr abc.constr {FLOWS[flow]}".rstrip(), "flatten", "opt_clean",
         f"tee -q -o {label}.stat stat -liberty cells.lib", f"write_verilog -noattr {label}.v",
     ], folder / f"{label}.log")
     found = re.search(r"Chip area for .*: *([\d.]+)", (folder / f"{label}.stat").read_text(encoding="utf-8"))

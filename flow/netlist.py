@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,65 @@ class Netlist:
         """The module ``top`` of a file."""
         return cls(json.loads(path.read_text(encoding="utf-8"))["modules"][top])
 
-    def write(self, path: Path, top: str) -> None:
-        """The module alone, under the name ``top``."""
-        module = {"attributes": {"top": "1"}, "ports": self._ports, "cells": self._cells, "netnames": self._names}
-        path.write_text(json.dumps({"modules": {top: module}}), encoding="utf-8")
+    def write(self, path: Path, top: str, *, groups: int = 1) -> None:
+        """The module alone, under the name ``top``; with ``groups`` its gates in up to so many modules by their depth.
+
+        Gates that feed one another are in the same group; those of a group are about as many levels deep.
+        """
+        modules = {} if groups == 1 else self._groups(groups)
+        inside = {name for module in modules.values() for name in module["cells"]}
+        cells = {name: cell for name, cell in self._cells.items() if name not in inside}
+        cells |= {f"{name}_": {
+            "hide_name": 0, "type": name, "parameters": {}, "attributes": {},
+            "port_directions": {port: value["direction"] for port, value in module["ports"].items()},
+            "connections": {port: value["bits"] for port, value in module["ports"].items()},
+        } for name, module in modules.items()}
+        module = {"attributes": {"top": "1"}, "ports": self._ports, "cells": cells, "netnames": self._names}
+        path.write_text(json.dumps({"modules": {top: module, **modules}}), encoding="utf-8")
+
+    def _groups(self, count: int) -> dict[str, Any]:
+        """Modules of gates by name, the shallowest first."""
+        gates = {name for name, cell in self._cells.items() if cell["type"] != _REGISTER}
+        feeds = {name: [self._driver[bit] for bit in _pins(self._cells[name], "input")
+                        if self._driver.get(bit) in gates] for name in gates}
+        depth: dict[str, int] = {}
+        for name in TopologicalSorter(feeds).static_order():
+            depth[name] = 1 + max((depth[other] for other in feeds[name]), default=0)
+        leader = {name: name for name in gates}
+
+        def find(name: str) -> str:
+            while leader[name] != name:
+                leader[name] = leader[leader[name]]
+                name = leader[name]
+            return name
+
+        for name, others in feeds.items():
+            for other in others:
+                leader[find(name)] = find(other)
+        parts: dict[str, list[str]] = {}
+        for name in sorted(gates):
+            parts.setdefault(find(name), []).append(name)
+        levels = {part: max(depth[name] for name in names) for part, names in parts.items()}
+        bounds = sorted({*levels.values()})
+        step = -(-len(bounds) // count)
+        rank = {level: index // step for index, level in enumerate(bounds)}
+        members: dict[int, list[str]] = {}
+        for part, names in parts.items():
+            members.setdefault(rank[levels[part]], []).extend(names)
+        outside = {bit for name, cell in self._cells.items() if name not in gates for bit in _pins(cell, "input")}
+        outside |= {bit for port in self._ports.values() if port["direction"] == "output"
+                    for bit in _nets(port["bits"])}
+        return {f"group_{index}": self._module(names, outside) for index, names in sorted(members.items())}
+
+    def _module(self, names: Iterable[str], outside: Iterable[int]) -> dict[str, Any]:
+        """These gates as a module, whose results are what is needed ``outside``."""
+        cells = {name: self._cells[name] for name in names}
+        made = {bit for cell in cells.values() for bit in _pins(cell, "output")}
+        used = {bit for cell in cells.values() for bit in _pins(cell, "input")}
+        # A port for every bit: OpenSTA reads no assignments of words.
+        ports = {f"n{bit}": {"direction": direction, "bits": [bit]} for direction, bits in (
+            ("input", used - made), ("output", made.intersection(outside))) for bit in sorted(bits)}
+        return {"attributes": {}, "ports": ports, "cells": cells, "netnames": {}}
 
     @property
     def registers(self) -> list[str]:

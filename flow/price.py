@@ -24,7 +24,7 @@ from amla.rtl.emit import emit
 
 from .ecp5 import DEVICE, Registered, map_ecp5, place
 from .library import Library, find_liberty
-from .mapping import FLOWS, MEMORY_FO4, gates, map_and_time
+from .mapping import FLOWS, GROUPS, MEMORY_FO4, gates, map_and_time
 from .report import render, write
 from .tools import FlowError, opensta_version
 from .units import CORES, DESIGNS, ON_ECP5, QUICK
@@ -123,7 +123,7 @@ def price(
 
 def _digest(verilog: Path, library: Library, ecp5: bool) -> str:
     """What the figures of a design depend on."""
-    content = repr((verilog.read_bytes(), library.path.read_bytes(), FLOWS, MEMORY_FO4, _versions(),
+    content = repr((verilog.read_bytes(), library.path.read_bytes(), FLOWS, GROUPS, MEMORY_FO4, _versions(),
                     (DEVICE, SEEDS) if ecp5 else None))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
