@@ -29,7 +29,7 @@ model behind program order (`estimated_cycles` in `sw/compiler/order.py`). How f
 * beside `ideal`, on `small`: within 0.2 % of the cycles on record for `single` and `decode`, which a test checks;
 * where memory is far it is low: it has the program at hand and leaves out the round trip of the first commands, one
   latency (the bound has it). That is {first_fetch}. Of the RTL's cycles for `single` on `small` at 500 and 1,000
-  cycles ([memory](memory.md)) it is 0.5 % and 1.1 % short, and with one latency more within 0.3 %.
+  cycles ([memory](memory.md)) it is 0.4 % and 1.4 % short, and with one latency more within 0.3 %.
 
 {beside}
 

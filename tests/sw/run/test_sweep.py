@@ -82,7 +82,7 @@ def test_cost_of_a_pass_and_of_gaps(tiny):
     def block(number, cube, *, first):
         note = Annotation(0, 0, number, "C1")
         return [(Command.build(opcode, **fields), note) for opcode, fields in (
-            (Opcode.MMAD, {"mt": 1, "nt": 1, "kt": cube}), (Opcode.DRAIN_S, {"mt": 1, "nt": 2}),
+            (Opcode.MMAD, {"mt": cube, "nt": 1, "kt": 1}), (Opcode.DRAIN_S, {"mt": 1, "nt": 2}),
             *[(Opcode.DRAIN_O, {"mt": 1, "nt": 4, "first": first})] * 2,
             (Opcode.SOFTMAX, {"mt": 1, "kt": 1}))]
 
@@ -108,7 +108,7 @@ def test_the_estimate_is_as_near_as_the_page_says(small):
         assert abs(estimate(name, 20) / record[f"{name}, preload 1, latency 20"] - 1) < 0.002
     line = next(line for line in (ROOT / "docs" / "memory.md").read_text().splitlines() if "`single`, after" in line)
     measured = [int(cell.replace(",", "")) for cell in re.findall(r"[\d,]+", line.split("after")[1])]
-    for latency, cycles, short in ((500, measured[2], 0.5), (1000, measured[3], 1.1)):
+    for latency, cycles, short in ((500, measured[2], 0.4), (1000, measured[3], 1.4)):
         found = estimate("single", latency)
         assert round(100 * (1 - found / cycles), 1) == short
         assert abs((found + latency) / cycles - 1) < 0.003
