@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from amla.rtl.fp.fdpa import Fdpa
 from amla.rtl.isa import Engine, Opcode, Semaphore
 from amla.sw.compiler.drafts import Draft
 from amla.sw.compiler.loads import Addresses
@@ -25,7 +26,7 @@ def _draft(opcode, wait=(), signal=(), **operands):
 
 
 def _mmad(cycles, **masks):
-    return _draft(Opcode.MMAD, mt=1, nt=1, kt=cycles, **masks)
+    return _draft(Opcode.MMAD, mt=cycles, nt=1, kt=1, **masks)
 
 
 def _feed(words, **masks):
@@ -61,6 +62,7 @@ def test_streams_that_wait_for_each_other(tiny):
 
 @pytest.mark.parametrize(("draft", "cycles"), [
     (_draft(Opcode.LOAD, rows=3, rows_padded=4, cols=24), 9), (_feed(7), 7), (_mmad(9), 9),
+    (_draft(Opcode.MMAD, mt=3, nt=2, kt=3), 6 + 2 * (Fdpa.latency + 2)), (_draft(Opcode.MMAD, mt=9, nt=2, kt=3), 54),
     (_draft(Opcode.FEED_B, outer=2, inner=3, transpose=True), 6),
     (_draft(Opcode.DRAIN_S, mt=2, nt=3), 12), (_draft(Opcode.SOFTMAX, mt=2, kt=3), 12),
     (_draft(Opcode.NORMALIZE, mt=2, nt=3), 24), (_draft(Opcode.STORE, rows=5, cols=16), 10),

@@ -89,7 +89,7 @@ def test_row_tiles_share_blocks_when_o_holds_them(tiny):
 
 def test_a_smaller_l1_takes_smaller_blocks_and_says_so(tiny, tiny_workload):
     sizes = []
-    for l1_bytes in (65536, 8192, 6144):
+    for l1_bytes in (65536, 8192, 4096):
         plan = plan_tiles(tiny_workload, replace(tiny, l1_bytes=l1_bytes))
         _check(plan)
         assert plan.why.startswith(f"KV blocks of {plan.kv_block} keys (at most 32): cube ")
