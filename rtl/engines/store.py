@@ -20,9 +20,9 @@ __all__ = ["Store"]
 
 #: Commands, and bursts, between the address side and the data side: enough for a beat per cycle.
 _COMMANDS_AHEAD = 3
+_BURSTS_AHEAD = 4
 #: Cycles for which a captured command holds still before its decoding ends.
 _SETTLE = RegionCheck.settle + 1
-_BURSTS_AHEAD = 4
 
 
 class Store(wiring.Component):

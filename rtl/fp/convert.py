@@ -68,7 +68,7 @@ class Rint(wiring.Component):
         shift = net(m, 150 - a.exponent, shape=5, name="shift")
         below = register(m, (C(1, 24) << shift) - 1, shape=23, name="below")
         odd = register(m, (self.a[:24] >> shift)[0], name="odd")
-        kept, rounds, ones = _classes(m, self.a, a, (a.exponent == 126) & (self.a[:23] != 0))
+        kept, rounds, ones = _classes(m, a, (a.exponent == 126) & (self.a[:23] != 0))
         word = register(m, self.a, name="word")
         moved = net(m, word[:31] + below[1:] + odd, shape=31, name="moved")
         m.d.comb += self.y.eq(_chosen(word, moved & ~Cat(below, C(0, 8)), kept, rounds, ones))
@@ -100,19 +100,17 @@ class Ceil(wiring.Component):
         # moving into the exponent as it should; a negative one is truncated.
         shift = net(m, 150 - a.exponent, shape=5, name="shift")
         below = register(m, (C(1, 24) << shift) - 1, shape=23, name="below")
-        kept, rounds, ones = _classes(m, self.a, a, (a.exponent < 127) & ~a.zero & ~a.sign)
+        kept, rounds, ones = _classes(m, a, (a.exponent < 127) & ~a.zero & ~a.sign)
         word = register(m, self.a, name="word")
         moved = net(m, word[:31] + Mux(word[31], 0, below), shape=31, name="moved")
         m.d.comb += self.y.eq(_chosen(word, moved & ~Cat(below, C(0, 8)), kept, rounds, ones))
         return m
 
 
-def _classes(m: Module, word: Value, a: Unpacked, one: Value) -> tuple[Value, Value, Value]:
-    """Of a word, a cycle later: whether it stays; has bits to round; becomes ±1 by ``one``."""
+def _classes(m: Module, a: Unpacked, one: Value) -> Value:
+    """Three bits, a cycle later: the word stays; has bits to round; becomes ±1 by ``one``."""
     whole = a.exponent >= 150
-    flags = Cat(whole, ~whole & (a.exponent >= 127), one)
-    kept, rounds, ones = register(m, flags, name="classes")
-    return kept, rounds, ones
+    return register(m, Cat(whole, ~whole & (a.exponent >= 127), one), name="classes")
 
 
 def _chosen(word: Value, rounded: Value, kept: Value, rounds: Value, ones: Value) -> Value:
