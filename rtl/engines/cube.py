@@ -138,7 +138,7 @@ class Cube(wiring.Component):
             *(after.eq(before) for before, after in pairwise(stages)),
         ]
 
-        addend = Mux(stages[0].reads, self.l0c_read.data, 0)
+        addend = net(m, Mux(stages[0].reads, self.l0c_read.data, 0), name="addend")
         for i, row in enumerate(units):
             words = self.l0a.data.word_select(i, config.k * 16)
             elements = net(m, decode_row(words, weights, format=config.operand, p_format=config.p), name=f"a_{i}")

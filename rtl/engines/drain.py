@@ -10,7 +10,7 @@ from amaranth.utils import ceil_log2
 from ..config import CoreConfig
 from ..emit import Leaf
 from ..fp.maximum import Maximum
-from ..fp.nets import register
+from ..fp.nets import net, register
 from ..isa import FLAGS, LAYOUTS, Opcode
 from ..issue.dispatch import EngineSignature
 from ..softmax.lanes import AccumulateLane
@@ -202,7 +202,7 @@ class Drain(wiring.Component):
         m.d.sync += [arrives.eq(fetch), direct.eq(fetch & ~loaded)]
         with m.If(arrives):
             m.d.sync += held.eq(self.l0c.data)
-        word = Mux(direct, self.l0c.data, held)
+        word = net(m, Mux(direct, self.l0c.data, held), name="word")
         scores = [[Array(word.word_select(row * config.n + index * lanes + lane, 32)
                          for index in range(groups))[stages[0].group] for lane in range(lanes)]
                   for row in range(rows)]
