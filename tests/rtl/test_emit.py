@@ -14,7 +14,6 @@ from amaranth.lib.wiring import In, Out
 from amla.rtl.emit import Leaf, emit
 from amla.rtl.engines.cube import Cube
 from amla.rtl.engines.drain import Drain
-from amla.rtl.engines.vector import Vector
 from amla.tb.runner import VERILATOR_OPTIONS
 
 
@@ -106,12 +105,13 @@ def test_leaves_of_the_cube(tiny, tmp_path):
     assert len(re.findall(r"^\s+fdpa_bf16_10_4_30 \S+ \(", text, re.MULTILINE)) == tiny.m * tiny.n
 
 
-@pytest.mark.parametrize("engine", [Cube, Drain, Vector])
+@pytest.mark.parametrize("engine", [Cube, Drain])
 def test_a_word_of_a_buffer_is_chosen_once(tiny, tmp_path, engine):
     """An expression without a name is written again wherever it is used: a whole word for each element cut from it."""
     emit(engine(tiny), name="engine", out=tmp_path)
     word = tiny.m * tiny.n * 32 - 1
-    assert len(re.findall(rf"^ *(?:wire|reg) \[{word}:0\]", (tmp_path / "engine.v").read_text(), re.MULTILINE)) < 8
+    text = (tmp_path / "engine.v").read_text()
+    assert 0 < len(re.findall(rf"^ *(?:wire|reg) \[{word}:0\]", text, re.MULTILINE)) < 8
 
 
 def test_unchanged_files_keep_their_time(tmp_path):

@@ -3,7 +3,11 @@
 import hashlib
 from itertools import pairwise
 
+import numpy as np
 import pytest
+from amla.model.fp.exp2 import exp2
+from amla.model.fp.log2 import log2
+from amla.model.fp.recip import recip
 from amla.model.fp.tables import EXP2, LOG2, RECIP
 
 _TABLES = (EXP2, RECIP, LOG2)
@@ -42,3 +46,43 @@ def test_continuous_and_monotonic_across_segments(table):
         gap = (table.c0[following] - table.evaluate(index, last)) * step
         slope = abs(table.evaluate(index, last) - table.evaluate(index, 0)) / last
         assert 0 <= gap < slope + 4
+
+
+def _evaluated(table, fractions):
+    """``Table.evaluate`` of many points: the top bits of a fraction are the segment's index, the others u."""
+    c0, c1, c2 = (np.array(column) for column in (table.c0, table.c1, table.c2))
+    index, u = fractions >> table.u_bits, fractions & (1 << table.u_bits) - 1
+    sign = -1 if table.falling else 1
+    return c0[index] + sign * ((c1[index] + sign * (c2[index] * u >> table.shift2)) * u >> table.shift1)
+
+
+def _exp2(fractions):
+    return (128 << 23) + np.rint(_evaluated(EXP2, fractions << 7) / 256).astype(np.int64) - (1 << 23)
+
+
+def _recip(fractions):
+    return (126 << 23) + np.rint(_evaluated(RECIP, fractions) / 256).astype(np.int64) - (1 << 23)
+
+
+def _log2(fractions):
+    half = fractions >> 22
+    t = np.where(half, fractions - (1 << 23), 2 * fractions)
+    total = (half << 55) + t * _evaluated(LOG2, fractions)
+    return np.ldexp(total.astype(np.float32), -55).view(np.uint32)
+
+
+@pytest.mark.parametrize(("function", "expected"), [(exp2, _exp2), (recip, _recip), (log2, _log2)],
+                         ids=["exp2", "recip", "log2"])
+def test_every_fraction(function, expected):
+    """All words of [1, 2): every segment often enough that the lowest bit of each coefficient shows."""
+    fractions = np.arange(1 << 23)
+    words = (fractions + (127 << 23)).astype(np.uint32)
+    np.testing.assert_array_equal(function(words), expected(fractions))
+
+
+@pytest.mark.parametrize("table", _TABLES, ids=lambda table: table.name)
+def test_many_points_as_one(table):
+    rng = np.random.default_rng(0)
+    fractions = rng.integers(0, 1 << table.index_bits + table.u_bits, 1000)
+    one_by_one = [table.evaluate(*divmod(point, 1 << table.u_bits)) for point in fractions.tolist()]
+    assert _evaluated(table, fractions).tolist() == one_by_one
