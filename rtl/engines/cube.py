@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
 from ..emit import Leaf
+from ..fp.countdown import countdown
 from ..fp.fdpa import Fdpa, decode_row
 from ..fp.nets import net
 from ..isa import FLAGS, LAYOUTS, Opcode
@@ -86,9 +87,13 @@ class Cube(wiring.Component):
         # that L0B starts its row again for every mi, and L0C its tile for every ki. One bit wider than the
         # fields: an address stops at the depth of its buffer, at most 2^16.
         a, b, b_row, c = (Signal(17, name=name) for name in ("a", "b", "b_row", "c"))
-        ki, mi, ni = (Signal(16, name=name) for name in ("ki", "mi", "ni"))
-        last_k, last_m, last_n = ki == command.kt - 1, mi == command.mt - 1, ni == command.nt - 1
-        last = last_k & last_m & last_n
+        issue, accept = Signal(), Signal()
+        first_k, last_mn = Signal(), Signal()
+        last_n = countdown(m, incoming.nt, start=accept, step=issue, name="n")
+        last_m = countdown(m, incoming.mt, start=accept, step=issue & last_n, name="m")
+        last_k = countdown(m, incoming.kt, start=accept, step=issue & last_mn, name="k")
+        m.d.comb += last_mn.eq(last_m & last_n)
+        last = last_k & last_mn
 
         # Stage 0 holds the memories' output, stage `latency` the write port.
         step = data.StructLayout({"last": 1, "reads": 1, "c": ceil_log2(config.l0c_words)})
@@ -97,12 +102,10 @@ class Cube(wiring.Component):
         in_flight = Cat(valid[index] & (stage.c == c[:len(stage.c)])
                         for index, stage in enumerate(stages)).any()
 
-        reads = command.header.flags[FLAGS[Opcode.MMAD]["accumulate"]] | (ki != 0)
+        reads = command.header.flags[FLAGS[Opcode.MMAD]["accumulate"]] | ~first_k
         bad = active & ((command.mt == 0) | (command.nt == 0) | (command.kt == 0))
         overrun = active & ((a >= config.l0a_words) | (b >= config.l0b_words) | (c >= config.l0c_words))
         ready = active & ~bad & ~overrun
-        issue = Signal()
-        accept = Signal()
         m.d.comb += [
             issue.eq(ready & ~in_flight),
             self.active.eq(issue),
@@ -114,16 +117,16 @@ class Cube(wiring.Component):
             accept.eq(self.start.valid & self.start.ready),
         ]
         with m.If(issue):
-            m.d.sync += [ni.eq(ni + 1), b.eq(b + 1), c.eq(c + 1)]
+            m.d.sync += [b.eq(b + 1), c.eq(c + 1)]
             with m.If(last_n):
-                m.d.sync += [ni.eq(0), mi.eq(mi + 1), a.eq(a + 1), b.eq(b_row)]
-                with m.If(last_m):
-                    m.d.sync += [mi.eq(0), ki.eq(ki + 1), b.eq(b + 1), b_row.eq(b + 1), c.eq(command.l0c)]
+                m.d.sync += [a.eq(a + 1), b.eq(b_row)]
+            with m.If(last_mn):
+                m.d.sync += [first_k.eq(0), b.eq(b + 1), b_row.eq(b + 1), c.eq(command.l0c)]
             with m.If(last):
                 m.d.sync += active.eq(0)
         with m.If(accept):
             m.d.sync += [
-                active.eq(1), command.eq(incoming), ki.eq(0), mi.eq(0), ni.eq(0),
+                active.eq(1), command.eq(incoming), first_k.eq(1),
                 a.eq(incoming.l0a), b.eq(incoming.l0b), b_row.eq(incoming.l0b), c.eq(incoming.l0c),
             ]
         m.d.comb += [

@@ -9,8 +9,10 @@ from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
 from ..emit import Leaf
+from ..fp.countdown import countdown
 from ..fp.maximum import Maximum
 from ..fp.nets import net, register
+from ..fp.word import ONE
 from ..isa import FLAGS, LAYOUTS, Opcode
 from ..issue.dispatch import EngineSignature
 from ..softmax.lanes import AccumulateLane
@@ -30,14 +32,15 @@ class Drain(wiring.Component):
     is free, with the last lane group of the fractal before; so a cube that takes both banks in turn costs nothing.
     DRAIN_S writes them to S as they are and keeps the maximum of each row's valid columns, which starts from
     -inf (``first``) or from ROWMAX; masked columns do not count in it. DRAIN_O writes ``first ? PV :
-    rescale(O) + PV`` back to O, through one accumulate lane per row and column.
+    rescale(O) + PV`` back to O, through one accumulate lane per row and column; with ``first`` the lanes get -0 and a
+    neutral offset.
 
     A word of O that is still in the pipeline is not read again: the lane group waits (``stall``) until the
     write has landed; likewise ROWMAX. So overlapping commands see each other's results in order. It also waits
     while the vector engine reads its bank of O.
 
-    **Latency**: from a lane group's issue two cycles to the write of S, ``maximum_latency`` + 3 to that of ROWMAX,
-    ``AccumulateLane.latency`` + 1 to that of O; ``done`` one cycle after the longer of the last two.
+    **Latency**: from a lane group's issue two cycles to the write of S, ``maximum_latency`` + 2 to that of ROWMAX,
+    ``AccumulateLane.latency`` + 2 to that of O; ``done`` one cycle after the longer of the last two.
 
     **Throughput**: a lane group per cycle, also from one command to the next, except for the waits above.
 
@@ -108,12 +111,14 @@ class Drain(wiring.Component):
         # starts at most one pitch later.
         fractal, target, target_row, state = (
             Signal(17, name=name) for name in ("fractal", "target", "target_row", "state"))
-        mi, ni = Signal(16), Signal(16)
         group = Signal(range(max(groups, 2)))  # not of zero bits, which Verilog lacks
-        column_group = Signal(16 + ceil_log2(groups))  # ni * groups + group
+        column_group = Signal(16 + ceil_log2(groups))  # inside the row
         last_group = group == groups - 1
-        row_start, row_end = column_group == 0, last_group & (ni == command.nt - 1)
-        last = row_end & (mi == command.mt - 1)
+        issue, accept = Signal(), Signal()
+        row_start, row_end = Signal(), Signal()
+        last_column = countdown(m, incoming.nt, start=accept, step=issue & last_group, name="columns")
+        last = row_end & countdown(m, incoming.mt, start=accept, step=issue & row_end, name="rows")
+        m.d.comb += row_end.eq(last_group & last_column)
         next_row = target_row + command.s_pitch
 
         bad = active & ((command.mt == 0) | (command.nt == 0))
@@ -121,21 +126,20 @@ class Drain(wiring.Component):
                             | (target >= Mux(to_o, config.o_words, config.s_words))
                             | ((state >= config.state_words) & ~(to_o & first)))
 
-        # Stage 0 holds the output of L0C and O. O is written from stage `latency`; S from stage 1, ROWMAX is
-        # read in stage `maximum_latency` and written two stages later.
+        # Stage 0 holds the output of L0C and O, stage 1 the lanes' operands. O is written from stage `latency` + 1; S
+        # from stage 1, ROWMAX is read in stage `maximum_latency` - 1 and written two stages later.
         step = data.StructLayout({"last": 1, "to_o": 1, "first": 1, "row_start": 1, "row_end": 1,
                                   "group": len(group), "target": 16, "state": 16})
-        stages = [Signal(step, name=f"stage_{index}") for index in range(max(latency, self.maximum_latency + 2) + 1)]
+        stages = [Signal(step, name=f"stage_{index}")
+                  for index in range(max(latency, self.maximum_latency) + 2)]
         valid = Signal(len(stages))
         o_in_flight = Cat(valid[index] & stage.to_o & (stage.target == target[:16])
-                          for index, stage in enumerate(stages[:latency + 1])).any()
+                          for index, stage in enumerate(stages[:latency + 2])).any()
         rowmax_in_flight = Cat(valid[index] & ~stage.to_o & (stage.state == state[:16])
                                for index, stage in enumerate(stages[:2])).any()
         hazard = Mux(to_o, o_in_flight, row_start & ~first & rowmax_in_flight)
         reads_o = to_o & ~first
         ready = active & ~bad & ~overrun
-        issue = Signal()
-        accept = Signal()
 
         # The fractal of the next lane group is held, or on its way; a read then is of the fractal behind it.
         loaded = Signal()
@@ -165,17 +169,17 @@ class Drain(wiring.Component):
             limits.heads.eq(incoming.heads),
         ]
         with m.If(issue):
-            m.d.sync += [group.eq(group + 1), column_group.eq(column_group + 1), target.eq(target + 1)]
+            m.d.sync += [group.eq(group + 1), column_group.eq(column_group + 1), target.eq(target + 1),
+                         row_start.eq(row_end)]
             with m.If(last_group):
-                m.d.sync += [group.eq(0), ni.eq(ni + 1), fractal.eq(fractal + 1)]
+                m.d.sync += [group.eq(0), fractal.eq(fractal + 1)]
             with m.If(row_end):
-                m.d.sync += [ni.eq(0), column_group.eq(0), mi.eq(mi + 1), state.eq(state + 1),
-                             target.eq(next_row), target_row.eq(next_row)]
+                m.d.sync += [column_group.eq(0), state.eq(state + 1), target.eq(next_row), target_row.eq(next_row)]
             with m.If(last):
                 m.d.sync += active.eq(0)
         with m.If(accept):
             m.d.sync += [
-                active.eq(1), command.eq(incoming), mi.eq(0), ni.eq(0), group.eq(0), column_group.eq(0),
+                active.eq(1), command.eq(incoming), row_start.eq(1), group.eq(0), column_group.eq(0),
                 fractal.eq(incoming.l0c), target.eq(incoming.s), target_row.eq(incoming.s),
                 state.eq(incoming.rowmax),
             ]
@@ -206,68 +210,70 @@ class Drain(wiring.Component):
         scores = [[Array(word.word_select(row * config.n + index * lanes + lane, 32)
                          for index in range(groups))[stages[0].group] for lane in range(lanes)]
                   for row in range(rows)]
-        self._accumulate(m, units, scores, stages, valid, latency)
-        self._score(m, scores, stages, valid, limits.columns, column_group)
+        values = register(m, Cat(scores), name="values")
+        self._accumulate(m, units, values, stages, valid)
+        self._score(m, values, stages, valid, limits.columns, column_group)
         return m
 
-    def _accumulate(self, m, units, scores, stages, valid, latency):
+    def _accumulate(self, m, units, values, stages, valid):
         """O <- rescale(O) + PV."""
         lanes, offset_bits = self.config.lanes, 32 << self.config.comp_bits
+        before, leaving = stages[0], 1 + units[0][0].component.latency
+        neutral = Const(ONE if self.config.mode == "mul" else 0, 32)
+        o = register(m, Mux(before.first, Const(1 << 31, 32).replicate(len(self.o_read.data) // 32), self.o_read.data),
+                     name="o")
+        offsets = register(m, Mux(before.first, neutral.replicate(len(self.offsets.data) // 32), self.offsets.data),
+                           name="offsets_read")
         for row, line in enumerate(units):
             for lane, unit in enumerate(line):
                 m.submodules[f"lane_{row}_{lane}"] = unit
                 m.d.comb += [
-                    unit.o.eq(self.o_read.data.word_select(row * lanes + lane, 32)),
-                    unit.pv.eq(scores[row][lane]),
-                    unit.offsets.eq(self.offsets.data.word_select(row, offset_bits)),
-                    unit.first.eq(stages[0].first),
+                    unit.o.eq(o.word_select(row * lanes + lane, 32)),
+                    unit.pv.eq(values.word_select(row * lanes + lane, 32)),
+                    unit.offsets.eq(offsets.word_select(row, offset_bits)),
                 ]
         m.d.comb += [
-            self.o_write.addr.eq(stages[latency].target),
+            self.o_write.addr.eq(stages[leaving].target),
             self.o_write.data.eq(Cat(unit.y for line in units for unit in line)),
-            self.o_write.en.eq(valid[latency] & stages[latency].to_o),
+            self.o_write.en.eq(valid[leaving] & stages[leaving].to_o),
         ]
 
-    def _score(self, m, scores, stages, valid, limits, column_group):
+    def _score(self, m, values, stages, valid, limits, column_group):
         """S <- scores, and the running maximum of each row's valid columns."""
         lanes = self.config.lanes
         lane_bits = ceil_log2(lanes)
-        reads = self.maximum_latency
-        asking, updating, leaving = stages[reads:reads + 3]
+        reads = self.maximum_latency - 1
+        asking, arriving, updating = stages[reads:reads + 3]
         column = Signal.like(column_group)  # of the lane group in stage 0
         m.d.sync += column.eq(column_group)
-        word = Signal(self.s.data.shape(), reset_less=True)
-        m.d.sync += word.eq(Cat(scores))
         m.d.comb += [
             self.s.addr.eq(stages[1].target),
-            self.s.data.eq(word),
+            self.s.data.eq(values),
             self.s.en.eq(valid[1] & ~stages[1].to_o),
             self.rowmax_read.addr.eq(asking.state),
             self.rowmax_read.en.eq(valid[reads] & ~asking.to_o & asking.row_start & ~asking.first),
         ]
         maxima = []
         for row in range(self.config.m):
-            limit = Signal.like(limits[row], name=f"limit_{row}", reset_less=True)
-            m.d.sync += limit.eq(limits[row])
             candidates = []
             for lane in range(lanes):
                 counts = Signal(name=f"counts_{row}_{lane}", reset_less=True)  # in stage 1
-                m.d.sync += counts.eq(Cat(Const(lane, lane_bits), column) < limit)
-                candidates.append(Mux(counts, word.word_select(row * lanes + lane, 32), _NEGATIVE_INFINITY))
-            best = self._tree(m, candidates, f"maximum_{row}")  # of the lane group in stage `reads` + 1
+                m.d.sync += counts.eq(Cat(Const(lane, lane_bits), column) < limits[row])
+                candidates.append(Mux(counts, values.word_select(row * lanes + lane, 32), _NEGATIVE_INFINITY))
+            best = self._tree(m, candidates, f"maximum_{row}")  # of the lane group that is updating
             running = Signal(32, name=f"running_{row}", reset_less=True)
             m.submodules[f"running_maximum_{row}"] = update = Maximum()
             m.d.comb += [update.a.eq(running), update.b.eq(best)]
-            with m.If(updating.row_start):
-                m.d.comb += update.a.eq(Mux(updating.first, _NEGATIVE_INFINITY,
-                                            self.rowmax_read.data.word_select(row, 32)))
-            with m.If(valid[reads + 1]):
+            with m.If(valid[reads + 1] & arriving.row_start):
+                m.d.sync += running.eq(Mux(arriving.first, _NEGATIVE_INFINITY,
+                                           self.rowmax_read.data.word_select(row, 32)))
+            with m.Elif(valid[reads + 2]):
                 m.d.sync += running.eq(update.y)
-            maxima.append(running)
+            maxima.append(update.y)
         m.d.comb += [
-            self.rowmax_write.addr.eq(leaving.state),
+            self.rowmax_write.addr.eq(updating.state),
             self.rowmax_write.data.eq(Cat(maxima)),
-            self.rowmax_write.en.eq(valid[reads + 2] & ~leaving.to_o & leaving.row_end),
+            self.rowmax_write.en.eq(valid[reads + 2] & ~updating.to_o & updating.row_end),
         ]
 
     @staticmethod

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
+from ..fp.countdown import countdown
 from ..isa import FLAGS, LAYOUTS, Opcode
 from ..issue.dispatch import EngineSignature
 from .completion import Completion
@@ -84,14 +85,17 @@ class Feed(wiring.Component):
         inner_base = Signal(_ADDRESS_BITS)
         outer_base = Signal(_ADDRESS_BITS)
         l0 = Signal(17)
-        outer = Signal(16)
-        inner = Signal(16)
         j = Signal(range(max(group, 2)))  # not of zero bits, which Verilog lacks
         inner_next = inner_base + command.inner_stride
         outer_next = outer_base + command.outer_stride
         last_j = ~transpose | (j == group - 1)
-        last_inner = inner == command.inner - 1
-        last = last_j & last_inner & (outer == command.outer - 1)
+        issue, accept = Signal(), Signal()
+        last_inner, ends_inner = Signal(), Signal()
+        m.d.comb += [
+            last_inner.eq(last_j & countdown(m, incoming.inner, start=accept, step=issue & last_j, name="inner")),
+            ends_inner.eq(issue & last_inner),
+        ]
+        last = last_inner & countdown(m, incoming.outer, start=accept, step=ends_inner, name="outer")
 
         # The ring position of the next word; a block to transpose starts at a block boundary.
         head = Signal(slot_bits + 1)
@@ -99,8 +103,6 @@ class Feed(wiring.Component):
         bad = active & ((command.outer == 0) | (command.inner == 0))
         overrun = active & ((address >= config.l1_words)
                             | (l0 >= Mux(side_a, config.l0a_words, config.l0b_words)))
-        issue = Signal()
-        accept = Signal()
         m.d.comb += [
             issue.eq(active & ~bad & ~overrun & aligned),
             completion.bad_field.eq(bad),
@@ -113,15 +115,14 @@ class Feed(wiring.Component):
         with m.If(issue):
             m.d.sync += [l0.eq(l0 + 1), j.eq(j + 1), address.eq(address + command.group_stride)]
             with m.If(last_j):
-                m.d.sync += [j.eq(0), inner.eq(inner + 1), inner_base.eq(inner_next), address.eq(inner_next)]
-                with m.If(last_inner):
-                    m.d.sync += [inner.eq(0), outer.eq(outer + 1), outer_base.eq(outer_next),
-                                 inner_base.eq(outer_next), address.eq(outer_next)]
-                with m.If(last):
-                    m.d.sync += active.eq(0)
+                m.d.sync += [j.eq(0), inner_base.eq(inner_next), address.eq(inner_next)]
+            with m.If(last_inner):
+                m.d.sync += [outer_base.eq(outer_next), inner_base.eq(outer_next), address.eq(outer_next)]
+            with m.If(last):
+                m.d.sync += active.eq(0)
         with m.If(accept):
             m.d.sync += [
-                active.eq(1), command.eq(incoming), l0.eq(incoming.l0), outer.eq(0), inner.eq(0), j.eq(0),
+                active.eq(1), command.eq(incoming), l0.eq(incoming.l0), j.eq(0),
                 address.eq(incoming.l1), inner_base.eq(incoming.l1), outer_base.eq(incoming.l1),
             ]
 

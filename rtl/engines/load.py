@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from ..config import CoreConfig
+from ..fp.countdown import countdown
 from ..fp.nets import register
 from ..fp.product import product
 from ..host.axi import ReadSignature, Response
@@ -223,7 +224,6 @@ class Load(wiring.Component):
         active = Signal()
         now = Signal(task_layout, reset_less=True)
         group_word = Signal(word, reset_less=True)  # of the row group's first beat
-        beat = Signal(16, reset_less=True)
         entry = data.StructLayout({
             "beat": unsigned(config.axi_data_bytes * 8),
             "word": unsigned(ceil_log2(self._bank_words)),
@@ -237,12 +237,13 @@ class Load(wiring.Component):
         free, push, row_ends, group_ends, task_ends = (Signal() for _ in range(5))
         wants_read = Signal()
         fault = Signal(Fault)
+        following = data.View(task_layout, tasks.r_data)
         m.d.comb += [
             wants_read.eq(active & (now.fault == Fault.NONE) & (now.rows != 0)),
             free.eq(~write_valid | self.l1_ready),
             push.eq(active & free & ~stop & (~wants_read | r.valid)),
             r.ready.eq(stop | (wants_read & free)),
-            row_ends.eq(beat == now.beats - 1),
+            row_ends.eq(countdown(m, following.beats, start=tasks.r_en, step=push, name="beats")),
             group_ends.eq(now.row == Mux(now.a_side, config.m - 1, config.n - 1)),
             task_ends.eq(row_ends & (now.rows_padded == 1)),
             fault.eq(now.fault),
@@ -256,21 +257,15 @@ class Load(wiring.Component):
 
         m.d.comb += tasks.r_en.eq((~active | (push & task_ends)) & ~stop)
         with m.If(tasks.r_en):
-            following = data.View(task_layout, tasks.r_data)
             m.d.sync += [
                 active.eq(tasks.r_rdy),
                 now.eq(following),
                 group_word.eq(following.word),
-                beat.eq(0),
             ]
         with m.Elif(push):
-            m.d.sync += [
-                beat.eq(beat + 1),
-                now.word.eq(now.word + 1),
-            ]
+            m.d.sync += now.word.eq(now.word + 1)
             with m.If(row_ends):
                 m.d.sync += [
-                    beat.eq(0),
                     now.rows_padded.eq(now.rows_padded - 1),
                     now.rows.eq(Mux(now.rows == 0, 0, now.rows - 1)),
                     now.row.eq(Mux(group_ends, 0, now.row + 1)),

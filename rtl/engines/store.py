@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from ..config import CoreConfig
+from ..fp.countdown import countdown
 from ..fp.nets import register
 from ..fp.product import product
 from ..host.axi import Response, WriteSignature
@@ -103,7 +104,7 @@ class Store(wiring.Component):
         m.submodules.tasks = tasks = SyncFIFOBuffered(width=task_layout.size, depth=_COMMANDS_AHEAD)
         m.submodules.lengths = lengths = SyncFIFO(width=8, depth=_BURSTS_AHEAD)
         # Of the bursts that no response has come for, which may be of one beat each.
-        burst_layout = data.StructLayout({"len": unsigned(8), "last": unsigned(1)})
+        burst_layout = data.StructLayout({"beats": unsigned(9), "last": unsigned(1)})
         m.submodules.unanswered = unanswered = SyncFIFOBuffered(
             width=burst_layout.size, depth=config.axi_in_flight_bytes // config.axi_data_bytes)
 
@@ -195,14 +196,14 @@ class Store(wiring.Component):
             aw.payload.len.eq(bursts.burst.payload.len),
             bursts.burst.ready.eq(aw.ready),
             bursts.stop.eq(stop | (lengths.level + (bursts.burst.valid & ~told) >= _BURSTS_AHEAD)),
-            bursts.answered.eq(Mux(b.valid, oldest.len + 1, 0)),
+            bursts.answered.eq(Mux(b.valid, oldest.beats, 0)),
             self.quiet.eq(bursts.quiet),
             self.sending.eq(bursts.burst.valid | lengths.r_rdy),
             announce.eq(bursts.burst.valid & ~told),
             lengths.w_en.eq(announce),
             lengths.w_data.eq(bursts.burst.payload.len),
             unanswered.w_en.eq(announce),
-            unanswered.w_data.eq(Cat(bursts.burst.payload.len, bursts.burst.payload.last)),
+            unanswered.w_data.eq(Cat(bursts.burst.payload.len + 1, bursts.burst.payload.last)),
         ]
         m.d.sync += told.eq(bursts.burst.valid & ~aw.ready)
 
@@ -214,9 +215,10 @@ class Store(wiring.Component):
         burst_beat = Signal(8)
         step, row_ends, group_ends, task_ends, burst_ends = (Signal() for _ in range(5))
         read_free = Signal()
+        following = data.View(task_layout, tasks.r_data)
         m.d.comb += [
             step.eq(lengths.r_rdy & read_free & ((active & (now.fault == Fault.NONE)) | stop)),
-            row_ends.eq(beat == now.beats - 1),
+            row_ends.eq(countdown(m, following.beats, start=tasks.r_en, step=step, name="beats")),
             group_ends.eq(now.lse | (row == config.m - 1)),
             task_ends.eq(row_ends & Mux(now.lse, now.rows <= config.m, now.rows == 1)),
             burst_ends.eq(burst_beat == lengths.r_data),
@@ -232,7 +234,7 @@ class Store(wiring.Component):
         with m.If(tasks.r_en):
             m.d.sync += [
                 active.eq(tasks.r_rdy),
-                now.eq(tasks.r_data),
+                now.eq(following),
                 beat.eq(0),
                 row.eq(0),
             ]

@@ -90,15 +90,18 @@ class Vector(wiring.Component):
         m.submodules.rows = rows = RowState(config)
         m.submodules.elements = elements = ElementPass(config)
 
-        incoming = data.View(LAYOUTS[Opcode.SOFTMAX], self.start.payload).header
         command = Signal(COMMAND_BITS)
         softmax = data.View(LAYOUTS[Opcode.SOFTMAX], command)
         normalize = data.View(LAYOUTS[Opcode.NORMALIZE], command)
-        ends = Signal()  # NORMALIZE
         first = softmax.header.flags[FLAGS[Opcode.SOFTMAX]["first"]]
-        row_groups = Mux(ends, normalize.mt, softmax.mt)
-        blocks = Mux(ends, normalize.nt, softmax.kt)
-        state = Mux(ends, normalize.state, softmax.state)
+        # What both commands have, each in a place of its own.
+        incoming_softmax = data.View(LAYOUTS[Opcode.SOFTMAX], self.start.payload)
+        incoming_normalize = data.View(LAYOUTS[Opcode.NORMALIZE], self.start.payload)
+        incoming_ends = incoming_softmax.header.opcode == Opcode.NORMALIZE
+        ends = Signal()  # NORMALIZE
+        fields = {name: Signal.like(of_softmax, name=name, reset_less=True)
+                  for name, (of_softmax, _) in self._fields(incoming_softmax, incoming_normalize).items()}
+        row_groups, blocks, state = (fields[name] for name in ("row_groups", "blocks", "state"))
 
         begin, running, finish, overrun = Signal(), Signal(), Signal(), Signal()
         # Cycles until nothing issued is on its way to a buffer any more; elements enter a cycle after issue.
@@ -109,7 +112,9 @@ class Vector(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.start.ready.eq(1)
-                m.d.sync += [command.eq(self.start.payload), ends.eq(incoming.opcode == Opcode.NORMALIZE)]
+                m.d.sync += [command.eq(self.start.payload), ends.eq(incoming_ends)]
+                m.d.sync += [fields[name].eq(Mux(incoming_ends, of_normalize, of_softmax)) for name, (
+                    of_softmax, of_normalize) in self._fields(incoming_softmax, incoming_normalize).items()]
                 with m.If(self.start.valid):
                     m.next = "CHECK"
             with m.State("CHECK"):
@@ -138,13 +143,12 @@ class Vector(wiring.Component):
             self.nonfinite.eq(elements.nonfinite),
         ]
         words = {"state": state, "rowmax": softmax.rowmax, "offsets": softmax.offsets, "lse": normalize.lse}
-        row_overrun, groups_ready = self._row_pass(
+        row_overrun = self._row_pass(
             m, rows, begin=begin, running=running, active=~ends | first, ends=ends, row_groups=row_groups,
             words=words, softmax=softmax)
         element_overrun = self._element_pass(
-            m, rows, elements, begin=begin, running=running, ends=ends, row_groups=row_groups, blocks=blocks,
-            state=state, no_row_pass=ends & ~first, groups_ready=groups_ready, softmax=softmax,
-            normalize=normalize)
+            m, rows, elements, begin=begin, running=running, ends=ends, fields=fields,
+            no_row_pass=ends & ~first, softmax=softmax, normalize=normalize)
         m.d.comb += overrun.eq(row_overrun | element_overrun)
 
         m.d.comb += [
@@ -156,6 +160,15 @@ class Vector(wiring.Component):
             m.d.comb += rows.sum_l.eq(elements.sum_l)
         return m
 
+    @staticmethod
+    def _fields(softmax, normalize):
+        """Fields by name, as each of both commands has them."""
+        return {
+            "row_groups": (softmax.mt, normalize.mt), "blocks": (softmax.kt, normalize.nt),
+            "state": (softmax.state, normalize.state), "source": (softmax.s, normalize.o),
+            "pitch": (softmax.s_pitch, normalize.o_pitch), "target": (softmax.p, normalize.out),
+        }
+
     def _limits(self, m, name, begin, softmax):
         """Valid columns of the row group that a pass is at."""
         m.submodules[f"{name}_limits"] = limits = ValidColumns(self.config.m)
@@ -166,7 +179,7 @@ class Vector(wiring.Component):
         return limits
 
     def _row_pass(self, m, rows, *, begin, running, active, ends, row_groups, words, softmax):
-        """Issue one row per cycle; return whether it passes a buffer's end, and the row groups ready."""
+        """Issue one row per cycle; return whether it passes a buffer's end."""
         config = self.config
         limits = self._limits(m, "row", begin, softmax)
         here, row, row_group = Signal(), Signal(range(config.m)), Signal(16)
@@ -185,7 +198,7 @@ class Vector(wiring.Component):
             rows.issue.eq(issue), rows.row.eq(row), rows.smax.eq(self.rowmax.data),
             *(getattr(rows, f"{name}_word").eq(at[name]) for name in ("state", "offsets", "lse")),
         ]
-        m.d.sync += rows.rows_valid.eq(Cat(columns != 0 for columns in limits.columns))
+        m.d.comb += rows.rows_valid.eq(Cat(columns != 0 for columns in limits.columns))
         wiring.connect(m, rows.offsets, wiring.flipped(self.offsets))
         wiring.connect(m, rows.lse, wiring.flipped(self.lse))
         with m.If(begin):
@@ -194,15 +207,9 @@ class Vector(wiring.Component):
             m.d.sync += row.eq(row + 1)
             with m.If(row_end):
                 m.d.sync += [row.eq(0), row_group.eq(row_group + 1), here.eq(row_group != row_groups - 1)]
-        groups_ready = Signal(17)
-        with m.If(begin):
-            m.d.sync += groups_ready.eq(0)
-        with m.Elif(rows.group_ready):
-            m.d.sync += groups_ready.eq(groups_ready + 1)
-        return overrun, groups_ready
+        return overrun
 
-    def _element_pass(self, m, rows, elements, *, begin, running, ends, row_groups, blocks, state,
-                      no_row_pass, groups_ready, softmax, normalize):
+    def _element_pass(self, m, rows, elements, *, begin, running, ends, fields, no_row_pass, softmax, normalize):
         """Issue one lane group per cycle; return whether it passes a buffer's end."""
         config = self.config
         limits = self._limits(m, "element", begin, softmax)
@@ -211,18 +218,16 @@ class Vector(wiring.Component):
             max_parts=out_parts,
             depth_bits=ceil_log2(max(config.s_words, config.o_words, config.out_words, config.l1_words)))
         state_word = Signal(17)
+        groups_ready = Signal(17)  # row groups that the row pass is ahead
         issue, ready, overrun = Signal(), Signal(), Signal()
         m.d.comb += [
             walk.start.eq(begin), walk.issue.eq(issue),
-            walk.row_groups.eq(row_groups), walk.blocks.eq(blocks),
+            *(getattr(walk, name).eq(fields[name]) for name in ("row_groups", "blocks", "source", "pitch", "target")),
             walk.parts.eq(Mux(ends, out_parts, p_parts)),
-            walk.source.eq(Mux(ends, normalize.o, softmax.s)),
-            walk.pitch.eq(Mux(ends, normalize.o_pitch, softmax.s_pitch)),
-            walk.target.eq(Mux(ends, normalize.out, softmax.p)),
             walk.target_pitch.eq(normalize.out_pitch), walk.linear.eq(~ends),
-            state_word.eq(state + walk.row_group),
+            state_word.eq(fields["state"] + walk.row_group),
             # Row groups get ready m cycles apart, so their sums have m cycles to go back to the row state.
-            ready.eq(walk.active & (~walk.row_start | no_row_pass | (walk.row_group < groups_ready))),
+            ready.eq(walk.active & (~walk.row_start | no_row_pass | (groups_ready != 0))),
             overrun.eq(ready & ((walk.source_word >= Mux(ends, config.o_words, config.s_words))
                                 | (walk.target_word >= Mux(ends, config.out_words, config.l1_words))
                                 | (state_word >= config.state_words))),
@@ -232,11 +237,15 @@ class Vector(wiring.Component):
             self.o.addr.eq(walk.source_word), self.o.en.eq(issue & ends),
             rows.read_word.eq(state_word), rows.read_en.eq(issue & walk.row_start),
         ]
-        # The memories answer one cycle after the issue.
-        group, columns = Signal.like(walk.group), [Signal.like(count) for count in limits.columns]
-        m.d.sync += [group.eq(walk.group), *(count.eq(now) for count, now in zip(columns, limits.columns, strict=True))]
+        with m.If(begin):
+            m.d.sync += groups_ready.eq(0)
+        with m.Else():
+            m.d.sync += groups_ready.eq(groups_ready + rows.group_ready - limits.advance)
+        # The memories answer one cycle after the issue, and so do the limits.
+        group = Signal.like(walk.group)
+        m.d.sync += group.eq(walk.group)
         m.d.comb += elements.mask.eq(Cat(count > Cat(C(lane, exact_log2(config.lanes)), group)
-                                         for count in columns for lane in range(config.lanes)))
+                                         for count in limits.columns for lane in range(config.lanes)))
         m.d.sync += [
             elements.valid.eq(issue),
             elements.part.eq(walk.part), elements.part_last.eq(walk.block_end),

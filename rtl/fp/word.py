@@ -13,8 +13,8 @@ from amaranth.lib import data
 from .nets import net
 
 __all__ = [
-    "BF16", "FP16", "FP32", "OPERANDS", "U6_10", "Format", "Unpacked", "normalise", "pack", "round_word", "unpack",
-    "widen", "word_of",
+    "BF16", "FP16", "FP32", "ONE", "OPERANDS", "U6_10", "Format", "Unpacked", "normalise", "pack", "round_word",
+    "unpack", "widen", "word_of",
 ]
 
 
@@ -82,6 +82,9 @@ U6_10 = Format(name="u6_10", exponent_bits=6, fraction_bits=10, signed=False, ex
 
 #: Formats of the cube's operands and of the output, by name.
 OPERANDS = {format.name: format for format in (BF16, FP16)}
+
+#: The FP32 word of 1.
+ONE = 0x3F800000
 
 
 @dataclass(frozen=True)

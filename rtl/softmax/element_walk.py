@@ -4,6 +4,8 @@ from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..fp.countdown import countdown
+
 __all__ = ["ElementWalk"]
 
 FIELD_BITS = 16
@@ -57,26 +59,26 @@ class ElementWalk(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        block = Signal(FIELD_BITS)
         source_row = Signal(self._address_bits)
         target_row = Signal.like(self.target_word)
         next_source, next_target = source_row + self.pitch, target_row + self.target_pitch
         m.d.comb += [
-            self.row_start.eq(self.group == 0),
-            self.block_end.eq(self.part == self.parts - 1),
-            self.row_end.eq(self.block_end & (block == self.blocks - 1)),
-            self.last.eq(self.row_end & (self.row_group == self.row_groups - 1)),
+            self.block_end.eq(countdown(m, self.parts, start=self.start, step=self.issue, name="parts")),
+            self.row_end.eq(self.block_end & countdown(
+                m, self.blocks, start=self.start, step=self.issue & self.block_end, name="blocks")),
+            self.last.eq(self.row_end & countdown(
+                m, self.row_groups, start=self.start, step=self.issue & self.row_end, name="rows")),
         ]
         with m.If(self.issue):
             m.d.sync += [
                 self.part.eq(self.part + 1), self.group.eq(self.group + 1),
-                self.source_word.eq(self.source_word + 1),
+                self.source_word.eq(self.source_word + 1), self.row_start.eq(self.row_end),
             ]
             with m.If(self.block_end):
-                m.d.sync += [self.part.eq(0), block.eq(block + 1), self.target_word.eq(self.target_word + 1)]
+                m.d.sync += [self.part.eq(0), self.target_word.eq(self.target_word + 1)]
             with m.If(self.row_end):
                 m.d.sync += [
-                    block.eq(0), self.group.eq(0), self.row_group.eq(self.row_group + 1),
+                    self.group.eq(0), self.row_group.eq(self.row_group + 1),
                     source_row.eq(next_source), self.source_word.eq(next_source),
                 ]
                 with m.If(~self.linear):
@@ -85,7 +87,7 @@ class ElementWalk(wiring.Component):
                 m.d.sync += self.active.eq(0)
         with m.If(self.start):
             m.d.sync += [
-                self.active.eq(1), self.part.eq(0), block.eq(0), self.group.eq(0), self.row_group.eq(0),
+                self.active.eq(1), self.row_start.eq(1), self.part.eq(0), self.group.eq(0), self.row_group.eq(0),
                 source_row.eq(self.source), self.source_word.eq(self.source),
                 target_row.eq(self.target), self.target_word.eq(self.target),
             ]

@@ -1,6 +1,6 @@
 """Lanes of the drain and vector engines: what one element goes through."""
 
-from amaranth import Cat, Module, Mux
+from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,7 +23,7 @@ def _check_mode(mode: str) -> None:
 
 
 class AccumulateLane(wiring.Component):
-    """y = rescaled o + pv, or pv alone in the first tile.
+    """y = rescaled o + pv. With -0 as o and a neutral offset, y = pv: -0 + pv = pv, also for pv = -0.
 
     **Latency:** ``latency`` cycles: one, or in ``mul`` those of :class:`Mul`, and those of :class:`Add`.
     **Throughput:** one result per cycle.
@@ -39,7 +39,6 @@ class AccumulateLane(wiring.Component):
     o :       In(32), FP32 word of the O buffer
     pv :      In(32), FP32 word out of ``fdpa`` (never subnormal)
     offsets : In(32·2^comp_bits), the row's offsets
-    first :   In(1), there is no earlier content: y = pv
     y :       Out(32), FP32 word
 
     Raises
@@ -53,7 +52,7 @@ class AccumulateLane(wiring.Component):
         self.comp_bits = comp_bits
         self._scale_latency = Mul.latency if mode == "mul" else 1
         super().__init__({
-            "o": In(32), "pv": In(32), "offsets": In(32 << comp_bits), "first": In(1), "y": Out(32),
+            "o": In(32), "pv": In(32), "offsets": In(32 << comp_bits), "y": Out(32),
         })
 
     @property
@@ -77,10 +76,8 @@ class AccumulateLane(wiring.Component):
             m.submodules.scale = scale = Rescale(comp_bits=self.comp_bits)
             m.d.comb += [scale.x.eq(self.o), scale.offsets.eq(self.offsets)]
             scaled = register(m, scale.y, name="scaled")
-        first = register(m, self.first, name="first_scaled", cycles=self._scale_latency)
         m.d.comb += [
-            # -0 is the neutral element of the addition: -0 + pv = pv, also for pv = -0.
-            add.a.eq(Mux(first, 1 << 31, scaled)),
+            add.a.eq(scaled),
             add.b.eq(register(m, self.pv, name="pv_scaled", cycles=self._scale_latency)),
             self.y.eq(add.y),
         ]

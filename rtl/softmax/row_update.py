@@ -12,13 +12,12 @@ from ..fp.exp2 import Exp2
 from ..fp.maximum import Maximum
 from ..fp.mul import Mul
 from ..fp.recip import Recip
-from ..fp.word import widen
+from ..fp.word import ONE, widen
 from ..pipeline import Pipeline
 from ..rescale import Rescale
 
 __all__ = ["RowUpdate"]
 
-ONE = 0x3F800000
 #: The lowest finite number, where a row's maximum starts: never -inf, from which -inf would make NaN.
 LOWEST = 0xFF7FFFFF
 

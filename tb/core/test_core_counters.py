@@ -79,7 +79,7 @@ async def hazards_make_feed_cube_and_drain_wait(dut):
     rows, groups = 5, CONFIG.n // CONFIG.lanes
     drain = Command.build(Opcode.DRAIN_O, mt=rows, nt=1, o_pitch=0, first=True)
     found = waits(await run(bench, drain))
-    assert found == {"drain": (rows - 1) * max(lane + 2 - groups, 0)}, found
+    assert found == {"drain": (rows - 1) * max(lane + 3 - groups, 0)}, found
 
 
 @cocotb.test()

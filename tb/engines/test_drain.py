@@ -300,7 +300,7 @@ async def stream(dut, *, lost: int, **options) -> None:
     groups = sum(len(command.items) for command in commands)
     last = await engine.run(commands)
     # The edge of the reset, the acceptance, and the pipeline.
-    assert last <= groups + max(LANE_LATENCY, 3) + 4 + lost, f"{last} cycles for {groups} lane groups"
+    assert last <= groups + max(LANE_LATENCY, 3) + 5 + lost, f"{last} cycles for {groups} lane groups"
 
 
 def faults():

@@ -102,11 +102,11 @@ def drain_timeline(config: CoreConfig, taken: Container[tuple[str, int, int]] = 
             fetch = free("l0c", fractal, ahead if index else cycle)
             cycle = max(cycle, fetch)
         if (buffer, word) in issued and (buffer == "o" or reads):
-            cycle = max(cycle, issued[buffer, word] + (lane + 2 if buffer == "o" else 3))
+            cycle = max(cycle, issued[buffer, word] + (lane + 3 if buffer == "o" else 3))
         if buffer == "o" and reads:
             cycle = free("o", word, cycle)
         ahead = cycle + (fetch == cycle)  # one fractal a cycle
         issued[buffer, word] = cycle
         return cycle
 
-    return Timeline(earliest, latency=max(lane, Drain(config).maximum_latency + 2) + 2)
+    return Timeline(earliest, latency=max(lane, Drain(config).maximum_latency) + 3)

@@ -37,12 +37,14 @@ def _accumulate_vectors(rng: np.random.Generator, count: int, mode: str) -> dict
         exponents = rng.integers(-40, 1, (count, 1)) * (rng.random((count, 1)) < 0.5)
         corrections = rng.integers(-(1 << 17), 1 << 17, (count, segments)) * (mode == "amla")
         offsets = (exponents * (1 << 23) + corrections).astype(np.int32)
-    return {"o": o, "pv": pv, "offsets": offsets, "first": rng.random(count) < 0.25}
+    first = rng.random(count) < 0.25
+    offsets[first] = np.float32(1).view(np.int32) if mode == "mul" else 0
+    return {"o": np.where(first, np.uint32(1 << 31), o), "pv": pv, "offsets": offsets}
 
 
-def _accumulate(o: np.ndarray, pv: np.ndarray, offsets: np.ndarray, first: np.ndarray, mode: str) -> dict:
+def _accumulate(o: np.ndarray, pv: np.ndarray, offsets: np.ndarray, mode: str) -> dict:
     scaled = mul(o, offsets[:, 0].view(np.uint32)) if mode == "mul" else rescale(o[:, None], offsets)[:, 0]
-    return {"y": np.where(first, pv, add(scaled, pv))}
+    return {"y": add(scaled, pv)}
 
 
 def _element_vectors(rng: np.random.Generator, count: int, p_format: Format) -> dict[str, np.ndarray]:
