@@ -263,6 +263,7 @@ class Sequencer(wiring.Component):
             with m.Elif(engine == Engine.SEQUENCER):
                 with m.If(~started):
                     m.d.comb += self.trace.start.eq(1)
+                m.d.comb += wait_semaphore.eq(self.drained)
                 m.d.sync += [started.eq(1), asking.eq(self.drained)]
             with m.Else():
                 m.d.comb += [Array(push.valid for push in self.push)[target].eq(1),
