@@ -1,6 +1,6 @@
 """Fetches the program, decodes each command and hands it to its engine's queue."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -80,12 +80,14 @@ class Fetch(wiring.Component):
         index_in_burst = (address >> exact_log2(beat))[:exact_log2(_BURST_BEATS)]
         m.d.comb += to_boundary.eq(_BURST_BEATS - index_in_burst)
         # A burst ends at the window's limit, so that the fault comes at the first halfword outside.
-        inside = Signal(bits + 1)
+        inside = Signal(signed(bits + 2))  # beats from the address to the window's limit
+        below = Signal()
         outside = Signal()
         burst = Signal(range(_BURST_BEATS + 1))
         m.d.sync += [
-            inside.eq((self.window_limit - address)[:bits + 1] >> exact_log2(beat)),
-            outside.eq((address < self.window_base) | (address + beat > self.window_limit)),
+            inside.eq((self.window_limit - address) >> exact_log2(beat)),
+            below.eq(address < self.window_base),
+            outside.eq(below | (inside <= 0)),
             burst.eq(to_boundary),
         ]
         with m.If((remaining <= to_boundary) & (remaining <= inside)):
