@@ -27,7 +27,7 @@ from .program import Command, members
 __all__ = ["by_estimated_start", "duration", "estimated_cycles", "latencies", "multiply_cycles"]
 
 #: Cycles from the last step of a command to a waiter's start, beside those of the engine's arithmetic.
-_HANDOVER = {Engine.LOAD: 46, Engine.FEED: 9, Engine.CUBE: 19, Engine.DRAIN: 12, Engine.VECTOR: 23,
+_HANDOVER = {Engine.LOAD: 46, Engine.FEED: 9, Engine.CUBE: 19, Engine.DRAIN: 13, Engine.VECTOR: 23,
              Engine.STORE: 26, Engine.SEQUENCER: 5}
 
 
