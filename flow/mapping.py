@@ -23,8 +23,8 @@ FLOWS = {
 }
 
 #: ABC maps for the deepest result of what it is given, and gives area to all others: so many groups of about the same
-#: depth are mapped by themselves.
-GROUPS = {"default": 1, "speed": 16}
+#: depth are mapped by themselves, for speed.
+GROUPS = 16
 
 #: A memory's output comes so many FO4 after the clock's edge.
 MEMORY_FO4 = 12.0
@@ -46,8 +46,11 @@ def gates(folder: Path, name: str) -> Netlist:
     return Netlist.read(folder / f"{label}.json", name)
 
 
-def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: Library) -> dict[str, Any]:
+def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: Library, *, groups: int = GROUPS,
+                 ) -> dict[str, Any]:
     """Area without the registers around it, and the slowest path between registers.
+
+    In the flow for speed up to so many ``groups`` of about the same depth are mapped by themselves.
 
     Returns
     -------
@@ -59,7 +62,7 @@ def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: 
     FlowError: a tool fails, or no path lies between registers.
     """
     label = f"{name}.{flow}"
-    netlist.write(folder / f"{label}.json", "top", groups=GROUPS[flow])
+    netlist.write(folder / f"{label}.json", "top", groups=groups if flow == "speed" else 1)
     shutil.copyfile(library.path, folder / "cells.lib")
     (folder / "abc.constr").write_text(f"set_driving_cell {library.inverter}\nset_load 0.05\n", encoding="utf-8")
     yosys([

@@ -24,7 +24,7 @@ from amla.rtl.emit import emit
 
 from .ecp5 import DEVICE, Registered, map_ecp5, place
 from .library import Library, find_liberty
-from .mapping import FLOWS, GROUPS, MEMORY_FO4, gates, map_and_time
+from .mapping import FLOWS, MEMORY_FO4, gates, map_and_time
 from .report import render, write
 from .tools import FlowError, opensta_version
 from .units import CORES, DESIGNS, ON_ECP5, QUICK
@@ -51,12 +51,12 @@ def measure(name: str, *, out: Path, library: Library, flows: Iterable[str] = tu
         raise ValueError(f"name must be one of {', '.join(DESIGNS)}, not {name!r}")
     folder = _emit(name, out)
     figures: dict[str, Any] = {}
-    netlist = gates(folder, name)
+    netlist, groups = gates(folder, name), DESIGNS[name].groups
     for flow in flows:
-        figures[flow] = map_and_time(netlist.between_registers(), folder, name, flow, library)
+        figures[flow] = map_and_time(netlist.between_registers(), folder, name, flow, library, groups=groups)
         if flow == "speed" and stages:
             figures["stages"] = {
-                stage: map_and_time(part, folder, f"stage{number}", flow, library)["fo4"]
+                stage: map_and_time(part, folder, f"stage{number}", flow, library, groups=groups)["fo4"]
                 for number, (stage, part) in enumerate(netlist.stages().items(), 1)}
     return figures
 
@@ -100,7 +100,7 @@ def price(
     """
     known = known or {}
     found: dict[str, dict[str, Any]] = {}
-    digests = {name: _digest(_emit(name, out) / f"{name}.v", library, ecp5 and name in ON_ECP5) for name in names}
+    digests = {name: _digest(name, _emit(name, out), library, ecp5) for name in names}
     for name in names:
         if known.get(name, {}).get("digest") == digests[name]:
             found[name] = known[name]
@@ -121,10 +121,11 @@ def price(
     return {name: found[name] for name in names}
 
 
-def _digest(verilog: Path, library: Library, ecp5: bool) -> str:
+def _digest(name: str, folder: Path, library: Library, ecp5: bool) -> str:
     """What the figures of a design depend on."""
-    content = repr((verilog.read_bytes(), library.path.read_bytes(), FLOWS, GROUPS, MEMORY_FO4, _versions(),
-                    (DEVICE, SEEDS) if ecp5 else None))
+    groups = {"default": 1, "speed": DESIGNS[name].groups}
+    content = repr(((folder / f"{name}.v").read_bytes(), library.path.read_bytes(), FLOWS, groups, MEMORY_FO4,
+                    _versions(), (DEVICE, SEEDS) if ecp5 and name in ON_ECP5 else None))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -25,6 +25,8 @@ from amla.rtl.softmax.lanes import AccumulateLane, VectorLane
 from amla.rtl.softmax.row_result import RowResult
 from amla.rtl.softmax.row_update import RowUpdate
 
+from .mapping import GROUPS
+
 __all__ = ["CORES", "DESIGNS", "ON_ECP5", "PARTS", "QUICK", "TARGET_FO4", "UNITS", "Unit"]
 
 
@@ -40,10 +42,12 @@ class Unit:
     ----------
     title: its name for people
     make:  makes the component
+    groups: its gates are mapped for speed in up to so many groups of about the same depth
     """
 
     title: str
     make: Callable[[], wiring.Component]
+    groups: int = GROUPS
 
 
 def _rescale(comp_bits: int) -> Unit:
@@ -85,8 +89,9 @@ PARTS = {
     "sequencer": _of_tiny("sequencer", Sequencer),
 }
 
-#: Whole cores; their memories are black boxes.
-CORES = {"tiny": _of_tiny("core", AmlaCore)}
+#: Whole cores; their memories are black boxes. Every depth is a group of its own.
+CORES = {name: Unit(title=f"core ({name})", make=lambda name=name: AmlaCore(CoreConfig.load(name)), groups=1000)
+         for name in ("tiny",)}
 
 DESIGNS = {**UNITS, **PARTS, **CORES}
 

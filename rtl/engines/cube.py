@@ -99,9 +99,17 @@ class Cube(wiring.Component):
         step = data.StructLayout({"last": 1, "reads": 1, "c": ceil_log2(config.l0c_words)})
         stages = [Signal(step, name=f"stage_{index}") for index in range(latency + 1)]
         valid = Signal(latency + 1)
-        in_flight = Cat(valid[index] & (stage.c == c[:len(stage.c)])
-                        for index, stage in enumerate(stages)).any()
+        # Whether the word of L0C is on its way through the dot units is known ahead: for the word that follows if this
+        # one is issued, and for this one if it waits.
+        following = Signal.like(c)
+        in_flight = Signal()
 
+        def on_its_way(word):
+            return Cat(valid[index] & (stage.c == word[:len(stage.c)]) for index, stage in enumerate(stages[:-1])).any()
+
+        m.d.comb += following.eq(Mux(~active | last, incoming.l0c, Mux(last_mn, command.l0c, c + 1)))
+        m.d.sync += in_flight.eq(Mux(issue | ~active, on_its_way(following) | (issue & (c == following)),
+                                     on_its_way(c)))
         reads = command.header.flags[FLAGS[Opcode.MMAD]["accumulate"]] | ~first_k
         bad = active & ((command.mt == 0) | (command.nt == 0) | (command.kt == 0))
         overrun = active & ((a >= config.l0a_words) | (b >= config.l0b_words) | (c >= config.l0c_words))

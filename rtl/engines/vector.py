@@ -225,7 +225,6 @@ class Vector(wiring.Component):
             *(getattr(walk, name).eq(fields[name]) for name in ("row_groups", "blocks", "source", "pitch", "target")),
             walk.parts.eq(Mux(ends, out_parts, p_parts)),
             walk.target_pitch.eq(normalize.out_pitch), walk.linear.eq(~ends),
-            state_word.eq(fields["state"] + walk.row_group),
             # Row groups get ready m cycles apart, so their sums have m cycles to go back to the row state.
             ready.eq(walk.active & (~walk.row_start | no_row_pass | (groups_ready != 0))),
             overrun.eq(ready & ((walk.source_word >= Mux(ends, config.o_words, config.s_words))
@@ -238,8 +237,9 @@ class Vector(wiring.Component):
             rows.read_word.eq(state_word), rows.read_en.eq(issue & walk.row_start),
         ]
         with m.If(begin):
-            m.d.sync += groups_ready.eq(0)
+            m.d.sync += [groups_ready.eq(0), state_word.eq(fields["state"])]
         with m.Else():
+            m.d.sync += state_word.eq(state_word + limits.advance)
             m.d.sync += groups_ready.eq(groups_ready + rows.group_ready - limits.advance)
         # The memories answer one cycle after the issue, and so do the limits.
         group = Signal.like(walk.group)

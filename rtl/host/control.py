@@ -77,7 +77,8 @@ class Control(wiring.Component):
         phase, following = Signal(Phase), Signal(Phase)
         counting, forget = Signal(), Signal()
         # What goes to many places is decoded ahead, so that it leaves a register.
-        halt, clear = Signal(init=1), Signal()
+        halt = Signal(init=1)
+        clear = Signal()
         m.d.sync += [
             phase.eq(following),
             counting.eq((following == Phase.CLEAR) | (following == Phase.LAUNCH) | (following == Phase.RUN)

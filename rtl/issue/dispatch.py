@@ -1,6 +1,6 @@
 """The queue in front of one engine: order, semaphores, faults, trace and busy counting."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -76,8 +76,12 @@ class EngineQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.queue = queue = SyncFIFOBuffered(width=IndexedCommand.size, depth=self.depth)
-        # Index and signal mask of the commands that the engine has accepted and not finished.
-        m.submodules.unfinished = unfinished = SyncFIFO(width=INDEX_BITS + SEMAPHORES, depth=MAX_UNFINISHED)
+        # The commands that the engine has accepted and not finished: the oldest in a register, as its signals reach all
+        # semaphores; the newest in one until it is among the others, whose every bit `accept` would have to reach.
+        record = data.StructLayout({"index": INDEX_BITS, "signal": SEMAPHORES})
+        oldest, newest = Signal(record, reset_less=True), Signal(record, reset_less=True)
+        running, entering = Signal(), Signal()  # these two hold a command
+        m.submodules.unfinished = unfinished = SyncFIFO(width=record.size, depth=MAX_UNFINISHED - 1)
 
         m.d.comb += [
             queue.w_data.eq(self.push.payload),
@@ -101,31 +105,44 @@ class EngineQueue(wiring.Component):
             self.engine.start.payload.eq(head.command),
             self.engine.start.valid.eq(granted & unfinished.w_rdy & ~self.stop),
             accept.eq(self.engine.start.valid & self.engine.start.ready),
-            unfinished.w_en.eq(accept),
-            unfinished.w_data.eq(Cat(head.index, header.signal)),
         ]
         with m.If(self.semaphores.grant):
             m.d.sync += granted.eq(1)
         with m.Elif(accept):
             m.d.sync += granted.eq(0)
 
-        oldest_index = unfinished.r_data[:INDEX_BITS]
-        finish = Signal()
+        finish, advance, direct = Signal(), Signal(), Signal()
+        m.d.comb += [
+            advance.eq(finish | ~running),
+            direct.eq(advance & ~unfinished.r_rdy),
+            unfinished.r_en.eq(advance),
+            unfinished.w_data.eq(newest),
+            unfinished.w_en.eq(entering & ~direct),
+        ]
+        m.d.sync += [newest.index.eq(head.index), newest.signal.eq(header.signal),
+                     entering.eq(accept & ~(direct & ~entering))]
+        with m.If(advance):
+            m.d.sync += running.eq(unfinished.r_rdy | entering | accept)
+            with m.If(unfinished.r_rdy):
+                m.d.sync += oldest.eq(unfinished.r_data)
+            with m.Elif(entering):
+                m.d.sync += oldest.eq(newest)
+            with m.Else():
+                m.d.sync += [oldest.index.eq(head.index), oldest.signal.eq(header.signal)]
         m.d.comb += [
             finish.eq(self.engine.done & ~self.stop),
-            unfinished.r_en.eq(finish),
             self.semaphores.strobe.eq(finish),
-            self.semaphores.signal.eq(unfinished.r_data[INDEX_BITS:]),
+            self.semaphores.signal.eq(oldest.signal),
             self.trace.start.eq(accept),
             self.trace.start_index.eq(head.index),
             self.trace.end.eq(finish),
-            self.trace.end_index.eq(oldest_index),
+            self.trace.end_index.eq(oldest.index),
             self.fault.eq(self.engine.fault & ~self.stop),
             self.fault_code.eq(self.engine.fault_code),
-            self.empty.eq(~unfinished.r_rdy & ~waits & ~queue.r_rdy & (queue.level == 0)),
+            self.empty.eq(~running & ~waits & ~queue.r_rdy & (queue.level == 0)),
         ]
-        with m.If(unfinished.r_rdy):
-            m.d.comb += self.head_index.eq(oldest_index)
+        with m.If(running):
+            m.d.comb += self.head_index.eq(oldest.index)
             m.d.comb += [self.state[0].eq(~self.engine.stall), self.state[2].eq(self.engine.stall)]
         with m.Elif(waits):
             m.d.comb += self.head_index.eq(head.index)

@@ -37,7 +37,7 @@ class ElementWalk(wiring.Component):
     issue:   strobe: go on to the next lane group
     active:  a lane group stands at the outputs
     source_word, target_word: its addresses
-    row_group, group, part: its row group, its number inside the row group and inside the block
+    group, part: its number inside the row group and inside the block
     block_end: it is the last of a block
     row_start, row_end: it is the first, the last of a row group
     last:      it is the last of the tile
@@ -52,7 +52,7 @@ class ElementWalk(wiring.Component):
             "target": In(24), "target_pitch": In(FIELD_BITS), "linear": In(1),
             "issue": In(1),
             "active": Out(1), "source_word": Out(address_bits), "target_word": Out(max(25, address_bits)),
-            "row_group": Out(FIELD_BITS), "group": Out(FIELD_BITS + max_parts.bit_length()),
+            "group": Out(FIELD_BITS + max_parts.bit_length()),
             "part": Out(range(max_parts)),
             "block_end": Out(1), "row_start": Out(1), "row_end": Out(1), "last": Out(1),
         })
@@ -78,8 +78,7 @@ class ElementWalk(wiring.Component):
                 m.d.sync += [self.part.eq(0), self.target_word.eq(self.target_word + 1)]
             with m.If(self.row_end):
                 m.d.sync += [
-                    self.group.eq(0), self.row_group.eq(self.row_group + 1),
-                    source_row.eq(next_source), self.source_word.eq(next_source),
+                    self.group.eq(0), source_row.eq(next_source), self.source_word.eq(next_source),
                 ]
                 with m.If(~self.linear):
                     m.d.sync += [target_row.eq(next_target), self.target_word.eq(next_target)]
@@ -87,7 +86,7 @@ class ElementWalk(wiring.Component):
                 m.d.sync += self.active.eq(0)
         with m.If(self.start):
             m.d.sync += [
-                self.active.eq(1), self.row_start.eq(1), self.part.eq(0), self.group.eq(0), self.row_group.eq(0),
+                self.active.eq(1), self.row_start.eq(1), self.part.eq(0), self.group.eq(0),
                 source_row.eq(self.source), self.source_word.eq(self.source),
                 target_row.eq(self.target), self.target_word.eq(self.target),
             ]

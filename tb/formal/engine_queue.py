@@ -113,7 +113,7 @@ PROOFS = (
                    "a command is dropped while it waits for its semaphores"),
           says="commands start in order, once, unchanged, with their semaphores; each completion is its own"),
     Proof(name="queue-signals", build=_Queue, cycles=_CYCLES,
-          bug=_bug("signal.eq(unfinished.r_data[INDEX_BITS:])", "signal.eq(header.signal)",
+          bug=_bug("signal.eq(oldest.signal)", "signal.eq(header.signal)",
                    "a completion signals for the command at the head of the queue"),
           says="the same claim; its twin plants another bug"),
 )

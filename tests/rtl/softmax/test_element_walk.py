@@ -21,7 +21,7 @@ def walk(fields):
                 yield {
                     "source_word": fields["source"] + row_group * fields["pitch"] + group,
                     "target_word": fields["target"] + row_target + block,
-                    "row_group": row_group, "group": group, "part": part, "block_end": block_end,
+                    "group": group, "part": part, "block_end": block_end,
                     "row_start": group == 0, "row_end": row_end,
                     "last": row_end and row_group == fields["row_groups"] - 1,
                 }
