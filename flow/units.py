@@ -30,6 +30,9 @@ from .mapping import GROUPS
 __all__ = ["CORES", "DESIGNS", "ON_ECP5", "PARTS", "QUICK", "TARGET_FO4", "UNITS", "Unit"]
 
 
+#: More levels of gates than lie between two registers of any design.
+_EVERY_DEPTH = 1000
+
 #: No path between registers is to be longer.
 TARGET_FO4 = 30.0
 
@@ -42,7 +45,8 @@ class Unit:
     ----------
     title: its name for people
     make:  makes the component
-    groups: its gates are mapped for speed in up to so many groups of about the same depth
+    groups: its gates are mapped for speed in up to so many groups of about the same depth; parts and cores have one
+            for each depth
     """
 
     title: str
@@ -55,7 +59,7 @@ def _rescale(comp_bits: int) -> Unit:
 
 
 def _of_tiny(title: str, component: Callable[[CoreConfig], wiring.Component]) -> Unit:
-    return Unit(title=f"{title} (tiny)", make=lambda: component(CoreConfig.load("tiny")))
+    return Unit(title=f"{title} (tiny)", make=lambda: component(CoreConfig.load("tiny")), groups=_EVERY_DEPTH)
 
 
 #: Arithmetic by name, in the order of the report. The ``mul`` lane's offset is one word, so it has ``comp_bits`` 0.
@@ -79,7 +83,7 @@ UNITS = {
 #: Parts of a core of configuration ``tiny``.
 PARTS = {
     "row_update": _of_tiny("row update", RowUpdate),
-    "row_result": Unit(title="row result", make=RowResult),
+    "row_result": Unit(title="row result", make=RowResult, groups=_EVERY_DEPTH),
     "cube": _of_tiny("cube engine", Cube),
     "drain": _of_tiny("drain engine", Drain),
     "vector": _of_tiny("vector engine", Vector),
@@ -89,9 +93,8 @@ PARTS = {
     "sequencer": _of_tiny("sequencer", Sequencer),
 }
 
-#: Whole cores; their memories are black boxes. Every depth is a group of its own.
-CORES = {name: Unit(title=f"core ({name})", make=lambda name=name: AmlaCore(CoreConfig.load(name)), groups=1000)
-         for name in ("tiny",)}
+#: Whole cores; their memories are black boxes.
+CORES = {"tiny": _of_tiny("core", AmlaCore)}
 
 DESIGNS = {**UNITS, **PARTS, **CORES}
 
