@@ -29,7 +29,7 @@ from .report import render, write
 from .tools import FlowError, opensta_version
 from .units import CORES, DESIGNS, ON_ECP5, QUICK
 
-__all__ = ["PROCESSES", "SEEDS", "main", "measure", "price"]
+__all__ = ["PROCESSES", "SEEDS", "digest", "main", "measure", "price"]
 
 #: Seeds of place and route on ECP5. An odd number: the median is a run.
 SEEDS = (1, 2, 3)
@@ -100,7 +100,7 @@ def price(
     """
     known = known or {}
     found: dict[str, dict[str, Any]] = {}
-    digests = {name: _digest(_emit(name, out) / f"{name}.v", library, ecp5 and name in ON_ECP5) for name in names}
+    digests = {name: digest(_emit(name, out) / f"{name}.v", library, ecp5 and name in ON_ECP5) for name in names}
     for name in names:
         if known.get(name, {}).get("digest") == digests[name]:
             found[name] = known[name]
@@ -121,8 +121,8 @@ def price(
     return {name: found[name] for name in names}
 
 
-def _digest(verilog: Path, library: Library, ecp5: bool) -> str:
-    """What the figures of a design depend on."""
+def digest(verilog: Path, library: Library, ecp5: bool) -> str:
+    """What the figures of a design depend on: its Verilog, the library, the flows and the tools."""
     content = repr((verilog.read_bytes(), library.path.read_bytes(), FLOWS, GROUPS, MEMORY_FO4, _versions(),
                     (DEVICE, SEEDS) if ecp5 else None))
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -93,7 +93,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def build(component=None, *, name: str, out: Path | None = None, sources: Sequence[Path] = (),
-          waves: bool = False, extra_args: Sequence[str] = ()) -> Path:
+          waves: bool = False, leaf_waves: bool = False, extra_args: Sequence[str] = ()) -> Path:
     """Emit ``component`` as module ``name``, compile it with Verilator, and return the build folder.
 
     Parameters
@@ -101,6 +101,7 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
     component: Amaranth component to emit; or None to build ``sources`` (any HDL's Verilog, top ``name``)
     out:       build folder, default ``BUILD_ROOT/verilator/<name>``
     waves:     compile with tracing (a separate folder)
+    leaf_waves: trace the inside of leaves too
 
     Raises
     ------
@@ -117,7 +118,7 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
         if component is None:
             control.write_text(f'`verilator_config\npublic_flat_rw -module "{name}" -var "*"\n', encoding="utf-8")
         else:
-            emit(component, name=name, out=out)
+            emit(component, name=name, out=out, leaf_waves=leaf_waves)
             sources = [out / f"{name}.v"]
         files = [VerilatorControlFile(control), *sources]
         sources = [control, *sources]
