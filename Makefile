@@ -81,6 +81,9 @@ price: $(STAMP) ## area, delay, stages and power in a cell library (LIBERTY=FILE
 	  { echo "make price needs OpenSTA and a cell library: Debian's opensta and qflow-tech-osu018, or sta and LIBERTY=FILE" >&2; exit 2; }
 	@$(BIN)/python -m amla.flow $(if $(QUICK),--quick)
 
+energy: $(STAMP) ## energy of a decode in every mode, by engine and operation, and what MUL by ADD saves: build/price
+	@$(BIN)/python -m amla.flow.energy
+
 full-size: $(STAMP) ## the ds-* workloads on the full-size core beside hbm, far and ideal: docs/full_size.md
 	@$(BIN)/python -m amla.tb.build_core deepseek
 	@for memory in $(MEMORIES); do for load in $(FULL_SIZE); do \
@@ -96,4 +99,4 @@ nightly: $(STAMP) ## full size on the RTL and every exhaustive test (hours)
 clean: ## remove build results (keeps .venv)
 	rm -rf build
 
-.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep formal price full-size nightly clean
+.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep formal price energy full-size nightly clean

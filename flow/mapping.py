@@ -33,21 +33,26 @@ MEMORY_FO4 = 12.0
 _PERIOD_NS = 1000.0
 
 
-def gates(folder: Path, name: str) -> Netlist:
-    """``<folder>/<name>.v`` as gates and plain registers: resets and enables are gates; memories stay cells."""
+def gates(folder: Path, name: str, *, top: str | None = None, apart: Sequence[str] = ()) -> Netlist:
+    """``<folder>/<name>.v`` as gates and plain registers: resets and enables are gates; memories stay cells.
+
+    So do instances of the modules ``apart``. The module ``top`` is the file's name if not given.
+    """
     label = f"{name}.gates"
     source = (folder / f"{name}.v").read_text(encoding="utf-8")
     memories = sorted({*re.findall(r"^module (ram_\w+)", source, re.MULTILINE)})
     yosys([
-        f"read_verilog {name}.v", *(f"blackbox {memory}" for memory in memories),
-        f"synth -flatten -top {name}", "dfflegalize -cell $_DFF_P_ 01", "opt_clean -purge",
+        f"read_verilog {name}.v", *(f"blackbox {module}" for module in (*memories, *apart)),
+        f"synth -flatten -top {top or name}", "dfflegalize -cell $_DFF_P_ 01", "opt_clean -purge",
         "delete t:$scopeinfo", f"write_json {label}.json",
     ], folder / f"{label}.log")
-    return Netlist.read(folder / f"{label}.json", name)
+    return Netlist.read(folder / f"{label}.json", top or name)
 
 
 def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: Library) -> dict[str, Any]:
     """Area without the registers around it, and the slowest path between registers.
+
+    Leaves the result in ``<name>.<flow>.v`` and ``.cells.json``.
 
     Returns
     -------
@@ -66,12 +71,14 @@ def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: 
         f"read_json {label}.json", "dfflibmap -liberty cells.lib",
         f"abc -liberty cells.lib -constr abc.constr {FLOWS[flow]}".rstrip(), "flatten", "opt_clean",
         f"tee -q -o {label}.stat stat -liberty cells.lib", f"write_verilog -noattr {label}.v",
+        f"write_json {label}.cells.json",
     ], folder / f"{label}.log")
     found = re.search(r"Chip area for .*: *([\d.]+)", (folder / f"{label}.stat").read_text(encoding="utf-8"))
     if found is None:
         raise FlowError(f"yosys must tell an area; log: {folder / label}.stat")
     answer = opensta(_timing_script(label, library), folder / f"{label}.sta")
-    return {"area_um2": float(found.group(1)) - netlist.added * library.register_area, **_path(answer, library, label)}
+    area = float(found.group(1)) - len(netlist.added) * library.register_area
+    return {"area_um2": area, **_path(answer, library, label)}
 
 
 def _timing_script(label: str, library: Library) -> Sequence[str]:

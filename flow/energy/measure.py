@@ -1,0 +1,143 @@
+"""Energy of one configuration: its core's parts mapped, one decode traced, every transition weighed."""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from amla.rtl.config import MODES, P_FORMATS, CoreConfig
+from amla.rtl.isa import Engine
+from amla.tb.build_core import TOP
+
+from ..library import Library
+from ..mapping import FLOWS
+from ..price import PROCESSES, digest
+from ..tools import FlowError
+from .cells import Cells
+from .decode import WORKLOAD, build_traced, decode
+from .mapped import mapped
+from .memories import enables, traffic
+from .parts import Part, cut, rams
+from .switching import Energy, Switching
+from .trace import Trace
+
+__all__ = ["ENGINES", "configurations", "locate", "measure"]
+
+#: Instances of the core that are parts of their own; what is left of it is ``control``.
+ENGINES = tuple(engine.name.lower() for engine in Engine)
+
+
+def configurations(base: CoreConfig) -> dict[str, CoreConfig]:
+    """A core in every mode with every format of P, by name."""
+    return {f"{mode}, P {p_format}": replace(base, name=f"{base.name}-{mode}-{p_format}", mode=mode, p_format=p_format)
+            for mode in MODES for p_format in P_FORMATS}
+
+
+def locate(names: Sequence[str], place: str, trace: Trace) -> tuple[str, int]:
+    """The signal and its bit that one of the names of a bit has in a trace.
+
+    Parameters
+    ----------
+    names: in the part, as :attr:`Switching.sources` has them
+    place: the part's path in the core
+
+    Raises
+    ------
+    FlowError: the trace has none of them.
+    """
+    for name in names:
+        path = f"{place}.{name}" if place else name
+        if path in trace:
+            return path, 0
+        if (found := re.fullmatch(r"(.*)\[(\d+)\]", path)) and found.group(1) in trace:
+            return found.group(1), int(found.group(2))
+    raise FlowError(f"the trace must hold {names[0] if names else 'a register without a name'} of "
+                    f"{place or 'the core'}")
+
+
+def measure(config: CoreConfig, *, library: Library, out: Path, known: Mapping[str, Any] | None = None,
+            jobs: int = PROCESSES, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Figures of a configuration, or those ``known`` if they are of the same core, library, tools and workload.
+
+    Returns
+    -------
+    mode, p_format, cycles, operations, accumulated; rows, keys, tokens, head_dim, head_dim_v of the workload;
+    memories: traffic of each; flows: by flow and part area_um2, fo4, bits (registers) and leakage_nw of an instance,
+    engine, instances, and of all of them over the run clock, registers and logic in pJ
+
+    Raises
+    ------
+    FlowError:  a tool fails, or trace and netlist disagree.
+    BenchError: the simulation fails.
+    Mismatch:   it gives other bits than the golden model.
+    """
+    say("building the simulation")
+    built = build_traced(config)
+    source = built / f"{TOP}.v"
+    key = hashlib.sha256(repr((digest(source, library, False), WORKLOAD)).encode()).hexdigest()[:16]
+    if known and known["digest"] == key:
+        return dict(known)
+    verilog = source.read_text(encoding="utf-8")
+    parts = cut(verilog, top=TOP, engines=ENGINES)
+    say(f"mapping {len(parts)} parts")
+    maps = _map(parts, library=library, out=out, jobs=jobs, say=say)
+    cells = Cells.read(library.path, transition=library.fo4_ns)
+    memories = rams(verilog, top=TOP)
+    say("simulating")
+    with decode(config, built) as run:
+        switching = {(name, flow): Switching(found["cells"], cells, added=found["added"], holds=found["holds"])
+                     for name, by_flow in maps.items() for flow, found in by_flow.items()}
+        say("reading the trace")
+        places = {(part.name, flow, place): {net: locate(names, place, run.trace) for net, names in
+                                             switching[part.name, flow].sources.items()}
+                  for part in parts for flow in FLOWS for place in part.places}
+        words = run.read([*{name for found in places.values() for name, _ in found.values()},
+                          *(name for ram in memories for name in enables(ram))])
+        figures: dict[str, dict[str, Any]] = {}
+        for flow in FLOWS:
+            figures[flow] = {}
+            for part in parts:
+                netlist = switching[part.name, flow]
+                energy = Energy()
+                for place in part.places:
+                    held = {net: words[name][bit] for net, (name, bit) in places[part.name, flow, place].items()}
+                    energy += netlist.energy(held, run.cycles)
+                figures[flow][part.name] = {
+                    "engine": _engine(part), "instances": len(part.places), "bits": netlist.registers,
+                    **{key: maps[part.name][flow][key] for key in ("area_um2", "fo4")},
+                    "leakage_nw": netlist.leakage, **asdict(energy)}
+        return {
+            "digest": key, "mode": config.mode, "p_format": config.p_format, "cycles": run.cycles,
+            "operations": run.operations, "accumulated": run.accumulated,
+            "rows": WORKLOAD.rows * len(WORKLOAD.lengths), "keys": sum(WORKLOAD.lengths),
+            "tokens": WORKLOAD.q_tokens * len(WORKLOAD.lengths), "head_dim": WORKLOAD.head_dim,
+            "head_dim_v": WORKLOAD.head_dim_v,
+            "memories": [{**asdict(moved), "pj": moved.energy} for moved in traffic(memories, words)],
+            "flows": figures,
+        }
+
+
+def _map(parts: Sequence[Part], *, library: Library, out: Path, jobs: int, say: Callable[[str], None],
+         ) -> dict[str, dict[str, dict[str, Any]]]:
+    """What :func:`mapped` gives of every part, by name; the longest are mapped first."""
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(mapped, part, library=library, out=out): part.name
+                   for part in sorted(parts, key=lambda part: -len(part.verilog))}
+        found = {}
+        for future in as_completed(futures):
+            try:
+                found[futures[future]] = future.result()
+            except FlowError:
+                pool.shutdown(cancel_futures=True)
+                raise
+            say(f"mapped {len(found)}/{len(futures)}: {futures[future]}")
+    return found
+
+
+def _engine(part: Part) -> str:
+    """The engine that a part lies in, or ``control``."""
+    engine = part.places[0].partition(".")[0]
+    return engine if engine in ENGINES else "control"
