@@ -271,10 +271,10 @@ def _aliases(names: Mapping[str, Any]) -> dict[int, list[str]]:
     """Names of the RTL for every net that has one, the shortest first, with its bit."""
     found: dict[int, list[str]] = {}
     for name in sorted((name for name, value in names.items() if not value.get("hide_name")), key=len):
-        bits = names[name]["bits"]
+        bits, label = names[name]["bits"], name.lstrip("\\")  # of a name that begins like one of yosys's own
         for index, bit in enumerate(bits):
             if isinstance(bit, int):
-                found.setdefault(bit, []).append(f"{name}[{index}]" if len(bits) > 1 else name)
+                found.setdefault(bit, []).append(f"{label}[{index}]" if len(bits) > 1 else label)
     return found
 
 

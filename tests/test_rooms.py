@@ -51,6 +51,7 @@ MOST_FILES = 15
 COVERED = {
     "flow.energy.command": "flow/energy/test_report",
     "flow.energy.decode": "flow/energy/test_measure",
+    "flow.energy.figures": "flow/energy/test_report",
     "flow.energy.mapped": "flow/energy/test_switching",
     "flow.energy.plot": "flow/energy/test_report",
     "flow.library": "flow/test_mapping",

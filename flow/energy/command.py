@@ -25,8 +25,9 @@ from ..price import PROCESSES, versions
 from ..tools import FlowError
 from .cells import Cells
 from .decode import WORKLOAD
+from .figures import comparison
 from .measure import configurations, measure
-from .report import comparison, write
+from .report import write
 
 __all__ = ["main"]
 
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report_file = arguments.out / "energy.json"
     began = time.perf_counter()
     try:
+        files.make_folder(arguments.out)
         library = Library.measure(find_liberty(), arguments.out / "library")
         core = CoreConfig.load(arguments.config)
         known = _known(report_file, core)

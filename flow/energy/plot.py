@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ..mapping import FLOWS
 from ..plots import png
-from .report import BASE, UNITS, engine_energy
+from .figures import BASE, UNITS, engine_energy
 
 __all__ = ["plot"]
 

@@ -74,10 +74,10 @@ def test_unit_of_capacitance(tmp_path):
 
 
 @pytest.mark.parametrize(("function", "meaning"), [
-    ("(!((A B)+C))", lambda a, b, c: not (a and b or c)),
-    ("A*B' | !C", lambda a, b, c: a and not b or not c),
+    ("(!((A B)+C))", lambda a, b, c: not ((a and b) or c)),
+    ("A*B' | !C", lambda a, b, c: (a and not b) or not c),
     ("A ^ B C", lambda a, b, c: (a != b) and c),  # the strongest but for the inversion
-    ("A+B&C", lambda a, b, c: a or b and c),
+    ("A+B&C", lambda a, b, c: a or (b and c)),
     ("(A+B)'^C", lambda a, b, c: (not (a or b)) != c),
     ("1 A + 0", lambda a, b, c: a),
 ])

@@ -59,7 +59,7 @@ def test_energy_by_hand(tmp_path):
     assert netlist.sources == {4: ["a"], 6: ["y"]} and netlist.registers == 1 and netlist.leakage == 8
     found = netlist.energy({4: 0b1111, 6: 0b1010}, 4)
     assert found.clock == 4 * 2 * (0.125 + 0.25 * 2)
-    # y drives B, 10 pF, the result's register apart: charge, internal at that load; what D takes to charge is the gate's
+    # y drives B, 10 pF, the result's register apart: charge, internal at that load; D's charge is the gate's
     assert found.registers == 3 * (10 * 2 + 10) + 3 * 0.75
     assert found.logic == 3 * (100 * 2 + 0.5 + 100)
     assert found.total == found.clock + found.registers + found.logic

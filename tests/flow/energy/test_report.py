@@ -1,0 +1,120 @@
+"""The energy report: comparisons, page, plot; and the command, on a stand-in for the measurement."""
+
+import json
+
+import pytest
+from amla.flow.energy import command
+from amla.flow.energy.figures import comparison, engine_energy
+from amla.flow.energy.report import markdown, write
+from amla.flow.library import Library
+from amla.flow.mapping import FLOWS
+from amla.flow.tools import FlowError
+
+pytestmark = pytest.mark.smoke
+
+ENGINES = ("sequencer", "load", "feed", "cube", "drain", "vector", "store")
+
+
+def part(engine, energy, area=100.0, fo4=30.0, instances=1):
+    return {"engine": engine, "instances": instances, "bits": 8, "area_um2": area, "fo4": fo4, "leakage_nw": 2.0,
+            "clock": energy, "registers": energy / 2, "logic": energy / 4}
+
+
+def run(mode, factor, p_format="u6.10"):
+    """A run whose lane takes ``factor`` times the energy and area."""
+    parts = {"lane": part("drain", 800 * factor, area=50 * factor, fo4=20 * factor, instances=8),
+             "top": part("control", 400), **{engine: part(engine, 400) for engine in ENGINES}}
+    return {"digest": "0", "mode": mode, "p_format": p_format, "cycles": 100, "accumulated": 40, "rows": 16,
+            "keys": 128, "tokens": 2, "head_dim": 48, "head_dim_v": 32, "operations": dict.fromkeys(ENGINES, 10),
+            "memories": [{"path": "o", "bytes": 8.0, "read_bits": 1, "written_bits": 2, "pj": 3000.0}],
+            "flows": dict.fromkeys(FLOWS, parts)}
+
+
+@pytest.fixture
+def report():
+    runs = {"amla, P u6.10": run("amla", 1), "mul, P u6.10": run("mul", 2), "mul, P operand": run("mul", 3, "operand")}
+    return {"core": "tiny", "library": "some", "nm": 180.0, "voltage": 1.8, "fo4_ns": 0.1, "versions": {"yosys": "1"},
+            "runs": runs, "comparison": comparison(runs)}
+
+
+def test_comparison(report):
+    rows = {(row["unit"], row["run"]): row for row in report["comparison"] if row["flow"] == "speed"}
+    lane, drain = rows["lane", "amla, P u6.10"], rows["drain", "amla, P u6.10"]
+    assert lane["energy"] == (400 + 200) / 40 + 800 / (100 * 8)
+    assert drain["area_um2"] == 8 * 50 + 100 and drain["energy"] == (800 + 400) * 1.75 / 40 and drain["time"] == 30
+    token = rows["token", "amla, P u6.10"]
+    assert token["area_um2"] is None and token["time"] == 30 * 100 / 2 and token["energy"] == (800 + 8 * 400) * 1.75 / 2
+    over = rows["lane", "mul, P u6.10"]["over"]
+    assert over == {"area_um2": 2, "time": 2, "energy": 2}
+    assert rows["core", "mul, P u6.10"]["over"]["time"] == 40 / 30
+    assert set(rows["token", "mul, P u6.10"]["over"]) == {"time", "energy"}
+    assert "over" not in rows["lane", "mul, P operand"]  # amla was not measured with this format
+
+
+def test_engines(report):
+    found = engine_energy(report["runs"]["amla, P u6.10"], "speed")
+    assert list(found) == [*ENGINES, "control"] and found["drain"] == 1200 * 1.75 and found["cube"] == 400 * 1.75
+
+
+def test_page(report):
+    page = markdown(report)
+    assert "| accumulate lane | speed | mul, P u6.10 | 100 | 40.0 | 32.0 | 2.00 | 2.00 | 2.00 |" in page
+    assert "| drain | 1.1 | 1.8 | 2.5 |" in page  # nJ of a token
+    assert "| memories, 45 nm | 1.50 | 1.50 | 1.50 |" in page
+    assert "| memories, scaled to 180 nm | 24.00 | 24.00 | 24.00 |" in page
+    assert "drain: element of S or O" in page
+
+
+def test_files(report, tmp_path):
+    write(report, tmp_path / "out", docs=tmp_path / "docs")
+    assert json.loads((tmp_path / "out" / "energy.json").read_text(encoding="utf-8"))["core"] == "tiny"
+    for name in ("energy.md", "energy.png"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "docs" / name).read_bytes()
+    assert (tmp_path / "docs" / "energy.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """Stand-ins for library and measurement; what was measured, and what it was told to be known."""
+    liberty = tmp_path / "some.lib"
+    liberty.write_text("library (some) { nom_voltage : 1.5; }", encoding="utf-8")
+    library = Library(name="some", path=liberty, fo4_ns=0.1, inverter="INV", register_area=96.0)
+    calls = []
+
+    def measure(config, *, library, out, known, jobs, say):
+        calls.append((config.mode, config.p_format, known))
+        say("measuring")
+        return run(config.mode, 2 if config.mode == "mul" else 1, config.p_format)
+
+    monkeypatch.setattr(command, "find_liberty", lambda: liberty)
+    monkeypatch.setattr(command.Library, "measure", classmethod(lambda cls, path, folder: library))
+    monkeypatch.setattr(command, "measure", measure)
+    return calls
+
+
+def test_command(measured, tmp_path, capsys):
+    """It measures what is asked for, reports all that is known, and hands on what it knows."""
+    out = tmp_path / "out"
+    assert command.main(["--out", str(out), "--mode", "amla", "mul", "--p-format", "u6.10"]) == 0
+    assert measured == [("amla", "u6.10", None), ("mul", "u6.10", None)]
+    assert "[2/2] mul, P u6.10" in capsys.readouterr().err
+    assert command.main(["--out", str(out), "--docs", str(tmp_path / "docs")]) == 0
+    assert len(measured) == 8 and sum(known is not None for *_, known in measured) == 2
+    report = json.loads((out / "energy.json").read_text(encoding="utf-8"))
+    assert len(report["runs"]) == 6 and report["voltage"] == 1.5 and report["workload"]["heads"] == 16
+    assert (tmp_path / "docs" / "energy.md").exists()
+
+
+def test_a_failing_tool_loses_nothing(measured, tmp_path, monkeypatch, capsys):
+    whole = command.measure
+
+    def fail(config, **options):
+        if config.mode == "mul":
+            raise FlowError("yosys failed")
+        return whole(config, **options)
+
+    monkeypatch.setattr(command, "measure", fail)
+    out = tmp_path / "out"
+    assert command.main(["--out", str(out), "--p-format", "u6.10"]) == 1
+    assert "yosys failed" in capsys.readouterr().err
+    assert list(json.loads((out / "energy.json").read_text(encoding="utf-8"))["runs"]) == ["amla, P u6.10"]
