@@ -7,18 +7,17 @@ from matplotlib.figure import Figure
 
 from ..mapping import FLOWS
 from ..plots import png
-from .figures import BASE, UNITS, engine_energy
+from .figures import BASE, COMPARED, UNITS, engine_energy
 
 __all__ = ["plot"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#888888")
 _GREY = "#d0d0d0"
-_KEYS = {"area_um2": "area", "time": "time", "energy": "energy"}
 
 
 def plot(report: Mapping[str, Any]) -> bytes:
     """A PNG: left the ratios of mode ``mul`` to ``amla`` by unit and flow, right nJ per token by engine."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(11, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     _ratios(left, report)
     _tokens(right, report)
@@ -36,11 +35,11 @@ def _ratios(axes: Any, report: Mapping[str, Any]) -> None:
     p_format = next(iter(report["runs"].values()))["p_format"]
     rows = [row for unit in UNITS for flow in FLOWS for row in report["comparison"] if "over" in row
             and (row["unit"], row["flow"], row["mode"], row["p_format"]) == (unit, flow, "mul", p_format)]
-    for index, (key, title) in enumerate(_KEYS.items()):
-        places = [place + 0.26 * (index - 1) for place, row in enumerate(rows) if key in row["over"]]
+    for index, (key, title) in enumerate(COMPARED.items()):
+        places = [place + 0.2 * (index - 1.5) for place, row in enumerate(rows) if key in row["over"]]
         values = [row["over"][key] for row in rows if key in row["over"]]
-        bars = axes.barh(places, values, 0.24, color=_COLOURS[index], label=title)
-        axes.bar_label(bars, [f"{value:.2f}" for value in values], fontsize=7, padding=2)
+        bars = axes.barh(places, values, 0.18, color=_COLOURS[index], label=title)
+        axes.bar_label(bars, [f"{value:.2f}" for value in values], fontsize=6, padding=2)
     axes.set_yticks(range(len(rows)), [f"{UNITS[row['unit']]}\nflow: {row['flow']}" for row in rows])
     axes.invert_yaxis()
     axes.axvline(1, color="black", linewidth=1)

@@ -9,7 +9,7 @@ from amla.rtl import files
 
 from ..mapping import FLOWS
 from ..report import table
-from .figures import ENERGIES, UNITS, engine_energy, memory_energy
+from .figures import COMPARED, ENERGIES, UNITS, engine_energy, memory_energy
 from .memories import SOURCE_NM, scale
 
 __all__ = ["markdown", "write"]
@@ -28,7 +28,7 @@ def _comparison_rows(report: Mapping[str, Any]) -> list[Sequence[str]]:
                 rows.append((
                     title, row["flow"], row["run"], f"{row['area_um2']:,.0f}" if row["area_um2"] else "",
                     f"{row['time']:,.1f}" if unit != "token" else f"{row['time']:,.0f}", f"{row['energy']:,.1f}",
-                    *(f"{over[key]:.2f}" if key in over else "" for key in ("area_um2", "time", "energy"))))
+                    f"{row['switching']:,.1f}", *(f"{over[key]:.2f}" if key in over else "" for key in COMPARED)))
     return rows
 
 
@@ -88,7 +88,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         "O in a lane that takes one in every cycle, of one in the drain engine in this run, of a cycle and of a token "
         "on the core. At the right the ratios to mode `amla` with the same format of P: above 1, MUL by ADD takes "
         "less.", "",
-        *table(("unit", "flow", "run", "area", "time", "energy", "area ÷", "time ÷", "energy ÷"),
+        *table(("unit", "flow", "run", *COMPARED.values(), *(f"{title} ÷" for title in COMPARED.values())),
                _comparison_rows(report), text=3), "",
         "![What MUL by ADD saves](energy.png)", "",
     ]

@@ -90,6 +90,22 @@ def test_a_memory_is_a_port_and_results(tmp_path):
     assert isinstance(between, Netlist) and named(cut, "in_a_")
 
 
+def test_names_of_what_is_held(tmp_path):
+    """Registers, operands and memory outputs, a result's register apart, by their names in the RTL."""
+    assert netlist(tmp_path, MEMORY).between_registers().holds == {
+        **{f"in_a_{bit}": [f"a[{bit}]"] for bit in range(2)}, **{f"y_{bit}": [f"y[{bit}]"] for bit in range(2)},
+        **{f"memory_cells[{bit}]": [f"word[{bit}]"] for bit in range(2)}}
+
+
+def test_a_module_apart_is_operands_and_results(tmp_path):
+    """What it gives comes from a register, what it takes goes into one."""
+    (tmp_path / "dut.v").write_text(MEMORY.replace("ram_4x2_1w1r", "box"))
+    cut = module(gates(tmp_path, "dut", apart=["box"]).between_registers(), tmp_path)
+    assert {*named(cut, "in_")} == {"in_a_0", "in_a_1", "in_word_0", "in_word_1"} and set(cut["ports"]) == {
+        "clk", "operands", "results"}
+    assert any(name.startswith("out_cells_w_data") for name in cut["cells"])
+
+
 def test_groups_of_one_depth(tmp_path):
     """All gates are in one group each, none feeds a gate of another one, and deeper groups come later."""
     between = netlist(tmp_path, PIPELINE).between_registers()

@@ -41,13 +41,14 @@ def test_comparison(report):
     rows = {(row["unit"], row["run"]): row for row in report["comparison"] if row["flow"] == "speed"}
     lane, drain = rows["lane", "amla, P u6.10"], rows["drain", "amla, P u6.10"]
     assert lane["energy"] == (400 + 200) / 40 + 800 / (100 * 8)
+    assert lane["switching"] == (400 + 200) / 40 and drain["switching"] == (800 + 400) * 0.75 / 40
     assert drain["area_um2"] == 8 * 50 + 100 and drain["energy"] == (800 + 400) * 1.75 / 40 and drain["time"] == 30
     token = rows["token", "amla, P u6.10"]
     assert token["area_um2"] is None and token["time"] == 30 * 100 / 2 and token["energy"] == (800 + 8 * 400) * 1.75 / 2
     over = rows["lane", "mul, P u6.10"]["over"]
-    assert over == {"area_um2": 2, "time": 2, "energy": 2}
+    assert over == {"area_um2": 2, "time": 2, "energy": 2, "switching": 2}
     assert rows["core", "mul, P u6.10"]["over"]["time"] == 40 / 30
-    assert set(rows["token", "mul, P u6.10"]["over"]) == {"time", "energy"}
+    assert set(rows["token", "mul, P u6.10"]["over"]) == {"time", "energy", "switching"}
     assert "over" not in rows["lane", "mul, P operand"]  # amla was not measured with this format
 
 
@@ -58,7 +59,7 @@ def test_engines(report):
 
 def test_page(report):
     page = markdown(report)
-    assert "| accumulate lane | speed | mul, P u6.10 | 100 | 40.0 | 32.0 | 2.00 | 2.00 | 2.00 |" in page
+    assert "| accumulate lane | speed | mul, P u6.10 | 100 | 40.0 | 32.0 | 30.0 | 2.00 | 2.00 | 2.00 | 2.00 |" in page
     assert "| drain | 1.1 | 1.8 | 2.5 |" in page  # nJ of a token
     assert "| memories, 45 nm | 1.50 | 1.50 | 1.50 |" in page
     assert "| memories, scaled to 180 nm | 24.00 | 24.00 | 24.00 |" in page
