@@ -1,7 +1,9 @@
 """Energy of mapped gates: on a toy library by hand, and on a small unit from Verilog to pJ."""
 
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ from amla.flow.energy.mapped import mapped
 from amla.flow.energy.parts import Part
 from amla.flow.energy.switching import Energy, Switching, transitions
 from amla.flow.library import Library, find_liberty
-from amla.flow.tools import FlowError
+from amla.flow.mapping import gates, map_and_time
+from amla.flow.tools import FlowError, opensta
 
 needs_opensta = pytest.mark.skipif(
     shutil.which("sta") is None or not Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib").exists(),
@@ -123,3 +126,26 @@ def test_a_unit(tmp_path):
         register = next(net for net, names in netlist.sources.items() if names[0].startswith("y["))
         with pytest.raises(FlowError, match="must hold what the mapped gates give"):
             netlist.energy({**held, register: held[register] ^ 1 << 20}, cycles)
+
+
+@needs_opensta
+def test_charge_is_that_of_opensta(tmp_path):
+    """Where every net changes in every cycle, OpenSTA's switching power times the period is the nets' charge."""
+    library = Library.measure(find_liberty(), tmp_path / "library")
+    (tmp_path / "dut.v").write_text("module dut(input clk, output reg y); reg q;\n"
+                                    "always @(posedge clk) begin q <= ~q; y <= q ^ 1'b1; end endmodule\n")
+    map_and_time(gates(tmp_path, "dut").between_registers(), tmp_path, "dut", "default", library)
+    answer = opensta([
+        "read_liberty cells.lib", "read_verilog dut.default.v", "link_design top",
+        "create_clock -name c -period 10 [get_ports clk]", "set_power_activity -global -activity 1",
+        "report_power -digits 8"], tmp_path / "power.log")
+    watts = float(re.search(r"^Total\s+\S+\s+(\S+)", answer, re.MULTILINE).group(1))
+    cells = Cells.read(library.path, transition=library.fo4_ns)
+    still = replace(cells, cells={name: replace(cell, pins={
+        key: replace(pin, internal=lambda load: 0.0) for key, pin in cell.pins.items()})
+        for name, cell in cells.cells.items()})
+    found = Switching(tmp_path / "dut.default.cells.json", still, added=[],
+                      holds={"q": ["q"], "y": ["y"], "out_y_0": ["out"]})
+    phases = {"q": 0b0101, "y": 0b1010, "out": 0b0101}
+    energy = found.energy({net: phases[names[0]] for net, names in found.sources.items()}, 4)
+    assert (energy.registers + energy.logic) / 3 == pytest.approx(watts * 10e-9 * 1e12, rel=1e-3)
