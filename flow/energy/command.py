@@ -25,7 +25,7 @@ from ..price import PROCESSES, versions
 from ..tools import FlowError
 from .cells import Cells
 from .decode import WORKLOAD
-from .figures import comparison
+from .figures import comparison, differences
 from .measure import configurations, measure
 from .report import write
 
@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "core": core.name, "library": library.name, "nm": arguments.nm, "fo4_ns": library.fo4_ns,
                 "voltage": Cells.read(library.path, transition=library.fo4_ns).voltage, "flows": FLOWS,
                 "versions": versions(), "workload": asdict(WORKLOAD), "runs": runs, "comparison": comparison(runs),
+                "differences": differences(runs),
             }
 
         asked = {name: config for name, config in names.items()

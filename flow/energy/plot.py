@@ -40,9 +40,9 @@ def _ratios(axes: Any, report: Mapping[str, Any]) -> None:
         values = [row["over"][key] for row in rows if key in row["over"]]
         bars = axes.barh(places, values, 0.18, color=_COLOURS[index], label=title)
         axes.bar_label(bars, [f"{value:.2f}" for value in values], fontsize=6, padding=2)
-    axes.set_yticks(range(len(rows)), [f"{UNITS[row['unit']]}\nflow: {row['flow']}" for row in rows])
+    axes.set_yticks(range(len(rows)), [f"{UNITS[row['unit']][0]}\nflow: {row['flow']}" for row in rows])
     axes.invert_yaxis()
-    axes.axvline(1, color="black", linewidth=1)
+    axes.axvline(1, color="black", linewidth=1, zorder=0)
     axes.set_xlabel(f"FP32 multiplication (mode mul) over MUL by ADD (mode {BASE}), P in {p_format}",
                     fontsize=8)
     axes.legend(fontsize=8, frameon=False, loc="lower right")

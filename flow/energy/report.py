@@ -21,15 +21,20 @@ _OPERATIONS = {
 
 def _comparison_rows(report: Mapping[str, Any]) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = []
-    for unit, title in UNITS.items():
+    for unit, (title, quantity) in UNITS.items():
         for row in report["comparison"]:
             if row["unit"] == unit:
                 over = row.get("over", {})
                 rows.append((
-                    title, row["flow"], row["run"], f"{row['area_um2']:,.0f}" if row["area_um2"] else "",
-                    f"{row['time']:,.1f}" if unit != "token" else f"{row['time']:,.0f}", f"{row['energy']:,.1f}",
-                    f"{row['switching']:,.1f}", *(f"{over[key]:.2f}" if key in over else "" for key in COMPARED)))
+                    f"{title} ({quantity})", row["flow"], row["run"],
+                    f"{row['area_um2']:,.0f}" if row["area_um2"] else "",
+                    *(f"{row[key]:,.1f}" for key in ("time", "energy", "switching")), *(f"{over[key]:.2f}" if key in over else "" for key in COMPARED)))
     return rows
+
+
+def _difference_rows(report: Mapping[str, Any]) -> list[Sequence[str]]:
+    return [(row["flow"], row["run"], row["part"], f"{row['area_um2']:+,.0f}", f"{row['clock']:+,.1f}",
+             f"{row['switching']:+,.1f}") for row in report["differences"]]
 
 
 def _token_rows(report: Mapping[str, Any], flow: str) -> list[Sequence[str]]:
@@ -84,13 +89,16 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"{some['head_dim']}/{some['head_dim_v']}; every run gave the golden model's bits. Cycles: "
         + ", ".join(f"{name} {run['cycles']:,}" for name, run in report["runs"].items()) + ".", "",
         "## What MUL by ADD saves", "",
-        "Area in µm²; time in FO4, of a token the core's slowest part times its cycles; energy in pJ: of an element of "
-        "O in a lane that takes one in every cycle, of one in the drain engine in this run, of a cycle and of a token "
-        "on the core. At the right the ratios to mode `amla` with the same format of P: above 1, MUL by ADD takes "
-        "less.", "",
+        "Area in µm²; time in FO4, of a token the core's slowest part times its cycles; energy of an element of O in a "
+        "lane that takes one in every cycle, of one in the drain engine in this run, of a cycle and of a token on the "
+        "core. At the right the ratios to mode `amla` with the same format of P: above 1, MUL by ADD takes less.", "",
         *table(("unit", "flow", "run", *COMPARED.values(), *(f"{title} ÷" for title in COMPARED.values())),
                _comparison_rows(report), text=3), "",
         "![What MUL by ADD saves](energy.png)", "",
+        "What the other modes take more than `amla`, part by part: area of all instances in µm², the clock and the rest "
+        "in nJ of a token. Below zero MUL by ADD pays: each vector lane multiplies P by its row's factor, which the row "
+        "pass finds.", "",
+        *table(("flow", "run", "part", "area", "clock", "without the clock"), _difference_rows(report), text=3), "",
     ]
     for flow in FLOWS:
         lines += [f"## A token by engine, flow: {flow}", "",

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from amla.flow.energy import command
-from amla.flow.energy.figures import comparison, engine_energy
+from amla.flow.energy.figures import comparison, differences, engine_energy
 from amla.flow.energy.report import markdown, write
 from amla.flow.library import Library
 from amla.flow.mapping import FLOWS
@@ -34,7 +34,7 @@ def run(mode, factor, p_format="u6.10"):
 def report():
     runs = {"amla, P u6.10": run("amla", 1), "mul, P u6.10": run("mul", 2), "mul, P operand": run("mul", 3, "operand")}
     return {"core": "tiny", "library": "some", "nm": 180.0, "voltage": 1.8, "fo4_ns": 0.1, "versions": {"yosys": "1"},
-            "runs": runs, "comparison": comparison(runs)}
+            "runs": runs, "comparison": comparison(runs), "differences": differences(runs)}
 
 
 def test_comparison(report):
@@ -44,12 +44,20 @@ def test_comparison(report):
     assert lane["switching"] == (400 + 200) / 40 and drain["switching"] == (800 + 400) * 0.75 / 40
     assert drain["area_um2"] == 8 * 50 + 100 and drain["energy"] == (800 + 400) * 1.75 / 40 and drain["time"] == 30
     token = rows["token", "amla, P u6.10"]
-    assert token["area_um2"] is None and token["time"] == 30 * 100 / 2 and token["energy"] == (800 + 8 * 400) * 1.75 / 2
+    assert token["area_um2"] is None and token["time"] == 30 * 100 / 2
+    assert token["energy"] == (800 + 8 * 400) * 1.75 / 2 / 1000
     over = rows["lane", "mul, P u6.10"]["over"]
     assert over == {"area_um2": 2, "time": 2, "energy": 2, "switching": 2}
     assert rows["core", "mul, P u6.10"]["over"]["time"] == 40 / 30
     assert set(rows["token", "mul, P u6.10"]["over"]) == {"time", "energy", "switching"}
     assert "over" not in rows["lane", "mul, P operand"]  # amla was not measured with this format
+
+
+def test_differences(report):
+    """Only what differs, and only where mode amla was measured."""
+    assert differences(report["runs"]) == [
+        {"flow": flow, "run": "mul, P u6.10", "part": "drain: its lanes or units", "area_um2": 8 * 50,
+         "clock": 0.4, "switching": pytest.approx(0.3)} for flow in FLOWS]
 
 
 def test_engines(report):
@@ -59,7 +67,9 @@ def test_engines(report):
 
 def test_page(report):
     page = markdown(report)
-    assert "| accumulate lane | speed | mul, P u6.10 | 100 | 40.0 | 32.0 | 30.0 | 2.00 | 2.00 | 2.00 | 2.00 |" in page
+    lane = "accumulate lane (element of O, pJ)"
+    assert f"| {lane} | speed | mul, P u6.10 | 100 | 40.0 | 32.0 | 30.0 | 2.00 | 2.00 | 2.00 | 2.00 |" in page
+    assert "| speed | mul, P u6.10 | drain: its lanes or units | +400 | +0.4 | +0.3 |" in page
     assert "| drain | 1.1 | 1.8 | 2.5 |" in page  # nJ of a token
     assert "| memories, 45 nm | 1.50 | 1.50 | 1.50 |" in page
     assert "| memories, scaled to 180 nm | 24.00 | 24.00 | 24.00 |" in page
