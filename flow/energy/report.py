@@ -28,7 +28,8 @@ def _comparison_rows(report: Mapping[str, Any]) -> list[Sequence[str]]:
                 rows.append((
                     f"{title} ({quantity})", row["flow"], row["run"],
                     f"{row['area_um2']:,.0f}" if row["area_um2"] else "",
-                    *(f"{row[key]:,.1f}" for key in ("time", "energy", "switching")), *(f"{over[key]:.2f}" if key in over else "" for key in COMPARED)))
+                    *(f"{row[key]:,.1f}" for key in ("time", "energy", "switching")),
+                    *(f"{over[key]:.2f}" if key in over else "" for key in COMPARED)))
     return rows
 
 
@@ -95,9 +96,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         *table(("unit", "flow", "run", *COMPARED.values(), *(f"{title} ÷" for title in COMPARED.values())),
                _comparison_rows(report), text=3), "",
         "![What MUL by ADD saves](energy.png)", "",
-        "What the other modes take more than `amla`, part by part: area of all instances in µm², the clock and the rest "
-        "in nJ of a token. Below zero MUL by ADD pays: each vector lane multiplies P by its row's factor, which the row "
-        "pass finds.", "",
+        "What the other modes take more than `amla`, part by part: area of all instances in µm², the clock and the "
+        "rest in nJ of a token. Below zero MUL by ADD pays: each vector lane multiplies P by its row's factor, which "
+        "the row pass finds.", "",
         *table(("flow", "run", "part", "area", "clock", "without the clock"), _difference_rows(report), text=3), "",
     ]
     for flow in FLOWS:
