@@ -127,13 +127,13 @@ def _map(parts: Sequence[Part], *, library: Library, out: Path, jobs: int, say: 
         futures = {pool.submit(mapped, part, library=library, out=out): part.name
                    for part in sorted(parts, key=lambda part: -len(part.verilog))}
         found = {}
-        for future in as_completed(futures):
-            try:
+        try:
+            for future in as_completed(futures):
                 found[futures[future]] = future.result()
-            except FlowError:
-                pool.shutdown(cancel_futures=True)
-                raise
-            say(f"mapped {len(found)}/{len(futures)}: {futures[future]}")
+                say(f"mapped {len(found)}/{len(futures)}: {futures[future]}")
+        except BaseException:  # a tool's failure, or Ctrl-C: what has not begun is not begun
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return found
 
 
