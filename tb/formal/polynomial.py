@@ -47,7 +47,7 @@ class _Quadratic(Wrapper):
 
 
 class _Log2Sum(Wrapper):
-    """e + t·g as one number of fixed point in three partial sums, each by itself; registers before and after are probes.
+    """e + t·g as one number of fixed point: three partial sums, each by itself. The registers are probes.
 
     With t = ``low bits`` + 2^half·``high bits`` − 2^bits·``top bit``, the sums add up to (e << point) + t·g.
     """
@@ -77,7 +77,7 @@ def _bug(module: str, old: str, new: str, says: str) -> Bug:
     return Bug(module=f"amla.rtl.fp.{module}", old=old, new=new, says=says)
 
 
-_EARLY = _bug("quadratic", 'name="u3", cycles=2', 'name="u3", cycles=1', "the outer bracket takes the next argument's u")
+_EARLY = _bug("quadratic", 'name="u3", cycles=2', 'name="u3", cycles=1', "the outer bracket takes the next u")
 _BORROW = _bug("quadratic", "Cat(C(-1, shift), c) - product", "Cat(C(0, shift), c) - product",
                "what the shift drops of the product is borrowed from c")
 _LATE = _bug("quadratic", 'name="c1_1"', 'name="c1_1", cycles=2', "c1 is a cycle late")
@@ -87,11 +87,12 @@ _PROBES = {**{f"c{i}": f"unit.read__data.c{i}" for i in range(3)}, "bracket": "u
 PROOFS = (
     *(Proof(name=f"quadratic-{table.name}", build=partial(_Quadratic, table=table), cycles=8,
             induction=Quadratic.latency, probes=_PROBES, bug=bug,
-            says=f"{table.name}: both brackets are c ± (product >> shift), any coefficients, the product a sum over digits")
+            says=f"{table.name}: both brackets are c ± (product >> shift), any coefficients; products by digits")
       for table, bug in ((EXP2, _EARLY), (LOG2, _BORROW), (RECIP, _LATE))),
     Proof(name="log2-sum", build=_Log2Sum, cycles=10, induction=3,
           probes={"e": "unit.e", "t": "unit.t", "g": "unit.quadratic.value",
                   **{name: f"unit.{name}" for name in ("low", "high", "exact")}},
-          bug=_bug("log2", "Mux(t[-1], quadratic.v, 0)", "Mux(t[-2], quadratic.v, 0)", "the sign of t is read a bit below"),
+          bug=_bug("log2", "Mux(t[-1], quadratic.v, 0)", "Mux(t[-2], quadratic.v, 0)",
+                   "the sign of t is read a bit below"),
           says="e + t·g: the three partial sums, any e, t and g, products as sums over digits"),
 )

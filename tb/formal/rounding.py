@@ -125,7 +125,7 @@ PROOFS = (
             says=f"{format.name}: the nearest number, ties to even, of significands of {format.fraction_bits + 3} to "
                  f"{most} bits")
       for format, most in ((FP32, 64), *((format, 36) for format in NARROW))),
-    *(Proof(name=f"narrow-{format.name}", build=partial(_Narrow, format=format),
+    *(Proof(name=f"narrow-{format.name}", quick=format == FP16, build=partial(_Narrow, format=format),
             bug=_bug("convert", "Mux(a.nan, self.format.nan, rounded)", "rounded", "a NaN is rounded"),
             says=f"the nearest {format.name} of every FP32 word")
       for format in NARROW),

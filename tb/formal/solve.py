@@ -52,9 +52,10 @@ def decide(proof: Proof, *, broken: bool, folder: Path) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "top.il").write_text(rtlil.convert(proof.circuit(broken=broken), name="top", emit_src=False),
                                    encoding="utf-8")
-    probes = "; ".join(f"delete -input {name}; connect -nounset -set {name} {net}" for name, net in proof.probes.items())
+    # Without -nounset Yosys also cuts off whatever a plain connection joins to the input.
+    probes = [f"delete -input {name}\nconnect -nounset -set {name} {net}" for name, net in proof.probes.items()]
     (folder / "top.ys").write_text("\n".join([
-        "read_rtlil top.il", "hierarchy -top top", "proc", "flatten", "cd top", *probes.split("; "),
+        "read_rtlil top.il", "hierarchy -top top", "proc", "flatten", "cd top", *probes,
         "cd ..", "opt_clean", "memory_map", "async2sync", "chformal -lower", "opt -full", "opt_clean",
         "dffunmap", "write_smt2 -wires top.smt2", "",
     ]), encoding="utf-8")

@@ -57,6 +57,24 @@ def test_a_probe_of_a_net_that_is_not_there_is_an_error(tmp_path):
     assert decide(dataclasses.replace(proof, probes=gone), broken=False, folder=tmp_path).verdict == "error"
 
 
+def test_a_probe_that_is_no_input_is_an_error(tmp_path):
+    proof = PROOFS["mul-round-bf16"]
+    assert isinstance(proof, Proof)
+    more = {**proof.probes, "no_such_input": "unit.sign"}
+    assert decide(dataclasses.replace(proof, probes=more), broken=False, folder=tmp_path).verdict == "error"
+
+
+@pytest.mark.parametrize("name", ["mul-round-fp16", "dot-sums", "quadratic-exp2"])
+def test_what_the_circuit_reads_of_a_probe_is_the_net(name, tmp_path):
+    proof = PROOFS[name]
+    assert isinstance(proof, Proof)
+    decide(proof, broken=False, folder=tmp_path)
+    text = (tmp_path / "top.smt2").read_text(encoding="utf-8")
+    inputs = {line.split()[2] for line in text.splitlines() if line.startswith("; yosys-smt2-input")}
+    assert inputs
+    assert not inputs & set(proof.probes)
+
+
 @pytest.mark.parametrize(("verdict", "twin", "status"), [
     ("proven", "refuted", 0), ("timeout", "refuted", 1), ("unproven", "refuted", 1), ("proven", "proven", 1),
     ("proven", "timeout", 1),
