@@ -165,18 +165,19 @@ class _Sums(_Dot):
 class _Result(_Dot):
     """Three cycles after any sum, y is the nearest number of it, or the word of its class."""
 
-    registers = {"total": _TOTAL_BITS, "e_max": 9, "special": 3}
+    registers = {"e_max": 9, "e_total_2": 9, "total": _TOTAL_BITS, "special": 3}
 
     def check(self, m):
         self.place(m)
         total = self.at("total").as_signed()
         negative, magnitude = total < 0, Mux(total < 0, -total, total)[:_TOTAL_BITS - 1]
         # The sum's lowest bit weighs 2^−acc_frac_bits of what the largest exponent says, which is biased twice.
-        exponent = register(m, self.at("e_max"), name="e_max", cycles=3) - _FRAC_BITS - FP32.bias
+        exponent = self.at("e_total_2") - _FRAC_BITS - FP32.bias
         rounded = register(m, nearest(m, negative, magnitude, exponent, FP32, name="exact"), name="rounded", cycles=2)
         possible = register(m, (total == 0) | (magnitude != 0), name="possible", cycles=2)
         nan, infinite, minus = self.at("special")
         infinity = Cat(C(FP32.infinity, 31), minus)
+        self.follows(m, self.at("e_total_2"), self.at("e_max"), 3)
         self.follows(m, self.unit.y, Mux(nan, FP32.nan, Mux(infinite, infinity, rounded)), 1, when=possible)
 
 
@@ -201,7 +202,7 @@ PROOFS = (
            "the registers of a term are its significand, shifted and cut, with its sign"),
     _proof("sums", _Sums, 1, _bug("[*partial, negative]", "partial", "negative terms are added as ones' complement"),
            "sums of four and the sum of all are those of integers, for any terms"),
-    _proof("round", _Result, 6, _bug('name="e_total", cycles=5', 'name="e_total", cycles=4',
+    _proof("round", _Result, 3, _bug('name="e_total", cycles=5', 'name="e_total", cycles=4',
                                      "the exponent is the next sum's"),
            "y is the nearest FP32 number of any sum, or the word of its class"),
 )

@@ -3,10 +3,11 @@
 import types
 from functools import partial
 
-from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth import C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.hdl import Assert, Assume
 from amaranth.lib.wiring import In
 from amla.rtl.fp.fixed import FRACTION_BITS
+from amla.rtl.fp.nets import net
 from amla.rtl.fp.word import BF16, FP16, FP32, U6_10, Format
 from amla.rtl.softmax.row_sums import SUM_BITS
 
@@ -89,8 +90,33 @@ class _Narrow(Wrapper):
         fraction, exponent, sign = self.a[:23], self.a[23:31], self.a[31]
         value = Mux(exponent == 0, 0, Cat(fraction, 1))
         word = nearest(m, sign, value, exponent - 23 - FP32.bias + format.bias, format, name="exact")
-        special = Mux(fraction != 0, format.nan, Cat(Value.cast(format.infinity), sign))
+        special = Mux(fraction != 0, format.nan, Cat(C(format.infinity, format.magnitude_bits), sign))
         m.d.comb += [unit.a.eq(self.a), Assert(unit.y == Mux(exponent == FP32.special, special, word)[:format.width])]
+
+
+class _Integral(Wrapper):
+    """The nearest integer, or the smallest that is not below, of every FP32 word; zero results are +0."""
+
+    def __init__(self, rtl: types.ModuleType, up: bool):
+        self.up, self.unit = up, rtl.Ceil() if up else rtl.Rint()
+        super().__init__({"a": In(32)})
+
+    def check(self, m):
+        m.submodules.unit = unit = self.unit
+        fraction, exponent, sign = self.a[:23], self.a[23:31], self.a[31]
+        whole = exponent >= FP32.bias + 23  # no bit is below the point
+        places, quotient, remainder = Signal(8), Signal(25), Signal(24)
+        m.d.comb += [
+            places.eq(Mux(whole, 0, FP32.bias + 23 - exponent)),
+            quotient.eq(Cat(fraction, 1) >> places), remainder.eq(Cat(fraction, 1) - (quotient << places)),
+        ]
+        half = (remainder << 1) - (1 << places)  # above 0: more than a half is cut off
+        more = (remainder != 0) & ~sign if self.up else (half > 0) | (half == 0) & quotient[0]
+        integer = net(m, quotient + more, name="integer")
+        word = nearest(m, sign, integer, C(FP32.bias, 8), FP32, name="exact")
+        expected = Mux((exponent == 0) | ~whole & (integer == 0), 0, Mux(whole, self.a, word))
+        m.d.comb += unit.a.eq(self.a)
+        self.follows(m, unit.y, Mux((exponent == FP32.special) & (fraction != 0), FP32.nan, expected), unit.latency)
 
 
 class _FromFixed(Wrapper):
@@ -102,7 +128,7 @@ class _FromFixed(Wrapper):
 
     def check(self, m):
         m.submodules.unit = unit = self.unit
-        exact = nearest(m, Value.cast(0), self.a, Value.cast(FP32.bias - FRACTION_BITS), FP32, name="exact")
+        exact = nearest(m, C(0, 1), self.a, C(FP32.bias - FRACTION_BITS, 9), FP32, name="exact")
         m.d.comb += unit.a.eq(self.a)
         self.follows(m, unit.y, exact, unit.latency)
 
@@ -129,6 +155,12 @@ PROOFS = (
             bug=_bug("convert", "Mux(a.nan, self.format.nan, rounded)", "rounded", "a NaN is rounded"),
             says=f"the nearest {format.name} of every FP32 word")
       for format in NARROW),
+    Proof(name="rint", build=partial(_Integral, up=False), cycles=3, induction=1,
+          bug=_bug("convert", "below[1:] + odd", "below[1:]", "every tie rounds down"),
+          says="the nearest integer, ties to even, of every FP32 word"),
+    Proof(name="ceil", build=partial(_Integral, up=True), cycles=3, induction=1,
+          bug=_bug("convert", "Mux(word[31], 0, below)", "below", "a negative word is rounded away from zero"),
+          says="the smallest integer that is not below, of every FP32 word"),
     Proof(name="from-fixed", build=_FromFixed, cycles=4, induction=2,
           bug=_bug("fixed", "self.width - 1 - FRACTION_BITS", "self.width - FRACTION_BITS", "twice the number"),
           says=f"the nearest FP32 word of every integer of {SUM_BITS} bits by 2^−32"),
