@@ -87,7 +87,8 @@ class EngineQueue(wiring.Component):
         accept = Signal()
         # A memory's output is late: the command that waits for its semaphores is in registers.
         head = Signal(IndexedCommand, reset_less=True)
-        waits, take = Signal(), Signal()
+        waits = Signal()
+        take = Signal()
         m.d.comb += [take.eq(queue.r_rdy & (~waits | accept)), queue.r_en.eq(take)]
         m.d.sync += waits.eq(take | (waits & ~accept))
         with m.If(take):

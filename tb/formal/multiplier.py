@@ -41,15 +41,13 @@ class _Product(Wrapper):
 
 
 class _Multiplier(Wrapper):
-    """The multiplier of FP32 and a format. Its registers after the exact product are probes."""
+    """The multiplier of FP32 and a format. Claims end or begin at its registers behind the exact product."""
 
     def __init__(self, rtl: types.ModuleType, format: Format):
         self.format = format
         self.unit = rtl.Mul() if format == FP32 else rtl.MulNarrow(format=format)
-        super().__init__({
-            "a": In(32), "b": In(format.width),
-            "special": In(3), "sign": In(1), "exponent": In(9),
-            "product": In(FP32.fraction_bits + 1 + format.fraction_bits + 1),
+        super().__init__({"a": In(32), "b": In(format.width)}, {
+            "special": 3, "sign": 1, "exponent": 9, "product": FP32.fraction_bits + 1 + format.fraction_bits + 1,
         })
 
     def place(self, m: Module) -> None:
@@ -65,10 +63,10 @@ class _Operands(_Multiplier):
         self.place(m)
         a, b = _Word(self.a, FP32), _Word(self.b, self.format)
         nan = a.nan | b.nan | a.infinite & b.zero | a.zero & b.infinite
-        self.follows(m, self.special, Cat(nan, a.infinite | b.infinite, a.zero | b.zero), 2)
-        self.follows(m, self.sign, a.sign ^ b.sign, 2)
-        self.follows(m, self.exponent, (a.exponent + b.exponent)[:9], 2)
-        self.follows(m, self.product, by_digits(a.significand, b.significand), 2)
+        self.follows(m, self.at("special"), Cat(nan, a.infinite | b.infinite, a.zero | b.zero), 2)
+        self.follows(m, self.at("sign"), a.sign ^ b.sign, 2)
+        self.follows(m, self.at("exponent"), (a.exponent + b.exponent)[:9], 2)
+        self.follows(m, self.at("product"), by_digits(a.significand, b.significand), 2)
 
 
 class _Word:
@@ -91,12 +89,13 @@ class _Result(_Multiplier):
         format = self.format
         # A product of significands, in [1, 4), has this many bits below the point.
         below = FP32.fraction_bits + format.fraction_bits
-        rounded = nearest(m, self.sign, self.product, self.exponent - FP32.bias - below, format, name="exact")
-        infinity = Cat(C(format.infinity, format.magnitude_bits), self.sign)
-        zero = Cat(C(0, format.magnitude_bits), self.sign)
-        nan, infinite, is_zero = self.special
+        sign, product, exponent = self.at("sign"), self.at("product"), self.at("exponent")
+        rounded = nearest(m, sign, product, exponent - FP32.bias - below, format, name="exact")
+        infinity = Cat(C(format.infinity, format.magnitude_bits), sign)
+        zero = Cat(C(0, format.magnitude_bits), sign)
+        nan, infinite, is_zero = self.at("special")
         word = Mux(nan, format.nan, Mux(infinite, infinity, Mux(is_zero, zero, rounded)))[:format.width]
-        self.follows(m, self.unit.y, word, 1, when=self.product >> below != 0)
+        self.follows(m, self.unit.y, word, 1, when=product >> below != 0)
 
 
 def _bug(module: str, old: str, new: str, says: str) -> Bug:
@@ -112,19 +111,17 @@ _NO_NAN = _bug("mul", "(left.inf & right.zero) | ", "", "infinity times zero is 
 _UNSHIFTED = _bug("mul", "Mux(high, exact, Cat(C(0, 1), exact[:-1]))", "exact", "a product below 2 is not normalised")
 _LOW = _bug("mul", "exponent + high - FP32.bias", "exponent - FP32.bias", "a product above 2 keeps its exponent")
 
-_PROBES = {name: f"unit.{name}" for name in ("special", "sign", "exponent", "product")}
-
 PROOFS = (
     Proof(name="product-digits", build=_Product, cycles=2, induction=1,
           bug=_bug("product", "b[low:low + DIGIT_BITS]", "b[low:low + DIGIT_BITS - 1]",
                    "every digit's top bit is lost"),
           says=f"a·b is the sum of a·digit·2^place over all digits of b; a of {_MOST_BITS} bits, every narrower b"),
     *(Proof(name=f"mul-operands-{format.name}", build=partial(_Operands, format=format), cycles=3, induction=2,
-            probes=_PROBES, bug=bug,
+            bug=bug,
             says=f"fp32 × {format.name}: class, sign, exponent and exact product (the sum over digits), of every word")
       for format, bug in zip((FP32, *NARROW), (_LATE, _EARLY, _UNFLUSHED, _NO_NAN), strict=True)),
     *(Proof(name=f"mul-round-{format.name}", build=partial(_Result, format=format), cycles=4, induction=1,
-            quick=format == BF16, probes=_PROBES, bug=bug,
+            quick=format == BF16, bug=bug,
             says=f"fp32 × {format.name}: y is the nearest {format.name} of any exact product, or its class's word")
       for format, bug in zip((FP32, *NARROW), (_UNSHIFTED, _LOW, _UNSHIFTED, _LOW), strict=True)),
 )

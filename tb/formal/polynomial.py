@@ -20,14 +20,13 @@ __all__ = ["PROOFS"]
 
 
 class _Quadratic(Wrapper):
-    """Both brackets as the formula has them: multiply, cut, add, each by itself. The coefficients are probes."""
+    """Both brackets as the formula has them: multiply, cut, add, each by itself, of any coefficients."""
 
     def __init__(self, rtl: types.ModuleType, table: Table):
         self.table, self.unit = table, rtl.Quadratic(table=table)
-        super().__init__({
-            "index": In(table.index_bits), "u": In(table.u_bits),
-            **{f"c{i}": In(width) for i, width in enumerate(table.widths)}, "bracket": In(table.t_bits),
-        })
+        coefficients = {f"read__data.c{i}": width for i, width in enumerate(table.widths)}
+        super().__init__({"index": In(table.index_bits), "u": In(table.u_bits)},
+                         {**coefficients, "bracket": table.t_bits})
 
     def check(self, m):
         table = self.table
@@ -41,13 +40,14 @@ class _Quadratic(Wrapper):
             return c - term if table.falling else c + term
 
         # The memory takes a cycle, each bracket two.
-        inner, c0 = bracket(self.c1, self.c2, 1, table.shift2), register(m, self.c0, name="c0", cycles=2)
-        self.follows(m, self.bracket, inner[:table.t_bits], 2)
-        self.follows(m, unit.v, bracket(c0, self.bracket, 3, table.shift1)[:len(unit.v)], 2)
+        c0, c1, c2 = (self.at(f"read__data.c{i}") for i in range(3))
+        self.follows(m, self.at("bracket"), bracket(c1, c2, 1, table.shift2)[:table.t_bits], 2)
+        outer = bracket(register(m, c0, name="c0", cycles=2), self.at("bracket"), 3, table.shift1)
+        self.follows(m, unit.v, outer[:len(unit.v)], 2)
 
 
 class _Log2Sum(Wrapper):
-    """e + t·g as one number of fixed point: three partial sums, each by itself. The registers are probes.
+    """e + t·g as one number of fixed point: three partial sums, each by itself, of any registers.
 
     With t = ``low bits`` + 2^half·``high bits`` − 2^bits·``top bit``, the sums add up to (e << point) + t·g.
     """
@@ -59,18 +59,17 @@ class _Log2Sum(Wrapper):
         g_bits = LOG2.value_bits + 1
         self.point = self.bits + g_bits
         total = self.point + 9
-        super().__init__({"x": In(32), "e": In(9), "t": In(self.bits + 1), "g": In(g_bits),
-                          "low": In(self.half + g_bits), "high": In(total - self.half), "exact": In(total)})
+        super().__init__({"x": In(32)}, {"e": 9, "t": self.bits + 1, "quadratic.value": g_bits,
+                                         "low": self.half + g_bits, "high": total - self.half, "exact": total})
 
     def check(self, m):
         m.submodules.unit = unit = self.unit
         m.d.comb += unit.x.eq(self.x)
-        low = by_digits(self.g, self.t[:self.half])
-        top = (self.e << self.point - self.bits) - Mux(self.t[-1], self.g, 0)
-        high = by_digits(self.g, self.t[self.half:-1]) + (top << self.bits - self.half)
-        self.follows(m, self.low, low[:len(self.low)], 2)
-        self.follows(m, self.high, high[:len(self.high)], 2)
-        self.follows(m, self.exact, (self.low + (self.high << self.half))[:len(self.exact)], 1)
+        e, t, g, low, high, exact = map(self.at, ("e", "t", "quadratic.value", "low", "high", "exact"))
+        top = (e << self.point - self.bits) - Mux(t[-1], g, 0)
+        self.follows(m, low, by_digits(g, t[:self.half])[:len(low)], 2)
+        self.follows(m, high, (by_digits(g, t[self.half:-1]) + (top << self.bits - self.half))[:len(high)], 2)
+        self.follows(m, exact, (low + (high << self.half))[:len(exact)], 1)
 
 
 def _bug(module: str, old: str, new: str, says: str) -> Bug:
@@ -82,16 +81,12 @@ _BORROW = _bug("quadratic", "Cat(C(-1, shift), c) - product", "Cat(C(0, shift), 
                "what the shift drops of the product is borrowed from c")
 _LATE = _bug("quadratic", 'name="c1_1"', 'name="c1_1", cycles=2', "c1 is a cycle late")
 
-_PROBES = {**{f"c{i}": f"unit.read__data.c{i}" for i in range(3)}, "bracket": "unit.bracket"}
-
 PROOFS = (
     *(Proof(name=f"quadratic-{table.name}", build=partial(_Quadratic, table=table), cycles=8,
-            induction=Quadratic.latency, probes=_PROBES, bug=bug,
+            induction=Quadratic.latency, bug=bug,
             says=f"{table.name}: both brackets are c ± (product >> shift), any coefficients; products by digits")
       for table, bug in ((EXP2, _EARLY), (LOG2, _BORROW), (RECIP, _LATE))),
     Proof(name="log2-sum", build=_Log2Sum, cycles=10, induction=3,
-          probes={"e": "unit.e", "t": "unit.t", "g": "unit.quadratic.value",
-                  **{name: f"unit.{name}" for name in ("low", "high", "exact")}},
           bug=_bug("log2", "Mux(t[-1], quadratic.v, 0)", "Mux(t[-2], quadratic.v, 0)",
                    "the sign of t is read a bit below"),
           says="e + t·g: the three partial sums, any e, t and g, products as sums over digits"),
