@@ -196,7 +196,7 @@ def _proof(name: str, build: type[_Dot], induction: int, bug: Bug, says: str) ->
 
 
 PROOFS = (
-    _proof("terms", _Terms, 3, _bug("Mux(nonzero, Cat(x.fraction, x.hidden)", "Mux(x.exponent != 0, Cat(x.fraction, x.hidden)",
+    _proof("terms", _Terms, 3, _bug("Mux(nonzero, Cat(x.fraction", "Mux(x.exponent != 0, Cat(x.fraction",
                                     "a product by a subnormal counts"),
            "every term's sign, exponent and significand, of any operands"),
     _proof("largest", _Largest, 2, _bug("Mux(x > y, Mux(x > z, x, z),", "Mux(x > y, x,",

@@ -77,7 +77,7 @@ class _Counts(_Semaphores):
     def check(self, m):
         grant, ready = self.place(m)
         possible = Signal()
-        m.d.sync += possible.eq((ready != 0) & (grant == 0))
+        m.d.sync += possible.eq((ready != 0) & (self.at("granted") == 0))
         m.d.comb += [
             Assert((grant & ~ready) == 0, "no grant without every token"),
             Assert((grant & (grant - 1)) == 0, "at most one grant"),
