@@ -71,7 +71,7 @@ accuracy: $(STAMP) ## error of every mode against float64: JSON, Markdown and pl
 sweep: $(STAMP) ## utilisation against memory latency and SRAM, estimated: docs/sweep.md with plots and JSON
 	@$(BIN)/python -m amla.sw.run.sweep
 
-formal: $(STAMP) ## prove the rescale unit, semaphores, queues and the read arbiter; find every planted bug
+formal: $(STAMP) ## prove rescale, arithmetic, dot unit, semaphores, queue, read arbiter; find every planted bug
 	@$(BIN)/python -m amla.tb.formal
 
 price: $(STAMP) ## area, delay, stages and power in a cell library (LIBERTY=FILE for yours; QUICK=1: minutes): build/price

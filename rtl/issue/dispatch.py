@@ -79,8 +79,10 @@ class EngineQueue(wiring.Component):
         # The commands that the engine has accepted and not finished: the oldest in a register, as its signals reach all
         # semaphores; the newest in one until it is among the others, whose every bit `accept` would have to reach.
         record = data.StructLayout({"index": INDEX_BITS, "signal": SEMAPHORES})
-        oldest, newest = Signal(record, reset_less=True), Signal(record, reset_less=True)
-        running, entering = Signal(), Signal()  # these two hold a command
+        oldest = Signal(record, reset_less=True)
+        newest = Signal(record, reset_less=True)
+        running = Signal()  # there is an oldest one
+        entering = Signal()  # there is a newest one
         m.submodules.unfinished = unfinished = SyncFIFO(width=record.size, depth=MAX_UNFINISHED - 1)
 
         m.d.comb += [
@@ -91,7 +93,8 @@ class EngineQueue(wiring.Component):
         accept = Signal()
         # A memory's output is late: the command that waits for its semaphores is in registers.
         head = Signal(IndexedCommand, reset_less=True)
-        waits, take = Signal(), Signal()
+        waits = Signal()
+        take = Signal()
         m.d.comb += [take.eq(queue.r_rdy & (~waits | accept)), queue.r_en.eq(take)]
         m.d.sync += waits.eq(take | (waits & ~accept))
         with m.If(take):

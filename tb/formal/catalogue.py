@@ -1,13 +1,14 @@
 """Every proof, by name."""
 
-from . import engine_queue, read_arbiter, rescale, rescale_error, semaphores
+from . import dot_unit, engine_queue, multiplier, polynomial, read_arbiter, rescale, rescale_error, rounding, semaphores
 from .proof import Proof
 from .rescale_error import Enumeration
 
 __all__ = ["PROOFS"]
 
 _ALL: tuple[Proof | Enumeration, ...] = (
-    *rescale.PROOFS, *rescale_error.PROOFS, *semaphores.PROOFS, *read_arbiter.PROOFS, *engine_queue.PROOFS,
+    *rescale.PROOFS, *rescale_error.PROOFS, *rounding.PROOFS, *multiplier.PROOFS, *polynomial.PROOFS, *dot_unit.PROOFS,
+    *semaphores.PROOFS, *read_arbiter.PROOFS, *engine_queue.PROOFS,
 )
 
 PROOFS: dict[str, Proof | Enumeration] = {proof.name: proof for proof in _ALL}

@@ -1,15 +1,18 @@
 """What a proof is: a claim, a circuit that asserts it, and a planted bug that must break it."""
 
 import itertools
+import re
 import sys
 import types
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module, util
 
-from amaranth import ClockDomain, ClockSignal, Module
+from amaranth import C, ClockDomain, ClockSignal, Module, ShapeLike, Value
+from amaranth.hdl import Assert
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+from amla.rtl.fp.nets import register
 
 __all__ = ["Bug", "Proof", "Wrapper"]
 
@@ -66,35 +69,35 @@ class Proof:
     says:      the claim, for people
     build:     makes the asserting circuit around the classes of the module it is given
     bug:       the planted bug; its module is the one handed to ``build``
-    cycles:    length of the runs from reset in which the bug must be found; without ``induction`` also the claim's
+    cycles:    length of the runs from reset in which the bug must be found
     induction: length k of the k-induction (base case of k cycles and step) that proves the claim for all time;
-               ``None``: the claim is for ``cycles`` cycles
-    probes:    inputs of the circuit and the flattened internal nets they are wired to, so that an invariant
-               can speak of the unit's state
+               ``None``: the circuit is combinational, one cycle of free inputs is all
     quick:     decided within seconds, part of the default tests
     timeout:   seconds of solving before the verdict is "timeout"
     """
 
     name: str
     says: str
-    build: Callable[[types.ModuleType], wiring.Component]
+    build: Callable[[types.ModuleType], "Wrapper"]
     bug: Bug
     cycles: int = 1
     induction: int | None = None
-    probes: dict[str, str] = field(default_factory=dict)
     quick: bool = False
-    timeout: int = 240
+    timeout: int = 600
 
     @property
     def engine(self) -> str:
         """Method and depth, for people."""
-        if self.induction is not None:
-            return f"{self.induction}-induction"
-        return "all inputs" if self.cycles == 1 else f"bounded, {self.cycles} cycles"
+        return "all inputs" if self.induction is None else f"{self.induction}-induction"
 
-    def circuit(self, *, broken: bool) -> wiring.Component:
+    def circuit(self, *, broken: bool) -> "Wrapper":
         """The asserting circuit, around the RTL or around its twin with the bug."""
         return self.build(self.bug.plant() if broken else import_module(self.bug.module))
+
+
+def _probe(net: str) -> str:
+    """Name of the input that is wired to the net."""
+    return "at_" + re.sub(r"\W", "_", net)
 
 
 class Wrapper(wiring.Component):
@@ -104,11 +107,19 @@ class Wrapper(wiring.Component):
 
     Parameters
     ----------
-    inputs: the free inputs, as a signature's members
+    inputs:    the free inputs, as a signature's members
+    registers: nets inside the submodule ``unit``, and rows of its memories, by their names after flattening, with
+               their shapes: :meth:`at` is what they hold
+
+    Attributes
+    ----------
+    probes: the inputs that :meth:`at` gives, and the nets that Yosys wires them to
     """
 
-    def __init__(self, inputs: dict):
-        super().__init__({"clock": In(1), **inputs})
+    def __init__(self, inputs: dict, registers: Mapping[str, ShapeLike] | None = None):
+        registers = registers or {}
+        self.probes = {_probe(net): f"unit.{net}" for net in registers}
+        super().__init__({"clock": In(1), **inputs, **{_probe(net): In(shape) for net, shape in registers.items()}})
 
     def elaborate(self, platform):
         m = Module()
@@ -120,3 +131,15 @@ class Wrapper(wiring.Component):
     def check(self, m: Module) -> None:
         """Add the unit and its assertions to ``m``."""
         raise NotImplementedError
+
+    def at(self, net: str) -> Value:
+        """What the register holds, so that a claim can begin there, or an invariant speak of it."""
+        return getattr(self, _probe(net))
+
+    def follows(self, m: Module, result: Value, expected: Value, cycles: int, *, when: Value | None = None) -> None:
+        """Assert that ``result`` is what ``expected`` was so many cycles ago, if ``when`` held then.
+
+        Nothing is asked of the first cycles. An induction of as many proves it for all time.
+        """
+        asked = register(m, C(1, 1) if when is None else when, name="asked", cycles=cycles)
+        m.d.comb += Assert(~asked | (result == register(m, expected, name="expected", cycles=cycles)))

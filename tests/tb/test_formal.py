@@ -42,19 +42,38 @@ def test_out_of_time_is_not_proven(tmp_path):
     assert decide(dataclasses.replace(proof, timeout=0), broken=False, folder=tmp_path).verdict == "timeout"
 
 
-def test_a_claim_whose_step_fails_is_unproven(tmp_path):
-    proof = PROOFS["semaphores-fair"]
+def _with_probes(name, **probes):
+    """The proof, with some of its probes wired elsewhere."""
+    proof = PROOFS[name]
     assert isinstance(proof, Proof)
-    blind = {name: net for name, net in proof.probes.items() if name != "last"}
-    blind["last"] = "unit.counter_0"  # holds at reset, is no invariant
-    assert decide(dataclasses.replace(proof, probes=blind), broken=False, folder=tmp_path).verdict == "unproven"
+
+    def build(rtl):
+        circuit = proof.build(rtl)
+        circuit.probes |= probes
+        return circuit
+
+    return dataclasses.replace(proof, build=build)
 
 
-def test_a_probe_of_a_net_that_is_not_there_is_an_error(tmp_path):
-    proof = PROOFS["semaphores-fair"]
+@pytest.mark.parametrize(("name", "probes", "verdict"), [
+    pytest.param("semaphores-fair", {"at_last": "unit.chosen"}, "unproven", id="holds at reset, is no invariant"),
+    pytest.param("semaphores-fair", {"at_last": "unit.no_such_net"}, "error", id="no net"),
+    pytest.param("semaphores-fair", {"at_last": "unit.taking"}, "error", id="wider"),
+    pytest.param("semaphores-fair", {"at_last": "unit.overflow"}, "error", id="narrower"),
+])
+def test_a_probe_of_something_else_is_no_proof(name, probes, verdict, tmp_path):
+    assert decide(_with_probes(name, **probes), broken=False, folder=tmp_path).verdict == verdict
+
+
+@pytest.mark.parametrize("name", ["mul-round-fp16", "dot-sums", "quadratic-exp2"])
+def test_what_the_circuit_reads_of_a_probe_is_the_net(name, tmp_path):
+    proof = PROOFS[name]
     assert isinstance(proof, Proof)
-    gone = {**proof.probes, "last": "unit.no_such_net"}
-    assert decide(dataclasses.replace(proof, probes=gone), broken=False, folder=tmp_path).verdict == "error"
+    decide(proof, broken=False, folder=tmp_path)
+    text = (tmp_path / "top.smt2").read_text(encoding="utf-8")
+    inputs = {line.split()[2] for line in text.splitlines() if line.startswith("; yosys-smt2-input")}
+    assert inputs
+    assert not [name for name in inputs if name.startswith("at_")]
 
 
 @pytest.mark.parametrize(("verdict", "twin", "status"), [
