@@ -235,17 +235,20 @@ class Load(wiring.Component):
         write_valid = Signal()
 
         free, push, row_ends, group_ends, task_ends = (Signal() for _ in range(5))
-        wants_read = Signal()
+        wants_read = Signal()  # the row comes from GM
+        last_read, last_row = Signal(), Signal()
         fault = Signal(Fault)
         following = data.View(task_layout, tasks.r_data)
         m.d.comb += [
-            wants_read.eq(active & (now.fault == Fault.NONE) & (now.rows != 0)),
             free.eq(~write_valid | self.l1_ready),
             push.eq(active & free & ~stop & (~wants_read | r.valid)),
             r.ready.eq(stop | (wants_read & free)),
             row_ends.eq(countdown(m, following.beats, start=tasks.r_en, step=push, name="beats")),
+            last_read.eq(countdown(m, following.rows, start=tasks.r_en, step=push & row_ends, name="rows")),
+            last_row.eq(countdown(m, following.rows_padded, start=tasks.r_en, step=push & row_ends,
+                                  name="rows_padded")),
             group_ends.eq(now.row == Mux(now.a_side, config.m - 1, config.n - 1)),
-            task_ends.eq(row_ends & (now.rows_padded == 1)),
+            task_ends.eq(row_ends & last_row),
             fault.eq(now.fault),
         ]
         with m.If(wants_read):
@@ -259,17 +262,16 @@ class Load(wiring.Component):
         with m.If(tasks.r_en):
             m.d.sync += [
                 active.eq(tasks.r_rdy),
+                wants_read.eq(tasks.r_rdy & (following.fault == Fault.NONE) & (following.rows != 0)),
                 now.eq(following),
                 group_word.eq(following.word),
             ]
         with m.Elif(push):
             m.d.sync += now.word.eq(now.word + 1)
             with m.If(row_ends):
-                m.d.sync += [
-                    now.rows_padded.eq(now.rows_padded - 1),
-                    now.rows.eq(Mux(now.rows == 0, 0, now.rows - 1)),
-                    now.row.eq(Mux(group_ends, 0, now.row + 1)),
-                ]
+                m.d.sync += now.row.eq(Mux(group_ends, 0, now.row + 1))
+                with m.If(last_read):
+                    m.d.sync += wants_read.eq(0)
                 with m.If(group_ends):
                     m.d.sync += group_word.eq(now.word + 1)
                 with m.Else():
@@ -279,7 +281,7 @@ class Load(wiring.Component):
             m.d.sync += write_valid.eq(push)
         with m.If(push):
             m.d.sync += [
-                write.beat.eq(Mux(now.rows != 0, r.payload.data, 0)),
+                write.beat.eq(Mux(wants_read, r.payload.data, 0)),
                 write.word.eq(now.word),
                 write.row.eq(now.row),
                 write.last.eq(task_ends),

@@ -74,15 +74,23 @@ class Control(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        phase = Signal(Phase)
-        counting = Signal()
+        phase, following = Signal(Phase), Signal(Phase)
+        counting, forget = Signal(), Signal()
+        # What goes to many places is decoded ahead, so that it leaves a register.
+        halt, clear = Signal(init=1), Signal()
+        m.d.sync += [
+            phase.eq(following),
+            counting.eq((following == Phase.CLEAR) | (following == Phase.LAUNCH) | (following == Phase.RUN)
+                        | (following == Phase.STOPPING)),
+            halt.eq((following != Phase.RUN) & (following != Phase.LAUNCH)),
+            clear.eq((following == Phase.CLEAR) | forget),
+        ]
         m.d.comb += [
+            following.eq(phase),
             self.running.eq(counting),
-            counting.eq((phase == Phase.CLEAR) | (phase == Phase.LAUNCH) | (phase == Phase.RUN)
-                        | (phase == Phase.STOPPING)),
-            self.clear.eq(phase == Phase.CLEAR),
+            self.clear.eq(clear),
             self.launch.eq(phase == Phase.LAUNCH),
-            self.halt.eq((phase != Phase.RUN) & (phase != Phase.LAUNCH)),
+            self.halt.eq(halt),
         ]
 
         # Progress: an engine works, or data move. A program in which nothing does is stuck.
@@ -126,40 +134,39 @@ class Control(wiring.Component):
         with m.Switch(phase):
             with m.Case(Phase.IDLE):
                 with m.If(self.start):
-                    m.d.sync += phase.eq(Phase.CLEAR)
+                    m.d.comb += following.eq(Phase.CLEAR)
             with m.Case(Phase.CLEAR):
-                m.d.sync += phase.eq(Phase.LAUNCH)
+                m.d.comb += following.eq(Phase.LAUNCH)
             with m.Case(Phase.LAUNCH):
-                m.d.sync += phase.eq(Phase.RUN)
+                m.d.comb += following.eq(Phase.RUN)
             with m.Case(Phase.RUN):
                 with m.If(fault):
+                    m.d.comb += following.eq(Phase.STOPPING)
                     m.d.sync += [
-                        phase.eq(Phase.STOPPING), self.error.eq(1), self.error_code.eq(code),
+                        self.error.eq(1), self.error_code.eq(code),
                         self.error_engine.eq(engine_at_fault), self.error_index.eq(index_at_fault),
                     ]
                 with m.Elif(self.halted & self.quiet):
-                    m.d.comb += self.finished.eq(1)
-                    m.d.sync += [phase.eq(Phase.ENDED), self.done.eq(1)]
+                    m.d.comb += [self.finished.eq(1), following.eq(Phase.ENDED)]
+                    m.d.sync += self.done.eq(1)
             with m.Case(Phase.STOPPING):
                 with m.If(self.quiet | (self.error_code == Fault.WATCHDOG)):
-                    m.d.comb += self.finished.eq(self.error)
-                    m.d.sync += phase.eq(Phase.ENDED)
+                    m.d.comb += [self.finished.eq(self.error), following.eq(Phase.ENDED)]
             with m.Case(Phase.ENDED):
                 with m.If(self.start & ~self.error):
-                    m.d.sync += phase.eq(Phase.CLEAR)
+                    m.d.comb += following.eq(Phase.CLEAR)
 
         reset_wanted = Signal()
         with m.If(self.soft_reset):
             m.d.sync += reset_wanted.eq(1)
-        forget = Signal()
         with m.If(reset_wanted & (phase != Phase.CLEAR)):
             with m.If((phase == Phase.IDLE) | (phase == Phase.ENDED)):
                 with m.If(self.quiet):
-                    m.d.comb += [forget.eq(1), self.clear.eq(1)]
-                    m.d.sync += [reset_wanted.eq(0), phase.eq(Phase.IDLE)]
+                    m.d.comb += [forget.eq(1), following.eq(Phase.IDLE)]
+                    m.d.sync += reset_wanted.eq(0)
             with m.Elif(phase != Phase.STOPPING):
                 # A running program is abandoned: stop as after a fault, without interrupt, then clear.
-                m.d.sync += phase.eq(Phase.STOPPING)
+                m.d.comb += following.eq(Phase.STOPPING)
 
         with m.If(counting):
             m.d.sync += [self.cycles.eq(self.cycles + 1), self.cube_active.eq(self.cube_active + self.active)]

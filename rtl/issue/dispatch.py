@@ -38,7 +38,7 @@ class EngineQueue(wiring.Component):
     signals. The semaphores of the next command may be taken while the last still runs, so that an engine
     that accepts early (the cube) loses no cycle.
 
-    **Latency**: three cycles from ``push`` to ``start`` when nothing waits.
+    **Latency**: four cycles from ``push`` to ``start`` when nothing waits.
     **Throughput**: one command every two cycles.
 
     Parameters
@@ -84,18 +84,23 @@ class EngineQueue(wiring.Component):
             queue.w_en.eq(self.push.valid),
             self.push.ready.eq(queue.w_rdy),
         ]
-        head = data.View(IndexedCommand, queue.r_data)
+        accept = Signal()
+        # A memory's output is late: the command that waits for its semaphores is in registers.
+        head = Signal(IndexedCommand, reset_less=True)
+        waits, take = Signal(), Signal()
+        m.d.comb += [take.eq(queue.r_rdy & (~waits | accept)), queue.r_en.eq(take)]
+        m.d.sync += waits.eq(take | (waits & ~accept))
+        with m.If(take):
+            m.d.sync += head.eq(queue.r_data)
         header = data.View(Header, head.command[:Header.size])
 
         granted = Signal()
-        accept = Signal()
         m.d.comb += [
-            self.semaphores.request.eq(queue.r_rdy & ~granted & ~self.stop),
+            self.semaphores.request.eq(waits & ~granted & ~self.stop),
             self.semaphores.wait.eq(header.wait),
             self.engine.start.payload.eq(head.command),
             self.engine.start.valid.eq(granted & unfinished.w_rdy & ~self.stop),
             accept.eq(self.engine.start.valid & self.engine.start.ready),
-            queue.r_en.eq(accept),
             unfinished.w_en.eq(accept),
             unfinished.w_data.eq(Cat(head.index, header.signal)),
         ]
@@ -117,12 +122,12 @@ class EngineQueue(wiring.Component):
             self.trace.end_index.eq(oldest_index),
             self.fault.eq(self.engine.fault & ~self.stop),
             self.fault_code.eq(self.engine.fault_code),
-            self.empty.eq(~unfinished.r_rdy & ~queue.r_rdy & (queue.level == 0)),
+            self.empty.eq(~unfinished.r_rdy & ~waits & ~queue.r_rdy & (queue.level == 0)),
         ]
         with m.If(unfinished.r_rdy):
             m.d.comb += self.head_index.eq(oldest_index)
             m.d.comb += [self.state[0].eq(~self.engine.stall), self.state[2].eq(self.engine.stall)]
-        with m.Elif(queue.r_rdy):
+        with m.Elif(waits):
             m.d.comb += self.head_index.eq(head.index)
             m.d.comb += [self.state[0].eq(granted), self.state[1].eq(~granted)]
         with m.Else():

@@ -240,8 +240,18 @@ class Sequencer(wiring.Component):
         m.d.comb += target.eq(engine - Engine.LOAD)
         push_ready = Array(push.ready for push in self.push)[target]
 
+        asking = Signal()  # every engine has finished what comes before the FENCE or HALT at the head
         with m.If(running & ~self.halt):
-            with m.If(~command.valid):
+            with m.If(asking):
+                m.d.comb += self.semaphores.request.eq(1)
+                with m.If(self.semaphores.grant):
+                    m.d.comb += [busy.eq(1), command.ready.eq(1), self.trace.end.eq(1), self.semaphores.strobe.eq(1)]
+                    m.d.sync += [started.eq(0), asking.eq(0)]
+                    with m.If(is_halt):
+                        m.d.sync += [running.eq(0), self.halted.eq(1)]
+                with m.Else():
+                    m.d.comb += wait_semaphore.eq(1)
+            with m.Elif(~command.valid):
                 with m.If(unpack.halfword.ready & fetch.ended):
                     m.d.comb += [self.fault.eq(1), self.fault_code.eq(Fault.TRUNCATED_PROGRAM)]
                 with m.Elif(unpack.halfword.ready & fetch.fault):
@@ -253,17 +263,8 @@ class Sequencer(wiring.Component):
             with m.Elif(engine == Engine.SEQUENCER):
                 with m.If(~started):
                     m.d.comb += self.trace.start.eq(1)
-                    m.d.sync += started.eq(1)
-                with m.If(self.drained):
-                    m.d.comb += self.semaphores.request.eq(1)
-                    with m.If(self.semaphores.grant):
-                        m.d.comb += [busy.eq(1), command.ready.eq(1), self.trace.end.eq(1),
-                                     self.semaphores.strobe.eq(1)]
-                        m.d.sync += started.eq(0)
-                        with m.If(is_halt):
-                            m.d.sync += [running.eq(0), self.halted.eq(1)]
-                    with m.Else():
-                        m.d.comb += wait_semaphore.eq(1)
+                m.d.comb += wait_semaphore.eq(self.drained)
+                m.d.sync += [started.eq(1), asking.eq(self.drained)]
             with m.Else():
                 m.d.comb += [Array(push.valid for push in self.push)[target].eq(1),
                              command.ready.eq(push_ready), busy.eq(push_ready)]
@@ -271,5 +272,5 @@ class Sequencer(wiring.Component):
                 m.d.sync += self.index.eq(self.index + 1)
 
         with m.If(self.start):
-            m.d.sync += [running.eq(1), self.index.eq(0), self.halted.eq(0), started.eq(0)]
+            m.d.sync += [running.eq(1), self.index.eq(0), self.halted.eq(0), started.eq(0), asking.eq(0)]
         return m
