@@ -100,7 +100,8 @@ def price(
     """
     known = known or {}
     found: dict[str, dict[str, Any]] = {}
-    digests = {name: digest(_emit(name, out) / f"{name}.v", library, ecp5 and name in ON_ECP5) for name in names}
+    digests = {name: digest((_emit(name, out) / f"{name}.v").read_bytes(), library, ecp5 and name in ON_ECP5)
+               for name in names}
     for name in names:
         if known.get(name, {}).get("digest") == digests[name]:
             found[name] = known[name]
@@ -121,9 +122,9 @@ def price(
     return {name: found[name] for name in names}
 
 
-def digest(verilog: Path, library: Library, ecp5: bool) -> str:
+def digest(verilog: bytes, library: Library, ecp5: bool) -> str:
     """What the figures of a design depend on: its Verilog, the library, the flows and the tools."""
-    content = repr((verilog.read_bytes(), library.path.read_bytes(), FLOWS, GROUPS, MEMORY_FO4, versions(),
+    content = repr((verilog, library.path.read_bytes(), FLOWS, GROUPS, MEMORY_FO4, versions(),
                     (DEVICE, SEEDS) if ecp5 else None))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 

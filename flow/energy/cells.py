@@ -92,9 +92,8 @@ class Pin:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """``leakage`` in nW; ``register``: it holds a bit."""
+    """``register``: it holds a bit."""
 
-    leakage: float
     register: bool
     pins: Mapping[str, Pin]
 
@@ -134,9 +133,8 @@ class Cells:
                        clock=group.attributes.get("clock") == ["true"])
 
         return cls(voltage=library.number("nom_voltage"), cells={
-            cell.arguments[0]: Cell(
-                leakage=cell.number("cell_leakage_power"), register=any(cell.all("ff")),
-                pins={group.arguments[0]: pin(group) for group in cell.all("pin")})
+            cell.arguments[0]: Cell(register=any(cell.all("ff")),
+                                    pins={group.arguments[0]: pin(group) for group in cell.all("pin")})
             for cell in library.all("cell")})
 
 

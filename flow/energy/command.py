@@ -2,18 +2,16 @@
 
 Each configuration is built with tracing and decodes one token; its parts are mapped with both flows of ``mapping.py``;
 every transition of every net is weighed (``switching.py``). Writes ``energy.json``, ``energy.md`` and a plot. What an
-earlier run measured, an interrupted one too, is not measured again as long as Verilog, library and tools are the same.
-The method and its limits: ``docs/energy.md``.
+earlier run built and mapped, an interrupted one too, is not built and mapped again as long as Verilog, library and
+tools are the same. The method and its limits: ``docs/energy.md``.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from amla.rtl import files
 from amla.rtl.config import MODES, P_FORMATS, CoreConfig
@@ -39,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 1 if a tool failed or is missing."""
     parser = argparse.ArgumentParser(
         prog="python -m amla.flow.energy", description="Energy of a decode on the core in every mode.")
-    parser.add_argument("--config", default="tiny", help="the core (default: tiny)")
     parser.add_argument("--mode", nargs="+", choices=MODES, default=MODES, help="only these modes (default: all)")
     parser.add_argument("--p-format", nargs="+", choices=P_FORMATS, default=P_FORMATS,
                         help="only these formats of P (default: both)")
@@ -50,46 +47,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--docs", type=Path, metavar="DIR", nargs="?", const=Path("docs/price"),
                         help="write page and plot into this folder too (docs/price)")
     arguments = parser.parse_args(argv)
-    report_file = arguments.out / "energy.json"
     began = time.perf_counter()
     try:
         files.make_folder(arguments.out)
         library = Library.measure(find_liberty(), arguments.out / "library")
-        core = CoreConfig.load(arguments.config)
-        known = _known(report_file, core)
-        names = configurations(core)
-
-        def report() -> dict[str, Any]:
-            runs = {name: known[name] for name in names if name in known}
-            return {
-                "core": core.name, "library": library.name, "nm": arguments.nm, "fo4_ns": library.fo4_ns,
-                "voltage": Cells.read(library.path, transition=library.fo4_ns).voltage, "flows": FLOWS,
-                "versions": versions(), "workload": asdict(WORKLOAD), "runs": runs, "comparison": comparison(runs),
-                "differences": differences(runs),
-            }
-
-        asked = {name: config for name, config in names.items()
+        core = CoreConfig.load("tiny")
+        asked = {name: config for name, config in configurations(core).items()
                  if config.mode in arguments.mode and config.p_format in arguments.p_format}
+        runs = {}
         for number, (name, config) in enumerate(asked.items(), 1):
 
             def say(line: str, label: str = f"[{number}/{len(asked)}] {name}") -> None:
                 print(f"{label}  {time.perf_counter() - began:5.0f} s  {line}", file=sys.stderr, flush=True)
 
-            known[name] = measure(config, library=library, out=arguments.out / "parts", known=known.get(name),
-                                  jobs=arguments.jobs, say=say)
-            files.write({report_file: json.dumps(report(), indent=2) + "\n"})
+            runs[name] = measure(config, library=library, out=arguments.out / "parts", jobs=arguments.jobs, say=say)
+        voltage = Cells.read(library.path, transition=library.fo4_ns).voltage
     except (BenchError, FlowError) as error:
         print(error, file=sys.stderr)
         return 1
-    write(report(), arguments.out, docs=arguments.docs)
+    write({
+        "core": core.name, "library": library.name, "nm": arguments.nm, "fo4_ns": library.fo4_ns, "voltage": voltage,
+        "flows": FLOWS, "versions": versions(), "workload": asdict(WORKLOAD), "runs": runs,
+        "comparison": comparison(runs), "differences": differences(runs),
+    }, arguments.out, docs=arguments.docs)
     print(arguments.out / "energy.md")
     return 0
-
-
-def _known(path: Path, core: CoreConfig) -> dict[str, Any]:
-    """The runs of an earlier report on the same core; none where it cannot be read."""
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        return dict(earlier["runs"]) if earlier["core"] == core.name else {}
-    except (OSError, ValueError, KeyError):
-        return {}

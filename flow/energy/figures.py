@@ -9,7 +9,11 @@ __all__ = ["BASE", "COMPARED", "ENERGIES", "UNITS", "comparison", "differences",
 
 #: Units that are compared, by key: name, and what their energy is of.
 UNITS = {"lane": ("accumulate lane", "element of O, pJ"), "drain": ("drain engine", "element of O, pJ"),
-         "core": ("core", "cycle, nJ"), "token": ("token on the core", "token, nJ")}
+         "core": ("core", "cycle, nJ"), "token": ("token on the core", "token, nJ"),
+         "block": ("a row's block in full size", "512 elements of O, 64 of P, nJ")}
+
+#: Elements of O and of P of a row and block in DeepSeek's shape: columns, and the keys that ``deepseek`` takes at once.
+_COLUMNS, _KEYS = 512, 64
 
 #: The mode that the others are compared with.
 BASE = "amla"
@@ -18,13 +22,28 @@ BASE = "amla"
 SWITCHING = ("registers", "logic")
 ENERGIES = ("clock", *SWITCHING)
 
+#: Energies of a unit by key of a row: what each consists of.
+_KINDS = {"energy": ENERGIES, "glitching": (*ENERGIES, "glitches"), "switching": SWITCHING}
+
 #: Figures that are compared, by key of a row.
-COMPARED = {"area_um2": "area", "time": "time", "energy": "energy", "switching": "energy without the clock"}
+COMPARED = {"area_um2": "area", "time": "time", "energy": "energy", "glitching": "energy with glitches",
+            "switching": "energy without the clock"}
 
 
 def _energy(parts: Iterable[Mapping[str, Any]], kinds: Iterable[str] = ENERGIES) -> float:
     """pJ of some parts over their run."""
     return sum(part[kind] for part in parts for kind in kinds)
+
+
+def _energies(parts: Iterable[Mapping[str, Any]], per: float) -> dict[str, float]:
+    """By key of a row, pJ for each of what the run has ``per`` of."""
+    parts = list(parts)
+    return {key: _energy(parts, kinds) / per for key, kinds in _KINDS.items()}
+
+
+def _busy(part: Mapping[str, Any], run: Mapping[str, Any], count: float) -> dict[str, float]:
+    """pJ of each of ``count`` operations in the run, had every instance begun one in every cycle: no idle clock."""
+    return _energies([{**part, "clock": part["clock"] * count / (run["cycles"] * part["instances"])}], count)
 
 
 def _area(parts: Iterable[Mapping[str, Any]]) -> float:
@@ -49,9 +68,12 @@ def comparison(runs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     Returns
     -------
     Rows with unit, flow, run, mode, p_format; area_um2; time: FO4 of the slowest part, of a token times its cycles;
-    energy, and ``switching``, what of it is not the clock's, in pJ of an element of O in a lane (of a lane that takes
-    one in every cycle) and in the drain engine (in this run), in nJ of a cycle and of a token on the core; ``over``:
-    the ratio of each to mode ``amla`` with the same format of P, where that was measured. A token has no area.
+    energy without glitches, ``glitching`` with them, and ``switching``, what of ``energy`` is not the clock's: in pJ of
+    an element of O in a lane (of a lane that takes one in every cycle) and in the drain engine (in this run), in nJ of
+    a cycle and of a token on the core, and of what a block of keys takes a row in DeepSeek's shape: its elements of O
+    in accumulate lanes, its elements of P in vector lanes and its row pass, in the rest of the vector engine, all of
+    them busy in every cycle. ``over``: the ratio of each to mode ``amla`` with the same format of P, where that was
+    measured. A token has no area, a block neither area nor time: None.
     """
     rows: list[dict[str, Any]] = []
     for flow in FLOWS:
@@ -59,22 +81,23 @@ def comparison(runs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
             parts = run["flows"][flow]
             every = list(parts.values())
             drain = [part for part in every if part["engine"] == "drain"]
-            lane, = (part for key, part in parts.items() if part["engine"] == "drain" and key != "drain")
+            lane, vector_lane = (next(part for key, part in parts.items() if part["engine"] == engine != key)
+                                 for engine in ("drain", "vector"))
             slowest, cycles, tokens, accumulated = (
                 max(part["fo4"] for part in every), run["cycles"], run["tokens"], run["accumulated"])
-            lane_switching = _energy([lane], SWITCHING)
-            figures = {  # in the order of COMPARED
-                "lane": (lane["area_um2"], lane["fo4"], lane_switching / accumulated
-                         + lane["clock"] / (cycles * lane["instances"]), lane_switching / accumulated),
-                "drain": (_area(drain), max(part["fo4"] for part in drain),
-                          *(_energy(drain, kinds) / accumulated for kinds in (ENERGIES, SWITCHING))),
-                "core": (_area(every), slowest, *(_energy(every, kinds) / cycles / 1000
-                                                     for kinds in (ENERGIES, SWITCHING))),
-                "token": (None, slowest * cycles / tokens,
-                          *(_energy(every, kinds) / tokens / 1000 for kinds in (ENERGIES, SWITCHING))),
+            element = _busy(lane, run, accumulated)
+            probability = _busy(vector_lane, run, run["operations"]["vector"])
+            row_pass = _busy(parts["vector"], run, accumulated / run["head_dim_v"])  # once for a row and block
+            figures: dict[str, tuple[float | None, float | None, dict[str, float]]] = {
+                "lane": (lane["area_um2"], lane["fo4"], element),
+                "drain": (_area(drain), max(part["fo4"] for part in drain), _energies(drain, accumulated)),
+                "core": (_area(every), slowest, _energies(every, cycles * 1000)),
+                "token": (None, slowest * cycles / tokens, _energies(every, tokens * 1000)),
+                "block": (None, None, {key: (_COLUMNS * element[key] + _KEYS * probability[key] + row_pass[key]) / 1000
+                                       for key in _KINDS}),
             }
             rows += [{"unit": unit, "flow": flow, "run": name, "mode": run["mode"], "p_format": run["p_format"],
-                      **dict(zip(COMPARED, values, strict=True))} for unit, values in figures.items()]
+                      "area_um2": area, "time": time, **energies} for unit, (area, time, energies) in figures.items()]
     base = {(row["unit"], row["flow"], row["p_format"]): row for row in rows if row["mode"] == BASE}
     for row in rows:
         if reference := base.get((row["unit"], row["flow"], row["p_format"])):
@@ -88,7 +111,7 @@ def differences(runs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     Returns
     -------
     Rows with flow, run, part (an engine, ``control``, or the lanes or units of an engine), area_um2 of all instances,
-    clock and switching in nJ of a token; parts that take the same in both are left out
+    clock, switching and glitches in nJ of a token; parts of the same area in both are left out
     """
     rows: list[dict[str, Any]] = []
     for flow in FLOWS:
@@ -110,6 +133,7 @@ def _by_role(run: Mapping[str, Any], flow: str) -> dict[str, dict[str, float]]:
     for key, part in run["flows"][flow].items():
         leaf = key not in run["operations"] and part["engine"] in run["operations"]
         found[f"{part['engine']}: {'its lanes or units' if leaf else 'the rest'}"] = {
-            "area_um2": _area([part]), "clock": part["clock"] / run["tokens"] / 1000,
-            "switching": _energy([part], SWITCHING) / run["tokens"] / 1000}
+            "area_um2": _area([part]),
+            **{key: _energy([part], kinds) / run["tokens"] / 1000 for key, kinds in (
+                ("clock", ["clock"]), ("switching", SWITCHING), ("glitches", ["glitches"]))}}
     return found

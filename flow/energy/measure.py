@@ -1,8 +1,7 @@
 """Energy of one configuration: its core's parts mapped, one decode traced, every transition weighed."""
 
-import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from amla.tb.build_core import TOP
 
 from ..library import Library
 from ..mapping import FLOWS
-from ..price import PROCESSES, digest
+from ..price import PROCESSES
 from ..tools import FlowError
 from .cells import Cells
 from .decode import WORKLOAD, build_traced, decode
@@ -58,15 +57,15 @@ def locate(names: Sequence[str], place: str, trace: Trace) -> tuple[str, int]:
                     f"{place or 'the core'}")
 
 
-def measure(config: CoreConfig, *, library: Library, out: Path, known: Mapping[str, Any] | None = None,
-            jobs: int = PROCESSES, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """Figures of a configuration, or those ``known`` if they are of the same core, library, tools and workload.
+def measure(config: CoreConfig, *, library: Library, out: Path, jobs: int = PROCESSES,
+            say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Figures of a configuration; what ``out`` has of its parts is not mapped again.
 
     Returns
     -------
     mode, p_format, cycles, operations, accumulated; rows, keys, tokens, head_dim, head_dim_v of the workload;
-    memories: traffic of each; flows: by flow and part area_um2, fo4, bits (registers) and leakage_nw of an instance,
-    engine, instances, and of all of them over the run clock, registers and logic in pJ
+    memories: traffic of each; flows: by flow and part area_um2, fo4 and bits (registers) of an instance, engine,
+    instances, and of all of them over the run clock, registers, logic and glitches in pJ
 
     Raises
     ------
@@ -76,11 +75,7 @@ def measure(config: CoreConfig, *, library: Library, out: Path, known: Mapping[s
     """
     say("building the simulation")
     built = build_traced(config)
-    source = built / f"{TOP}.v"
-    key = hashlib.sha256(repr((digest(source, library, False), WORKLOAD)).encode()).hexdigest()[:16]
-    if known and known["digest"] == key:
-        return dict(known)
-    verilog = source.read_text(encoding="utf-8")
+    verilog = (built / f"{TOP}.v").read_text(encoding="utf-8")
     parts = cut(verilog, top=TOP, engines=ENGINES)
     say(f"mapping {len(parts)} parts")
     maps = _map(parts, library=library, out=out, jobs=jobs, say=say)
@@ -96,6 +91,7 @@ def measure(config: CoreConfig, *, library: Library, out: Path, known: Mapping[s
                   for part in parts for flow in FLOWS for place in part.places}
         words = run.read([*{name for found in places.values() for name, _ in found.values()},
                           *(name for ram in memories for name in enables(ram))])
+        say("weighing transitions")
         figures: dict[str, dict[str, Any]] = {}
         for flow in FLOWS:
             figures[flow] = {}
@@ -108,9 +104,9 @@ def measure(config: CoreConfig, *, library: Library, out: Path, known: Mapping[s
                 figures[flow][part.name] = {
                     "engine": _engine(part), "instances": len(part.places), "bits": netlist.registers,
                     **{key: maps[part.name][flow][key] for key in ("area_um2", "fo4")},
-                    "leakage_nw": netlist.leakage, **asdict(energy)}
+                    **asdict(energy)}
         return {
-            "digest": key, "mode": config.mode, "p_format": config.p_format, "cycles": run.cycles,
+            "mode": config.mode, "p_format": config.p_format, "cycles": run.cycles,
             "operations": run.operations, "accumulated": run.accumulated,
             "rows": WORKLOAD.rows * len(WORKLOAD.lengths), "keys": sum(WORKLOAD.lengths),
             "tokens": WORKLOAD.q_tokens * len(WORKLOAD.lengths), "head_dim": WORKLOAD.head_dim,

@@ -14,6 +14,9 @@ _MODULE = re.compile(r"^module (\\\S+|\w+)\s?\((.*?)\);\n(.*?)^endmodule\n", re.
 _INSTANCE = re.compile(r"^  (\\\S+|\w+) +(\\\S+|\w+) +\($", re.MULTILINE)
 _PORT = re.compile(r"^  (?:input|output) .*\n", re.MULTILINE)
 
+#: Amaranth gives a port without a name the number of a cell of the whole core.
+_NUMBER = re.compile(r"(?<=port\$)\d+(?=\$)")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -23,7 +26,8 @@ class Part:
     ----------
     name:    a file name: the leaf's, the engine's, or ``top``
     module:  its top module
-    verilog: source
+    verilog: source, its ports without a name numbered from 0 on: the same in every core that holds the part
+    numbers: of these ports in the core
     apart:   modules that are shells in it
     places:  paths of its instances in the core, ``""`` the core itself
     """
@@ -31,8 +35,13 @@ class Part:
     name: str
     module: str
     verilog: str
+    numbers: tuple[str, ...]
     apart: tuple[str, ...]
     places: tuple[str, ...]
+
+    def in_core(self, name: str) -> str:
+        """The core's name for a signal of the part."""
+        return _NUMBER.sub(lambda found: self.numbers[int(found[0])], name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +109,9 @@ def cut(verilog: str, *, top: str, engines: Iterable[str]) -> list[Part]:
 
         reach(module)
         text = "\n".join(_shell(modules[kind]) if kind in shells else modules[kind] for kind in sorted(reached))
-        found.append(Part(name=name, module=module, verilog=text, apart=tuple(sorted(shells.intersection(reached))),
+        numbers = {number: str(index) for index, number in enumerate(dict.fromkeys(_NUMBER.findall(text)))}
+        found.append(Part(name=name, module=module, verilog=_NUMBER.sub(lambda at, to=numbers: to[at[0]], text),
+                          numbers=tuple(numbers), apart=tuple(sorted(shells.intersection(reached))),
                           places=tuple(places[module])))
     return found
 

@@ -14,6 +14,9 @@ __all__ = ["plot"]
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#888888")
 _GREY = "#d0d0d0"
 
+#: Figures of the left half.
+_RATIOS = ("area_um2", "time", "energy", "glitching")
+
 
 def plot(report: Mapping[str, Any]) -> bytes:
     """A PNG: left the ratios of mode ``mul`` to ``amla`` by unit and flow, right nJ per token by engine."""
@@ -35,10 +38,10 @@ def _ratios(axes: Any, report: Mapping[str, Any]) -> None:
     p_format = next(iter(report["runs"].values()))["p_format"]
     rows = [row for unit in UNITS for flow in FLOWS for row in report["comparison"] if "over" in row
             and (row["unit"], row["flow"], row["mode"], row["p_format"]) == (unit, flow, "mul", p_format)]
-    for index, (key, title) in enumerate(COMPARED.items()):
+    for index, key in enumerate(_RATIOS):
         places = [place + 0.2 * (index - 1.5) for place, row in enumerate(rows) if key in row["over"]]
         values = [row["over"][key] for row in rows if key in row["over"]]
-        bars = axes.barh(places, values, 0.18, color=_COLOURS[index], label=title)
+        bars = axes.barh(places, values, 0.18, color=_COLOURS[index], label=COMPARED[key])
         axes.bar_label(bars, [f"{value:.2f}" for value in values], fontsize=6, padding=2)
     axes.set_yticks(range(len(rows)), [f"{UNITS[row['unit']][0]}\nflow: {row['flow']}" for row in rows])
     axes.invert_yaxis()

@@ -1,7 +1,8 @@
 """Energy of a mapped netlist from what its registers held in every cycle.
 
 What a gate gives in all cycles is computed from the words of its inputs at once, so that each transition of each net is
-counted where it happens. No delays: a net changes at most once in a cycle, glitches are not counted.
+counted where it happens. Without delays a net changes at most once in a cycle; what it changes more often if every gate
+takes the same delay is its glitches, the most that they may be: a real gate swallows short ones.
 
 Energy of a transition: half of what charges the net, C · V² / 2 with C of the pins it leads to, and the internal energy
 of the pins at its ends (``cells.py``). The clock has two transitions in a cycle at every register.
@@ -29,19 +30,17 @@ class Energy:
     clock:     of the registers' clock pins, every cycle
     registers: of the registers besides, with the nets that they drive
     logic:     of gates and operands, with the nets that they drive
+    glitches:  what gates take more where each of them takes the same delay, in none of the others
     """
 
     clock: float = 0.0
     registers: float = 0.0
     logic: float = 0.0
-
-    @property
-    def total(self) -> float:
-        return self.clock + self.registers + self.logic
+    glitches: float = 0.0
 
     def __add__(self, other: "Energy") -> "Energy":
         return Energy(clock=self.clock + other.clock, registers=self.registers + other.registers,
-                      logic=self.logic + other.logic)
+                      logic=self.logic + other.logic, glitches=self.glitches + other.glitches)
 
 
 def transitions(word: int, cycles: int) -> int:
@@ -61,6 +60,10 @@ class _Gate:
     output: int
     function: Callable[[Mapping[str, int], int], int]
 
+    def word(self, words: Mapping[int, int], ones: int) -> int:
+        """What it gives to the ``words`` of nets."""
+        return self.function({pin: words[net] for pin, net in self.pins.items()}, ones)
+
 
 class Switching:
     """A mapped netlist, ready for any number of runs.
@@ -76,7 +79,6 @@ class Switching:
     ----------
     sources:   net of each register, operand and memory output → its names in the RTL
     registers: how many, without those around it
-    leakage:   nW
 
     Raises
     ------
@@ -100,7 +102,6 @@ class Switching:
         self._steps: dict[int, int] = {}  # what a register holds → what it will hold
         self.sources: dict[int, Sequence[str]] = {}
         self.registers = 0
-        self.leakage = sum(kind.leakage for kind, _ in inside.values())
         for port, content in module["ports"].items():
             if content["direction"] == "input" and port not in (CLOCK, "operands"):
                 for index, net in enumerate(content["bits"]):
@@ -131,6 +132,10 @@ class Switching:
         order = TopologicalSorter({net: [other for other in gate.pins.values() if other in gates]
                                    for net, gate in gates.items()}).static_order()
         self._gates = [gates[net] for net in order]
+        self._readers: dict[int, list[_Gate]] = {}
+        for gate in self._gates:
+            for net in gate.pins.values():
+                self._readers.setdefault(net, []).append(gate)
 
     def _source(self, net: int, name: str, holds: Mapping[str, Sequence[str]]) -> None:
         if name not in holds:
@@ -169,13 +174,32 @@ class Switching:
         ones = (1 << cycles) - 1
         words = {0: 0, 1: ones, **held}
         for gate in self._gates:
-            words[gate.output] = gate.function({pin: words[net] for pin, net in gate.pins.items()}, ones)
+            words[gate.output] = gate.word(words, ones)
         for register, data in self._steps.items():
             if (words[register] >> 1 ^ words[data]) & ones >> 1:
                 raise FlowError(f"register {self.sources[register][0]} must hold what the mapped gates give")
         sums = {where: sum(weight * transitions(words[net], cycles) for net, weight in weights.items())
                 for where, weights in self._weights.items()}
-        return Energy(clock=self._clock * cycles, **sums)
+        return Energy(clock=self._clock * cycles, glitches=self._glitches(words, cycles), **sums)
+
+    def _glitches(self, words: Mapping[int, int], cycles: int) -> float:
+        """pJ of the transitions beyond :func:`transitions`: each gate follows its inputs one step later."""
+        ones = (1 << cycles) - 1
+        now = dict(words)
+        for gate in self._gates:  # a cycle begins with what the one before ended with
+            now[gate.output] = (words[gate.output] << 1 | words[gate.output] & 1) & ones
+        moved = set(words) - {gate.output for gate in self._gates}
+        energy = 0.0
+        while moved:
+            gates = {gate.output: gate for net in moved for gate in self._readers.get(net, ())}
+            found = {net: gate.word(now, ones) for net, gate in gates.items()}
+            moved = {net for net, word in found.items() if word != now[net]}
+            energy += sum(self._weight(net) * (found[net] ^ now[net]).bit_count() for net in moved)
+            now |= found
+        return energy - sum(self._weight(gate.output) * transitions(words[gate.output], cycles) for gate in self._gates)
+
+    def _weight(self, net: int) -> float:
+        return sum(weights.get(net, 0.0) for weights in self._weights.values())
 
 
 def _kind(name: str, cells: Cells) -> Cell:

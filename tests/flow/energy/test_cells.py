@@ -20,7 +20,6 @@ library (some) {
   }
   power_lut_template (slope) { variable_1 : input_transition_time; index_1 ("0, 1"); }
   cell (AND) {
-    cell_leakage_power : 3;
     pin (A) { capacitance : 5; }
     pin (B) { capacitance : 7; }
     pin (Y) {
@@ -51,7 +50,7 @@ def test_cells(tmp_path):
     cells = read(tmp_path, LIBRARY)
     assert cells.voltage == 2.0 and list(cells.cells) == ["AND", "FF"]
     gate, register = cells.cells["AND"], cells.cells["FF"]
-    assert gate.leakage == 3 and not gate.register and register.register
+    assert not gate.register and register.register
     assert gate.pins["A"].capacitance == pytest.approx(5e-3) and gate.pins["Y"].function == "(A B)"
     # at transition 0.5: A 3 and B 4 without load, 10 more at 10 fF; beyond the table its end
     assert [gate.pins["Y"].internal(load) for load in (0, 5e-3, 1e-2, 1.0)] == pytest.approx(

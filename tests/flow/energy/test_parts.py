@@ -36,8 +36,9 @@ module top(clk);
     .clk(clk)
   );
 endmodule
-module \top.drain (clk);
+module \top.drain (clk, \port$9133$5 );
   input clk;
+  input \port$9133$5 ;
   lane one (
     .clk(clk)
   );
@@ -61,6 +62,7 @@ def test_parts():
         "lane": (("drain.one", "drain.two"), ()), "drain": (("drain",), ("lane",)), "top": (("",), ("top.drain",))}
     assert "lane.add" in parts["lane"].verilog and "lane.add" not in parts["drain"].verilog
     assert "output [3:0] y;" in parts["drain"].verilog and "one" not in parts["top"].verilog
+    assert "port$0$5" in parts["drain"].verilog and parts["drain"].in_core("a.port$0$5") == "a.port$9133$5"
     ram, = rams(TOY, top="top")
     assert (ram.path, ram.words, ram.width, ram.enables, ram.reads) == ("rest$1.cells", 4, 2, 1, 1)
 
