@@ -109,11 +109,16 @@ def cut(verilog: str, *, top: str, engines: Iterable[str]) -> list[Part]:
 
         reach(module)
         text = "\n".join(_shell(modules[kind]) if kind in shells else modules[kind] for kind in sorted(reached))
-        numbers = {number: str(index) for index, number in enumerate(dict.fromkeys(_NUMBER.findall(text)))}
-        found.append(Part(name=name, module=module, verilog=_NUMBER.sub(lambda at, to=numbers: to[at[0]], text),
-                          numbers=tuple(numbers), apart=tuple(sorted(shells.intersection(reached))),
-                          places=tuple(places[module])))
+        verilog, numbers = _numbered(text)
+        found.append(Part(name=name, module=module, verilog=verilog, numbers=numbers, places=tuple(places[module]),
+                          apart=tuple(sorted(shells.intersection(reached)))))
     return found
+
+
+def _numbered(text: str) -> tuple[str, tuple[str, ...]]:
+    """A part's text with the ports without a name numbered from 0 on, and their numbers before."""
+    numbers = tuple(dict.fromkeys(_NUMBER.findall(text)))
+    return _NUMBER.sub(lambda found: str(numbers.index(found[0])), text), numbers
 
 
 def _shell(text: str) -> str:
