@@ -27,7 +27,8 @@ def _comparison_rows(report: Mapping[str, Any]) -> list[Sequence[str]]:
                 over = row.get("over", {})
                 rows.append((
                     f"{title} ({quantity})", row["flow"], row["run"],
-                    *("" if row[key] is None else f"{row[key]:,.{0 if key == 'area_um2' else 1}f}" for key in COMPARED),
+                    *("" if (value := row[key]) is None else f"{value:,.{0 if value >= 10_000 else 1}f}"
+                      for key in COMPARED),
                     *(f"{over[key]:.2f}" if key in over else "" for key in COMPARED)))
     return rows
 

@@ -75,7 +75,7 @@ def test_engines(report):
 def test_page(report):
     page = markdown(report)
     lane = "accumulate lane (element of O, pJ)"
-    assert f"| {lane} | speed | mul, P u6.10 | 100 | 40.0 | 32.0 | 37.0 | 30.0 |{' 2.00 |' * 5}" in page
+    assert f"| {lane} | speed | mul, P u6.10 | 100.0 | 40.0 | 32.0 | 37.0 | 30.0 |{' 2.00 |' * 5}" in page
     assert "| speed | mul, P u6.10 | drain: its lanes or units | +400 | +0.4 | +0.3 | +0.1 |" in page
     assert "| drain | 1.1 | 1.8 | 2.5 |" in page  # nJ of a token
     assert "| memories, 45 nm | 1.50 | 1.50 | 1.50 |" in page
