@@ -135,6 +135,10 @@ def test_a_unit(tmp_path):
         register = next(net for net, names in netlist.sources.items() if names[0].startswith("y["))
         with pytest.raises(FlowError, match="must hold what the mapped gates give"):
             netlist.energy({**held, register: held[register] ^ 1 << 20}, cycles)
+        first, second = (next(net for net, names in netlist.sources.items() if name in names)
+                         for name in ("a[0]", "b[2]"))
+        with pytest.raises(FlowError, match="must hold what the mapped gates give"):
+            netlist.energy({**held, first: held[second], second: held[first]}, cycles)
 
 
 @needs_opensta
