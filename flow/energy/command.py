@@ -61,14 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{label}  {time.perf_counter() - began:5.0f} s  {line}", file=sys.stderr, flush=True)
 
             runs[name] = measure(config, library=library, out=arguments.out / "parts", jobs=arguments.jobs, say=say)
-        voltage = Cells.read(library.path, transition=library.fo4_ns).voltage
+            write({  # all that is measured by now
+                "core": core.name, "library": library.name, "nm": arguments.nm, "fo4_ns": library.fo4_ns,
+                "voltage": Cells.read(library.path, transition=library.fo4_ns).voltage, "flows": FLOWS,
+                "versions": versions(), "workload": asdict(WORKLOAD), "runs": runs, "comparison": comparison(runs),
+                "differences": differences(runs),
+            }, arguments.out, docs=arguments.docs)
     except (BenchError, FlowError) as error:
         print(error, file=sys.stderr)
         return 1
-    write({
-        "core": core.name, "library": library.name, "nm": arguments.nm, "fo4_ns": library.fo4_ns, "voltage": voltage,
-        "flows": FLOWS, "versions": versions(), "workload": asdict(WORKLOAD), "runs": runs,
-        "comparison": comparison(runs), "differences": differences(runs),
-    }, arguments.out, docs=arguments.docs)
     print(arguments.out / "energy.md")
     return 0
