@@ -94,8 +94,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         "no wires, no clock tree, no leakage, so that the energy of a cycle is the same at every clock. Flows: both of "
         f"[the price](../price.md). {tools}.", "",
         f"Core `{report['core']}` beside an ideal memory: {some['tokens']} token of {some['rows']} rows on "
-        f"{some['keys']:,} keys, {some['head_dim']}/{some['head_dim_v']}, preload 1; each element of O goes through an "
-        f"accumulate lane {some['accumulated'] / (some['tokens'] * some['rows'] * some['head_dim_v']):g} times. Every "
+        f"{some['keys']:,} keys, {some['head_dim']}/{some['head_dim_v']}, preload 1; P in U6.10 or "
+        "in the operands' format, BF16; each element of O goes through an accumulate lane "
+        f"{some['accumulated'] / (some['tokens'] * some['rows'] * some['head_dim_v']):g} times. Every "
         "run gave the golden model's bits. Cycles: "
         + ", ".join(f"{name} {run['cycles']:,}" for name, run in report["runs"].items()) + ".", "",
         "## What MUL by ADD saves", "",
