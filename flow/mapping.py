@@ -13,7 +13,7 @@ from .library import Library
 from .netlist import CLOCK, MEMORY, Netlist
 from .tools import FlowError, opensta, yosys
 
-__all__ = ["FLOWS", "GROUPS", "MEMORY_FO4", "gates", "map_and_time"]
+__all__ = ["EVERY_DEPTH", "FLOWS", "GROUPS", "MEMORY_FO4", "gates", "map_and_time"]
 
 #: Options of ``abc`` by flow. ``speed``: sum-of-products balancing, choices, mapping for delay, buffers, sizing.
 FLOWS = {
@@ -26,6 +26,9 @@ FLOWS = {
 #: depth are mapped by themselves, for speed.
 GROUPS = 16
 
+#: Groups for one of every depth: more than levels of gates lie between two registers of any design.
+EVERY_DEPTH = 1000
+
 #: A memory's output comes so many FO4 after the clock's edge.
 MEMORY_FO4 = 12.0
 
@@ -33,29 +36,33 @@ MEMORY_FO4 = 12.0
 _PERIOD_NS = 1000.0
 
 
-def gates(folder: Path, name: str) -> Netlist:
-    """``<folder>/<name>.v`` as gates and plain registers: resets and enables are gates; memories stay cells."""
+def gates(folder: Path, name: str, *, top: str | None = None, apart: Sequence[str] = ()) -> Netlist:
+    """``<folder>/<name>.v`` as gates and plain registers: resets and enables are gates; memories stay cells.
+
+    So do instances of the modules ``apart``. The module ``top`` is the file's name if not given.
+    """
     label = f"{name}.gates"
     source = (folder / f"{name}.v").read_text(encoding="utf-8")
     memories = sorted({*re.findall(r"^module (ram_\w+)", source, re.MULTILINE)})
     yosys([
-        f"read_verilog {name}.v", *(f"blackbox {memory}" for memory in memories),
-        f"synth -flatten -top {name}", "dfflegalize -cell $_DFF_P_ 01", "opt_clean -purge",
+        f"read_verilog {name}.v", *(f"blackbox {module}" for module in (*memories, *apart)),
+        f"synth -flatten -top {top or name}", "dfflegalize -cell $_DFF_P_ 01", "opt_clean -purge",
         "delete t:$scopeinfo", f"write_json {label}.json",
     ], folder / f"{label}.log")
-    return Netlist.read(folder / f"{label}.json", name)
+    return Netlist.read(folder / f"{label}.json", top or name)
 
 
 def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: Library, *, groups: int = GROUPS,
                  ) -> dict[str, Any]:
     """Area without the registers around it, and the slowest path between registers.
 
-    In the flow for speed up to so many ``groups`` of about the same depth are mapped by themselves.
+    In the flow for speed up to so many ``groups`` of about the same depth are mapped by themselves. Leaves the result
+    in ``<name>.<flow>.v`` and ``.cells.json``.
 
     Returns
     -------
     area_um2, fo4, fmax_mhz, levels (gates on the path), start, end (what its registers hold), power_mw (at that clock,
-    a tenth of the nets switching in a cycle; with the registers around it)
+    a tenth of the nets switching in a cycle; with the registers around it; OpenSTA's count, see ``docs/price.md``)
 
     Raises
     ------
@@ -69,12 +76,14 @@ def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: 
         f"read_json {label}.json", "dfflibmap -liberty cells.lib",
         f"abc -liberty cells.lib -constr abc.constr {FLOWS[flow]}".rstrip(), "flatten", "opt_clean",
         f"tee -q -o {label}.stat stat -liberty cells.lib", f"write_verilog -noattr {label}.v",
+        f"write_json {label}.cells.json",
     ], folder / f"{label}.log")
     found = re.search(r"Chip area for .*: *([\d.]+)", (folder / f"{label}.stat").read_text(encoding="utf-8"))
     if found is None:
         raise FlowError(f"yosys must tell an area; log: {folder / label}.stat")
     answer = opensta(_timing_script(label, library), folder / f"{label}.sta")
-    return {"area_um2": float(found.group(1)) - netlist.added * library.register_area, **_path(answer, library, label)}
+    area = float(found.group(1)) - len(netlist.added) * library.register_area
+    return {"area_um2": area, **_path(answer, library, label)}
 
 
 def _timing_script(label: str, library: Library) -> Sequence[str]:

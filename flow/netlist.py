@@ -8,7 +8,7 @@ level of a register is the largest number of registers on a way to it from an in
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,29 @@ MEMORY = "memory_"
 class Netlist:
     """One module of gates and registers of one clock; memories are cells of a type that begins with ``ram_``.
 
+    Other cells that are neither gates nor registers are modules apart, mapped by themselves.
+
     Parameters
     ----------
     module: its entry in yosys's JSON, not changed
 
     Attributes
     ----------
-    added: registers that :meth:`between_registers` or :meth:`stages` put around the design
+    added: names of the registers that :meth:`between_registers` or :meth:`stages` put around the design
+    holds: with them, every name that the RTL has for what a register or a bit of a memory's port holds, its index
+           in brackets where it is part of a word; by the cell's name, or the port's with its index. Nothing where
+           the RTL has no name
     """
 
-    def __init__(self, module: Mapping[str, Any], *, added: int = 0):
+    def __init__(self, module: Mapping[str, Any], *, added: Sequence[str] = (),
+                 holds: Mapping[str, Sequence[str]] | None = None):
         self.added = added
+        self.holds = holds or {}
         self._ports: Mapping[str, Any] = module["ports"]
         self._cells: Mapping[str, Any] = module["cells"]
         self._names: Mapping[str, Any] = module["netnames"]
-        self._label = _labels(self._names)
+        self._aliases = _aliases(self._names)
+        self._label = {bit: names[0] for bit, names in self._aliases.items()}
         self._driver = {bit: name for name, cell in self._cells.items() for bit in _pins(cell, "output")}
 
     @classmethod
@@ -115,20 +123,26 @@ class Netlist:
         return [name for name, cell in self._cells.items() if cell["type"] == _REGISTER]
 
     def between_registers(self) -> "Netlist":
-        """The whole design: a register at every operand and result; a memory's output is a port, its inputs results."""
+        """The whole design: a register at every operand and result; a memory's output is a port, its inputs results.
+
+        What a module apart gives are operands, what it takes are results.
+        """
         sources: set[int] = {bit for name, port in self._ports.items() if port["direction"] == "input" and name != CLOCK
                              for bit in _nets(port["bits"])}
         sinks = {bit: f"{name}[{index}]" for name, port in self._ports.items() if port["direction"] == "output"
                  for index, bit in enumerate(port["bits"]) if isinstance(bit, int)}
         cells, memories = {}, {}
         for name, cell in self._cells.items():
+            if cell["type"].startswith("$"):
+                cells[name] = cell
+                continue
+            sinks |= {bit: f"{name}.{pin}[{index}]" for pin, bits in cell["connections"].items()
+                      if cell["port_directions"][pin] == "input" and pin != CLOCK
+                      for index, bit in enumerate(bits) if isinstance(bit, int)}
             if cell["type"].startswith("ram_"):
-                sinks |= {bit: f"{name}.{pin}[{index}]" for pin, bits in cell["connections"].items()
-                          if cell["port_directions"][pin] == "input" and pin != CLOCK
-                          for index, bit in enumerate(bits) if isinstance(bit, int)}
                 memories[name] = list(_pins(cell, "output"))
             else:
-                cells[name] = cell
+                sources.update(_pins(cell, "output"))
         return self._cut(cells, sources, sinks, memories)
 
     def stages(self) -> dict[str, "Netlist"]:
@@ -204,27 +218,36 @@ class Netlist:
         clock = self._ports[CLOCK]["bits"][0] if CLOCK in self._ports else free
         free += 1
         kept: dict[str, Any] = {}
+        holds: dict[str, Sequence[str]] = {}
         ports: dict[str, Any] = {CLOCK: {"direction": "input", "bits": [clock]}}
         for name, cell in cells.items():
             label = self._label.get(cell["connections"]["Q"][0], name) if cell["type"] == _REGISTER else name
-            kept[_identifier(label, kept)] = cell
-        operands, results = [], []
+            identifier = _identifier(label, kept)
+            kept[identifier] = cell
+            if cell["type"] == _REGISTER:
+                holds[identifier] = self._aliases.get(cell["connections"]["Q"][0], ())
+        operands, results, added = [], [], []
         for bit in sorted(sources):
             operands.append(free)
-            kept[_identifier(f"in.{self._label.get(bit, bit)}", kept)] = _register(clock, free, bit)
+            added.append(_identifier(f"in.{self._label.get(bit, bit)}", kept))
+            kept[added[-1]] = _register(clock, free, bit)
+            holds[added[-1]] = self._aliases.get(bit, ())
             free += 1
         for bit, name in sinks.items():
             results.append(free)
-            kept[_identifier(f"out.{name}", kept)] = _register(clock, bit, free)
+            added.append(_identifier(f"out.{name}", kept))
+            kept[added[-1]] = _register(clock, bit, free)
             free += 1
         if operands:
             ports["operands"] = {"direction": "input", "bits": operands}
         if results:
             ports["results"] = {"direction": "output", "bits": results}
         for name, bits in memories.items():
-            ports[_identifier(f"{MEMORY}{name}", ports)] = {"direction": "input", "bits": bits}
+            port = _identifier(f"{MEMORY}{name}", ports)
+            ports[port] = {"direction": "input", "bits": bits}
+            holds |= {f"{port}[{index}]": self._aliases.get(bit, ()) for index, bit in enumerate(bits)}
         # Names of nets have served: cells carry what matters of them.
-        return Netlist({"ports": ports, "cells": kept, "netnames": {}}, added=len(operands) + len(results))
+        return Netlist({"ports": ports, "cells": kept, "netnames": {}}, added=added, holds=holds)
 
 
 def _register(clock: int, data: int, output: int) -> dict[str, Any]:
@@ -244,14 +267,15 @@ def _pins(cell: Mapping[str, Any], direction: str) -> list[int]:
             if cell["port_directions"][pin] == direction and pin not in ("C", CLOCK) for bit in _nets(bits)]
 
 
-def _labels(names: Mapping[str, Any]) -> dict[int, str]:
-    """A name of the RTL for every net that has one: the shortest, with its bit."""
-    labels: dict[int, str] = {}
-    for name in sorted((name for name, value in names.items() if not value.get("hide_name")), key=len, reverse=True):
-        bits = names[name]["bits"]
-        labels |= {bit: f"{name}[{index}]" if len(bits) > 1 else name for index, bit in enumerate(bits)
-                   if isinstance(bit, int)}
-    return labels
+def _aliases(names: Mapping[str, Any]) -> dict[int, list[str]]:
+    """Names of the RTL for every net that has one, the shortest first, with its bit."""
+    found: dict[int, list[str]] = {}
+    for name in sorted((name for name, value in names.items() if not value.get("hide_name")), key=len):
+        bits, label = names[name]["bits"], name.lstrip("\\")  # of a name that begins like one of yosys's own
+        for index, bit in enumerate(bits):
+            if isinstance(bit, int):
+                found.setdefault(bit, []).append(f"{label}[{index}]" if len(bits) > 1 else label)
+    return found
 
 
 def _identifier(name: str, taken: Mapping[str, Any]) -> str:

@@ -8,17 +8,18 @@ from matplotlib.figure import Figure
 
 from .units import DESIGNS, TARGET_FO4
 
-__all__ = ["plot"]
+__all__ = ["plot", "png"]
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#d0d0d0"
 
 
 def plot(report: Mapping[str, Any]) -> dict[str, bytes]:
     """PNG files by name."""
-    return {"area.png": _png(_area(report)), "stages.png": _png(_stages(report))}
+    return {"area.png": png(_area(report)), "stages.png": png(_stages(report))}
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=100, format="png")
     return buffer.getvalue()

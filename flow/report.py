@@ -12,7 +12,7 @@ from rich.table import Table
 from .mapping import MEMORY_FO4
 from .units import DESIGNS, TARGET_FO4
 
-__all__ = ["comparisons", "markdown", "render", "write"]
+__all__ = ["comparisons", "markdown", "render", "table", "write"]
 
 _HEADINGS = ("design", "area (µm²)", "FO4", "MHz", "levels", "mW", "slowest path", "default flow: area", "FO4")
 _STAGES = ("design", "stage", "FO4", "")
@@ -75,7 +75,8 @@ def _missing(report: Mapping[str, Any]) -> list[str]:
     return [f"Not measured: {', '.join(missing)}.", ""] if missing else []
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, text: int = 1) -> list[str]:
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, text: int = 1) -> list[str]:
+    """Lines of a Markdown table; the first ``text`` columns are words, the others numbers."""
     rule = ["---" if index < text else "---:" for index in range(len(headings))]
     return ["| " + " | ".join(row) + " |" for row in (headings, rule, *rows)]
 
@@ -90,15 +91,15 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"Between registers, mapped for speed; a memory's output counts as {MEMORY_FO4:g} FO4 after the clock's edge. "
         "Power at that clock, a tenth of the nets switching in a cycle. At the right the same with ABC's own script.",
         "",
-        *_table(_HEADINGS, _rows(report)), "", "![Area](area.png)", "",
+        *table(_HEADINGS, _rows(report)), "", "![Area](area.png)", "",
         "## Stages", "",
         f"Each stage of a pipeline mapped alone, for speed; the target is {TARGET_FO4:g} FO4.", "",
-        *_table(_STAGES, _stage_rows(report), text=2), "", "![FO4 by stage](stages.png)", "",
+        *table(_STAGES, _stage_rows(report), text=2), "", "![FO4 by stage](stages.png)", "",
         "## Multiplication over MUL by ADD", "",
-        *_table(("pair", "flow", "area", "FO4"), _pair_rows(report), text=2), "",
+        *table(("pair", "flow", "area", "FO4"), _pair_rows(report), text=2), "",
     ]
     if rows := _ecp5_rows(report):
-        lines += ["## On an FPGA", "", *_table(_ECP5, rows), ""]
+        lines += ["## On an FPGA", "", *table(_ECP5, rows), ""]
     return "\n".join(lines)
 
 

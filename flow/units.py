@@ -25,13 +25,10 @@ from amla.rtl.softmax.lanes import AccumulateLane, VectorLane
 from amla.rtl.softmax.row_result import RowResult
 from amla.rtl.softmax.row_update import RowUpdate
 
-from .mapping import GROUPS
+from .mapping import EVERY_DEPTH, GROUPS
 
 __all__ = ["CORES", "DESIGNS", "ON_ECP5", "PARTS", "QUICK", "TARGET_FO4", "UNITS", "Unit"]
 
-
-#: More levels of gates than lie between two registers of any design.
-_EVERY_DEPTH = 1000
 
 #: No path between registers is to be longer.
 TARGET_FO4 = 30.0
@@ -59,7 +56,7 @@ def _rescale(comp_bits: int) -> Unit:
 
 
 def _of_tiny(title: str, component: Callable[[CoreConfig], wiring.Component]) -> Unit:
-    return Unit(title=f"{title} (tiny)", make=lambda: component(CoreConfig.load("tiny")), groups=_EVERY_DEPTH)
+    return Unit(title=f"{title} (tiny)", make=lambda: component(CoreConfig.load("tiny")), groups=EVERY_DEPTH)
 
 
 #: Arithmetic by name, in the order of the report. The ``mul`` lane's offset is one word, so it has ``comp_bits`` 0.
@@ -83,7 +80,7 @@ UNITS = {
 #: Parts of a core of configuration ``tiny``.
 PARTS = {
     "row_update": _of_tiny("row update", RowUpdate),
-    "row_result": Unit(title="row result", make=RowResult, groups=_EVERY_DEPTH),
+    "row_result": Unit(title="row result", make=RowResult, groups=EVERY_DEPTH),
     "cube": _of_tiny("cube engine", Cube),
     "drain": _of_tiny("drain engine", Drain),
     "vector": _of_tiny("vector engine", Vector),

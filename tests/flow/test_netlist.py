@@ -60,7 +60,7 @@ def test_stages_of_a_pipeline(tmp_path):
                 *(f"in_kept_{bit}" for bit in range(4))}
     assert {*named(first, "in_")} == operands
     assert named(first, "out_") == sorted(f"out_{name}_{bit}" for name in ("sum", "kept") for bit in range(4))
-    assert stages["1 sum"].added == len(operands) + 8
+    assert len(stages["1 sum"].added) == len(operands) + 8
     second = module(stages["2 word"], tmp_path)
     assert {name.rsplit("_", 1)[0] for name in named(second, "in_")} == {"in_sum", "in_late", "in_kept"}
     assert {cell["type"] for cell in module(stages["3 y"], tmp_path)["cells"].values()} == {"$_DFF_P_", "$_NOT_"}
@@ -70,7 +70,7 @@ def test_between_registers(tmp_path):
     """Every operand and result gets a register, and those of the design are named after what they hold."""
     whole = netlist(tmp_path, PIPELINE)
     between = whole.between_registers()
-    assert len(whole.registers) == 16 and len(between.registers) == 16 + 9 + 4 and between.added == 13
+    assert len(whole.registers) == 16 and len(between.registers) == 16 + 9 + 4 and len(between.added) == 13
     cut = module(between, tmp_path)
     assert {"sum_0", "late_3", "kept_1", "word7_2", "in_hold", "in_a_0", "out_y_3"} <= cut["cells"].keys()
     assert {name: len(port["bits"]) for name, port in cut["ports"].items()} == {"clk": 1, "operands": 9, "results": 4}
@@ -88,6 +88,22 @@ def test_a_memory_is_a_port_and_results(tmp_path):
     assert len(cut["ports"]["memory_cells"]["bits"]) == 2 and cut["ports"]["memory_cells"]["direction"] == "input"
     assert {name.split("_")[1] for name in named(cut, "out_")} == {"cells", "y"}
     assert isinstance(between, Netlist) and named(cut, "in_a_")
+
+
+def test_names_of_what_is_held(tmp_path):
+    """Registers, operands and memory outputs, a result's register apart, by their names in the RTL."""
+    assert netlist(tmp_path, MEMORY).between_registers().holds == {
+        **{f"in_a_{bit}": [f"a[{bit}]"] for bit in range(2)}, **{f"y_{bit}": [f"y[{bit}]"] for bit in range(2)},
+        **{f"memory_cells[{bit}]": [f"word[{bit}]"] for bit in range(2)}}
+
+
+def test_a_module_apart_is_operands_and_results(tmp_path):
+    """What it gives comes from a register, what it takes goes into one."""
+    (tmp_path / "dut.v").write_text(MEMORY.replace("ram_4x2_1w1r", "box"), encoding="utf-8")
+    cut = module(gates(tmp_path, "dut", apart=["box"]).between_registers(), tmp_path)
+    assert {*named(cut, "in_")} == {"in_a_0", "in_a_1", "in_word_0", "in_word_1"} and set(cut["ports"]) == {
+        "clk", "operands", "results"}
+    assert any(name.startswith("out_cells_w_data") for name in cut["cells"])
 
 
 def test_groups_of_one_depth(tmp_path):
