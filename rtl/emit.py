@@ -88,13 +88,13 @@ class Leaf(wiring.Component):
         return m
 
 
-def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
+def emit(component: wiring.Component, *, name: str, out: Path, leaf_waves: bool = False) -> list[str]:
     """Write ``<out>/<name>.v`` (top and leaves, leaves first) and ``<out>/<name>.vlt``; return the leaves' names.
 
     The control file publishes the top's ports and nothing inside (a public net cannot be optimised away), and
     silences the warnings that Amaranth's output trips by its form. It keeps every leaf and its inputs apart from
     the surroundings: what remains of the instances of a leaf is then the same code, which Verilator writes and
-    the compiler sees once. Waves show no leaf's inside: they would hold it once per instance.
+    the compiler sees once. Waves show no leaf's inside without ``leaf_waves``: they would hold it once per instance.
     """
     emission = Emission()
     top = _convert(component, name, emission)
@@ -106,7 +106,7 @@ def emit(component: wiring.Component, *, name: str, out: Path) -> list[str]:
         control += [f'no_inline -module "{leaf}"',
                     *(f'public_flat_rd -module "{leaf}" -var "{port}"' for port in inputs)]
     leaves = "\n".join(emission.leaves.values())
-    if leaves:
+    if leaves and not leaf_waves:
         control.append(f'tracing_off -file "*{name}.v" -lines 1 - {leaves.count(chr(10))}')
     _write(out / f"{name}.vlt", "\n".join(control) + "\n")
     _write(out / f"{name}.v", "\n".join([leaves, *emission.rams.values(), top]))

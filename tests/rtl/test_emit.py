@@ -57,6 +57,8 @@ def test_each_leaf_once(tmp_path):
     untraced = "\n".join(text.splitlines()[:int(re.search(r"tracing_off .* -lines 1 - (\d+)", control)[1])])
     assert re.findall(r"^\s*(module|endmodule)", untraced, re.MULTILINE) == ["module", "endmodule"]
     assert "module square" in untraced
+    emit(Sum(), name="traced", out=tmp_path, leaf_waves=True)
+    assert "tracing_off" not in (tmp_path / "traced.vlt").read_text(encoding="utf-8")
 
 
 def test_verilator_writes_a_leaf_once(tiny, tmp_path):
