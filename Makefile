@@ -74,12 +74,17 @@ sweep: $(STAMP) ## utilisation against memory latency and SRAM, estimated: docs/
 formal: $(STAMP) ## prove rescale, arithmetic, dot unit, semaphores, queue, read arbiter; find every planted bug
 	@$(BIN)/python -m amla.tb.formal
 
-price: $(STAMP) ## area, delay, stages and power in a cell library (LIBERTY=FILE for yours; QUICK=1: minutes): build/price
+opensta:
 	@{ command -v sta && test -e "$${LIBERTY:-/usr/share/qflow/tech/osu018/osu018_stdcells.lib}"; } >/dev/null || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    opensta qflow-tech-osu018; } >/dev/null 2>&1 || \
-	  { echo "make price needs OpenSTA and a cell library: Debian's opensta and qflow-tech-osu018, or sta and LIBERTY=FILE" >&2; exit 2; }
+	  { echo "this needs OpenSTA and a cell library: Debian's opensta and qflow-tech-osu018, or sta and LIBERTY=FILE" >&2; exit 2; }
+
+price: $(STAMP) opensta ## area, delay, stages and power in a cell library (LIBERTY=FILE for yours; QUICK=1: minutes): build/price
 	@$(BIN)/python -m amla.flow $(if $(QUICK),--quick)
+
+energy: $(STAMP) opensta ## energy of a decode in every mode, and what MUL by ADD saves, in a cell library (LIBERTY=FILE): build/price
+	@$(BIN)/python -m amla.flow.energy
 
 full-size: $(STAMP) ## the ds-* workloads on the full-size core beside hbm, far and ideal: docs/full_size.md
 	@$(BIN)/python -m amla.tb.build_core deepseek
@@ -96,4 +101,4 @@ nightly: $(STAMP) ## full size on the RTL and every exhaustive test (hours)
 clean: ## remove build results (keeps .venv)
 	rm -rf build
 
-.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep formal price full-size nightly clean
+.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep formal opensta price energy full-size nightly clean
