@@ -51,12 +51,12 @@ def measure(name: str, *, out: Path, library: Library, flows: Iterable[str] = tu
         raise ValueError(f"name must be one of {', '.join(DESIGNS)}, not {name!r}")
     folder = _emit(name, out)
     figures: dict[str, Any] = {}
-    netlist, groups = gates(folder, name), DESIGNS[name].groups
+    netlist = gates(folder, name)
     for flow in flows:
-        figures[flow] = map_and_time(netlist.between_registers(), folder, name, flow, library, groups=groups)
+        figures[flow] = map_and_time(netlist.between_registers(), folder, name, flow, library)
         if flow == "speed" and stages:
             figures["stages"] = {
-                stage: map_and_time(part, folder, f"stage{number}", flow, library, groups=groups)["fo4"]
+                stage: map_and_time(part, folder, f"stage{number}", flow, library)["fo4"]
                 for number, (stage, part) in enumerate(netlist.stages().items(), 1)}
     return figures
 
@@ -123,8 +123,7 @@ def price(
 
 def _digest(name: str, folder: Path, library: Library, ecp5: bool) -> str:
     """What the figures of a design depend on."""
-    groups = {"default": 1, "speed": DESIGNS[name].groups}
-    content = repr(((folder / f"{name}.v").read_bytes(), library.path.read_bytes(), FLOWS, groups, MEMORY_FO4,
+    content = repr(((folder / f"{name}.v").read_bytes(), library.path.read_bytes(), FLOWS, MEMORY_FO4,
                     _versions(), (DEVICE, SEEDS) if ecp5 and name in ON_ECP5 else None))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
