@@ -13,7 +13,7 @@ from .library import Library
 from .netlist import CLOCK, MEMORY, Netlist
 from .tools import FlowError, opensta, yosys
 
-__all__ = ["EVERY_DEPTH", "FLOWS", "GROUPS", "MEMORY_FO4", "gates", "map_and_time"]
+__all__ = ["FLOWS", "MEMORY_FO4", "gates", "map_and_time"]
 
 #: Options of ``abc`` by flow. ``speed``: sum-of-products balancing, choices, mapping for delay, buffers, sizing.
 FLOWS = {
@@ -21,13 +21,6 @@ FLOWS = {
     "speed": '-script "+strash;ifraig;scorr;dc2;strash;if,-g,-K,6,-C,16;strash;dch;if,-g,-K,6,-C,16;strash;dch,-f;'
              'map,-B,0.9;topo;buffer,-c,-N,12;upsize;dnsize"',
 }
-
-#: ABC maps for the deepest result of what it is given, and gives area to all others: so many groups of about the same
-#: depth are mapped by themselves, for speed.
-GROUPS = 16
-
-#: Groups for one of every depth: more than levels of gates lie between two registers of any design.
-EVERY_DEPTH = 1000
 
 #: A memory's output comes so many FO4 after the clock's edge.
 MEMORY_FO4 = 12.0
@@ -52,12 +45,12 @@ def gates(folder: Path, name: str, *, top: str | None = None, apart: Sequence[st
     return Netlist.read(folder / f"{label}.json", top or name)
 
 
-def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: Library, *, groups: int = GROUPS,
-                 ) -> dict[str, Any]:
+def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: Library) -> dict[str, Any]:
     """Area without the registers around it, and the slowest path between registers.
 
-    In the flow for speed up to so many ``groups`` of about the same depth are mapped by themselves. Leaves the result
-    in ``<name>.<flow>.v`` and ``.cells.json``.
+    ABC maps for the deepest result of what it is given, and gives area to all others: in the flow for speed gates that
+    feed one another are mapped by themselves, together with those of the same shape.
+    Leaves the result in ``<name>.<flow>.v`` and ``.cells.json``.
 
     Returns
     -------
@@ -69,7 +62,7 @@ def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: 
     FlowError: a tool fails, or no path lies between registers.
     """
     label = f"{name}.{flow}"
-    netlist.write(folder / f"{label}.json", "top", groups=groups if flow == "speed" else 1)
+    netlist.write(folder / f"{label}.json", "top", grouped=flow == "speed")
     shutil.copyfile(library.path, folder / "cells.lib")
     (folder / "abc.constr").write_text(f"set_driving_cell {library.inverter}\nset_load 0.05\n", encoding="utf-8")
     yosys([

@@ -57,12 +57,12 @@ class Netlist:
         """The module ``top`` of a file."""
         return cls(json.loads(path.read_text(encoding="utf-8"))["modules"][top])
 
-    def write(self, path: Path, top: str, *, groups: int = 1) -> None:
-        """The module alone, under the name ``top``; with ``groups`` its gates in up to so many modules by their depth.
+    def write(self, path: Path, top: str, *, grouped: bool = False) -> None:
+        """The module alone, under the name ``top``; ``grouped``: its gates in modules, those of one shape in one.
 
-        Gates that feed one another are in the same group; those of a group are about as many levels deep.
+        Gates that feed one another have one shape: how many they are, and how many levels deep.
         """
-        modules = {} if groups == 1 else self._groups(groups)
+        modules = self._groups() if grouped else {}
         inside = {name for module in modules.values() for name in module["cells"]}
         cells = {name: cell for name, cell in self._cells.items() if name not in inside}
         cells |= {f"{name}_": {
@@ -73,7 +73,7 @@ class Netlist:
         module = {"attributes": {"top": "1"}, "ports": self._ports, "cells": cells, "netnames": self._names}
         path.write_text(json.dumps({"modules": {top: module, **modules}}), encoding="utf-8")
 
-    def _groups(self, count: int) -> dict[str, Any]:
+    def _groups(self) -> dict[str, Any]:
         """Modules of gates by name, the shallowest first."""
         gates = {name for name, cell in self._cells.items() if cell["type"] != _REGISTER}
         feeds = {name: [self._driver[bit] for bit in _pins(self._cells[name], "input")
@@ -95,17 +95,14 @@ class Netlist:
         parts: dict[str, list[str]] = {}
         for name in sorted(gates):
             parts.setdefault(find(name), []).append(name)
-        levels = {part: max(depth[name] for name in names) for part, names in parts.items()}
-        bounds = sorted({*levels.values()})
-        step = -(-len(bounds) // count)
-        rank = {level: index // step for index, level in enumerate(bounds)}
-        members: dict[int, list[str]] = {}
-        for part, names in parts.items():
-            members.setdefault(rank[levels[part]], []).extend(names)
+        members: dict[tuple[int, int], list[str]] = {}
+        for names in parts.values():
+            members.setdefault((max(depth[name] for name in names), len(names)), []).extend(names)
         outside = {bit for name, cell in self._cells.items() if name not in gates for bit in _pins(cell, "input")}
         outside |= {bit for port in self._ports.values() if port["direction"] == "output"
                     for bit in _nets(port["bits"])}
-        return {f"group_{index}": self._module(names, outside) for index, names in sorted(members.items())}
+        return {f"group_{levels}_{count}": self._module(names, outside)
+                for (levels, count), names in sorted(members.items())}
 
     def _module(self, names: Iterable[str], outside: Iterable[int]) -> dict[str, Any]:
         """These gates as a module, whose results are what is needed ``outside``."""

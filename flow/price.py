@@ -51,12 +51,12 @@ def measure(name: str, *, out: Path, library: Library, flows: Iterable[str] = tu
         raise ValueError(f"name must be one of {', '.join(DESIGNS)}, not {name!r}")
     folder = _emit(name, out)
     figures: dict[str, Any] = {}
-    netlist, groups = gates(folder, name), DESIGNS[name].groups
+    netlist = gates(folder, name)
     for flow in flows:
-        figures[flow] = map_and_time(netlist.between_registers(), folder, name, flow, library, groups=groups)
+        figures[flow] = map_and_time(netlist.between_registers(), folder, name, flow, library)
         if flow == "speed" and stages:
             figures["stages"] = {
-                stage: map_and_time(part, folder, f"stage{number}", flow, library, groups=groups)["fo4"]
+                stage: map_and_time(part, folder, f"stage{number}", flow, library)["fo4"]
                 for number, (stage, part) in enumerate(netlist.stages().items(), 1)}
     return figures
 
@@ -100,7 +100,7 @@ def price(
     """
     known = known or {}
     found: dict[str, dict[str, Any]] = {}
-    digests = {name: digest((_emit(name, out) / f"{name}.v").read_bytes(), library, groups=DESIGNS[name].groups,
+    digests = {name: digest((_emit(name, out) / f"{name}.v").read_bytes(), library,
                             ecp5=ecp5 and name in ON_ECP5) for name in names}
     for name in names:
         if known.get(name, {}).get("digest") == digests[name]:
@@ -122,9 +122,9 @@ def price(
     return {name: found[name] for name in names}
 
 
-def digest(verilog: bytes, library: Library, *, groups: int, ecp5: bool = False) -> str:
-    """What the figures of a design depend on: its Verilog, the library, the flows, their groups and the tools."""
-    content = repr((verilog, library.path.read_bytes(), FLOWS, {"default": 1, "speed": groups}, MEMORY_FO4, versions(),
+def digest(verilog: bytes, library: Library, *, ecp5: bool = False) -> str:
+    """What the figures of a design depend on: its Verilog, the library, the flows and the tools."""
+    content = repr((verilog, library.path.read_bytes(), FLOWS, MEMORY_FO4, versions(),
                     (DEVICE, SEEDS) if ecp5 else None))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 

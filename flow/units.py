@@ -25,8 +25,6 @@ from amla.rtl.softmax.lanes import AccumulateLane, VectorLane
 from amla.rtl.softmax.row_result import RowResult
 from amla.rtl.softmax.row_update import RowUpdate
 
-from .mapping import EVERY_DEPTH, GROUPS
-
 __all__ = ["CORES", "DESIGNS", "ON_ECP5", "PARTS", "QUICK", "TARGET_FO4", "UNITS", "Unit"]
 
 
@@ -42,13 +40,10 @@ class Unit:
     ----------
     title: its name for people
     make:  makes the component
-    groups: its gates are mapped for speed in up to so many groups of about the same depth; parts and cores have one
-            for each depth
     """
 
     title: str
     make: Callable[[], wiring.Component]
-    groups: int = GROUPS
 
 
 def _rescale(comp_bits: int) -> Unit:
@@ -56,7 +51,7 @@ def _rescale(comp_bits: int) -> Unit:
 
 
 def _of_tiny(title: str, component: Callable[[CoreConfig], wiring.Component]) -> Unit:
-    return Unit(title=f"{title} (tiny)", make=lambda: component(CoreConfig.load("tiny")), groups=EVERY_DEPTH)
+    return Unit(title=f"{title} (tiny)", make=lambda: component(CoreConfig.load("tiny")))
 
 
 #: Arithmetic by name, in the order of the report. The ``mul`` lane's offset is one word, so it has ``comp_bits`` 0.
@@ -80,7 +75,7 @@ UNITS = {
 #: Parts of a core of configuration ``tiny``.
 PARTS = {
     "row_update": _of_tiny("row update", RowUpdate),
-    "row_result": Unit(title="row result", make=RowResult, groups=EVERY_DEPTH),
+    "row_result": Unit(title="row result", make=RowResult),
     "cube": _of_tiny("cube engine", Cube),
     "drain": _of_tiny("drain engine", Drain),
     "vector": _of_tiny("vector engine", Vector),

@@ -54,19 +54,26 @@ class Rescale(wiring.Component):
         words = (self.offsets.word_select(s, 32) & (segment == s).replicate(32) for s in range(1 << self.comp_bits))
         offset = net(m, reduce(or_, words), name="offset")
 
-        # The sum is ``total`` less 2^31 if the offset is negative: a carry without a sign to cancel it is above
-        # every word, a sign without a carry is below zero.
-        total = net(m, self.x[:31] + offset[:31], name="total")
-        fraction, exponent, carry, negative = total[:bits], total[bits:31], total[31], offset[31]
-        over = net(m, Mux(negative, carry & exponent.all(), carry | exponent.all()), name="over")
-        under = net(m, Mux(carry, negative & ~exponent.any(), negative | ~exponent.any()), name="under")
-
+        # The exponents' sum, and what becomes of it, for both carries out of the fractions' sum, which come late.
+        low = net(m, x.fraction + offset[:bits], name="low")
         special = net(m, x.exponent == FP32.special, name="special")
         zero = net(m, x.exponent == 0, name="zero")
-        keep = net(m, ~(special | zero | over | under), name="keep")
-        ones = net(m, special | over & ~zero, name="ones")
+        negative = offset[31]
+        answers = []
+        for carry_in in range(2):
+            # The sum is ``total`` less 2^8 if the offset is negative: a carry without a sign to cancel it is above
+            # every word, a sign without a carry is below zero.
+            total = net(m, x.exponent + offset[bits:31] + carry_in, name=f"total_{carry_in}", shape=1 + len(x.exponent))
+            exponent, carry = total[:-1], total[-1]
+            over = Mux(negative, carry & exponent.all(), carry | exponent.all())
+            under = Mux(carry, negative & ~exponent.any(), negative | ~exponent.any())
+            keep = net(m, ~(special | zero | over | under), name=f"keep_{carry_in}")
+            ones = net(m, special | over & ~zero, name=f"ones_{carry_in}")
+            answers.append(Cat(keep, ones, exponent))
+        answer = net(m, Mux(low[-1], answers[1], answers[0]), name="answer")
+        keep, ones, exponent = answer[0], answer[1], answer[2:]
         m.d.comb += self.y.eq(Cat(
-            Mux(special, x.fraction, 0) | Mux(keep, fraction, 0),
+            Mux(special, x.fraction, 0) | Mux(keep, low[:-1], 0),
             Mux(keep, exponent, 0) | ones.replicate(len(exponent)),
             x.sign,
         ))

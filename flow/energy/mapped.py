@@ -7,7 +7,7 @@ from typing import Any
 from amla.rtl import files
 
 from ..library import Library
-from ..mapping import EVERY_DEPTH, FLOWS, GROUPS, gates, map_and_time
+from ..mapping import FLOWS, gates, map_and_time
 from ..price import digest
 from .parts import Part
 
@@ -16,9 +16,6 @@ __all__ = ["mapped"]
 
 def mapped(part: Part, *, library: Library, out: Path) -> dict[str, dict[str, Any]]:
     """Map a part with every flow, but for those that ``out`` has of the same Verilog, library and tools.
-
-    Leaves are mapped in groups as units are priced, engines and the rest as the parts of a core
-    (:class:`~amla.flow.units.Unit`).
 
     Returns
     -------
@@ -29,8 +26,7 @@ def mapped(part: Part, *, library: Library, out: Path) -> dict[str, dict[str, An
     ------
     FlowError: a tool fails.
     """
-    groups = GROUPS if part.leaf else EVERY_DEPTH
-    folder = out / f"{part.name}-{digest(part.verilog.encode(), library, groups=groups)}"
+    folder = out / f"{part.name}-{digest(part.verilog.encode(), library)}"
     netlist = None
     found = {}
     for flow in FLOWS:
@@ -40,7 +36,7 @@ def mapped(part: Part, *, library: Library, out: Path) -> dict[str, dict[str, An
                 files.make_folder(folder)
                 files.write({folder / f"{part.name}.v": part.verilog})
                 netlist = gates(folder, part.name, top=part.module, apart=part.apart).between_registers()
-            figures = map_and_time(netlist, folder, part.name, flow, library, groups=groups)
+            figures = map_and_time(netlist, folder, part.name, flow, library)
             files.write({kept: json.dumps({
                 "area_um2": figures["area_um2"], "fo4": figures["fo4"], "added": list(netlist.added),
                 "holds": {name: list(names) for name, names in netlist.holds.items()}}) + "\n"})

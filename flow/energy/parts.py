@@ -30,7 +30,6 @@ class Part:
     numbers: of these ports in the core
     apart:   modules that are shells in it
     places:  paths of its instances in the core, ``""`` the core itself
-    leaf:    whether it is one
     """
 
     name: str
@@ -39,7 +38,6 @@ class Part:
     numbers: tuple[str, ...]
     apart: tuple[str, ...]
     places: tuple[str, ...]
-    leaf: bool
 
     def in_core(self, name: str) -> str:
         """The core's name for a signal of the part."""
@@ -113,7 +111,7 @@ def cut(verilog: str, *, top: str, engines: Iterable[str]) -> list[Part]:
         text = "\n".join(_shell(modules[kind]) if kind in shells else modules[kind] for kind in sorted(reached))
         numbered, numbers = _numbered(text)
         found.append(Part(name=name, module=module, verilog=numbered, numbers=numbers, places=tuple(places[module]),
-                          apart=tuple(sorted(shells.intersection(reached))), leaf=module in leaves))
+                          apart=tuple(sorted(shells.intersection(reached)))))
     return found
 
 

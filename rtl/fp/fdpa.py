@@ -20,6 +20,9 @@ from .word import BF16, FP32, Format, normalise, round_word
 
 __all__ = ["Fdpa", "decode_row", "element_layout"]
 
+#: The sum's magnitude is shifted by so many bits at first.
+_COARSE = 32
+
 
 def element_layout(fraction_bits: int) -> data.StructLayout:
     """An element of a: FP32's exponent, 0 for a zero and 255 for specials, and the significand with its leading bit."""
@@ -65,7 +68,7 @@ class Fdpa(wiring.Component):
     **Latency:** 9 cycles. **Throughput:** one result per cycle. ``c`` is taken together with ``a`` and ``b``.
 
     Stages: operands; products, and the largest exponents of three; the largest one; align; sums of four; sum;
-    magnitude; normalise; round.
+    magnitude, its shift by words of 32 bits; the rest of the shift; round.
 
     Written for a simulator, too: operands are registered before any logic, nothing is wider than 64 bits, and
     the class of special values is behind a condition that is rarely true.
@@ -131,12 +134,14 @@ class Fdpa(wiring.Component):
         total = self._sum(m, [_delayed(m, term, f"term{i}") for i, term in enumerate(terms)], e_max)
         e_total = register(m, e_max, name="e_total", cycles=5)
 
-        # Stages 7 and 8.
-        magnitude = register(m, Mux(total[-1], -total, total)[:-1], name="magnitude")
-        normal, count = normalise(m, magnitude, name="normal")
+        # Stages 7 and 8, each a part of the shift.
+        coarse, coarse_count = normalise(m, net(m, Mux(total[-1], -total, total)[:-1], name="absolute"),
+                                         name="coarse", least=_COARSE)
+        magnitude = register(m, coarse, name="magnitude")
+        normal, count = normalise(m, magnitude, name="normal", most=_COARSE - 1)
         bias = len(magnitude) - 1 - self.acc_frac_bits - FP32.bias
         result_sign = register(m, total[-1], name="result_sign", cycles=2)
-        count = register(m, count, name="count")
+        count = register(m, Cat(count, register(m, coarse_count, name="coarse_count")), name="count")
         significand = register(m, normal, name="result_significand")
 
         # Stage 9.

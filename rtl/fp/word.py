@@ -122,15 +122,16 @@ def unpack(m: Module, word: Value, format: Format, *, name: str) -> Unpacked:
     )
 
 
-def normalise(m: Module, value: Value, *, name: str, most: int | None = None) -> tuple[Value, Value]:
+def normalise(m: Module, value: Value, *, name: str, most: int | None = None, least: int = 1) -> tuple[Value, Value]:
     """Shift ``value`` left until its top bit is set; return it and the shift (all ones' worth for zero).
 
     A logarithmic shifter that decides as it goes: each step looks at the top bits only. A value that is not zero has
-    at most ``most`` leading zeros (by default all bits but one).
+    at most ``most`` leading zeros (by default all bits but one). With a ``least`` step, a power of two, the shift is
+    the largest multiple of it that fits, and is counted in its units.
     """
     width = len(value)
     count: list[Value] = []
-    for step in reversed(range((width - 1 if most is None else most).bit_length())):
+    for step in reversed(range(least.bit_length() - 1, (width - 1 if most is None else most).bit_length())):
         amount = 1 << step
         clear = net(m, value[width - amount:] == 0, name=f"{name}_clear{amount}")
         shifted = Cat(C(0, amount), value[:width - amount])  # not <<, whose result is wider

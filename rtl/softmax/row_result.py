@@ -43,7 +43,7 @@ class RowResult(wiring.Component):
         log = pipe.unit("log2", Log2(), x=total)
         log = pipe.unit("add_maximum", Add(), a=pipe.data(self.m, "m_in"), b=log)
         recip = pipe.unit("recip_sum", Recip(), x=pipe.data(self.divisor, "divisor_in"))
-        lse = pipe.unit("to_natural", Mul(), a=log, b=LN2)
+        lse = pipe.unit("to_natural", Mul(), a=LN2, b=log)  # digits of the logarithm: those of ln 2 repeat
         self.latency = pipe.finish({
             "recip": pipe.comb("recip_out", Mux, empty, PLUS_INF, recip),
             "lse": pipe.comb("lse_out", Mux, empty, PLUS_INF, lse),

@@ -177,7 +177,7 @@ _UNGUARDED = _bug("negative | ~exponent.any())", "0)",
 _ZERO_ADDED = _bug("x.exponent == 0,", "self.x[:31] == 1,", "zeros are added to like any word")
 _WRONG_SEGMENT = _bug("x.fraction[bits - self.comp_bits:]",
                       "x.fraction[:self.comp_bits]", "the segment is taken from the low fraction bits")
-_SHIFTED = _bug("self.x[:31] + offset[:31],", "self.x[:31] + offset[:31] + offset[31],",
+_SHIFTED = _bug("x.fraction + offset[:bits],", "x.fraction + offset[:bits] + offset[31],",
                 "negative offsets are added as ones' complement")
 
 PROOFS = (

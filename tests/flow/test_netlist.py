@@ -106,21 +106,24 @@ def test_a_module_apart_is_operands_and_results(tmp_path):
     assert any(name.startswith("out_cells_w_data") for name in cut["cells"])
 
 
-def test_groups_of_one_depth(tmp_path):
-    """All gates are in one group each, none feeds a gate of another one, and deeper groups come later."""
+def test_groups_of_one_shape(tmp_path):
+    """All gates are in one group each, and none feeds a gate of another one; a group is of gates of one shape."""
     between = netlist(tmp_path, PIPELINE).between_registers()
     flat = module(between, tmp_path)["cells"]
-    between.write(tmp_path / "groups.json", "top", groups=2)
+    between.write(tmp_path / "groups.json", "top", grouped=True)
     modules = json.loads((tmp_path / "groups.json").read_text())["modules"]
     top = modules.pop("top")["cells"]
-    assert list(modules) == ["group_0", "group_1"]
     held = [name for part in modules.values() for name in part["cells"]]
     assert sorted(held) == sorted(name for name, cell in flat.items() if cell["type"] != "$_DFF_P_")
     assert {name: cell for name, cell in top.items() if cell["type"] == "$_DFF_P_"}.items() <= flat.items()
-    made = [{bit for cell in part["cells"].values() for bit in cell["connections"]["Y"]} for part in modules.values()]
-    for index, part in enumerate(modules.values()):
-        read = {bit for name, port in part["ports"].items() if port["direction"] == "input" for bit in port["bits"]}
-        assert read.isdisjoint(made[1 - index])
-        assert top[f"group_{index}_"]["connections"] == {name: port["bits"] for name, port in part["ports"].items()}
-    assert any(name.startswith("out_y") for name in top) and "$_NOT_" in {
-        cell["type"] for cell in modules["group_0"]["cells"].values()}
+    made = {name: {bit for cell in part["cells"].values() for bit in cell["connections"]["Y"]}
+            for name, part in modules.items()}
+    assert len(modules) > 1
+    for name, part in modules.items():
+        read = {bit for port in part["ports"].values() if port["direction"] == "input" for bit in port["bits"]}
+        assert not any(read & bits for bits in made.values())
+        assert top[f"{name}_"]["connections"] == {name: port["bits"] for name, port in part["ports"].items()}
+        levels, count = map(int, name.split("_")[1:])
+        assert levels <= count and len(part["cells"]) % count == 0
+    assert any(name.startswith("out_y") for name in top) and {
+        cell["type"] for cell in modules["group_1_1"]["cells"].values()} == {"$_NOT_"}

@@ -111,7 +111,7 @@ endmodule
 def test_a_unit(tmp_path):
     """A multiplier: idle it takes the clock's energy alone, busy more; the netlist computes what the RTL says."""
     library = Library.measure(find_liberty(), tmp_path / "library")
-    part = Part(name="unit", module="core.unit", verilog=UNIT, numbers=(), apart=(), places=("unit",), leaf=True)
+    part = Part(name="unit", module="core.unit", verilog=UNIT, numbers=(), apart=(), places=("unit",))
     flows = mapped(part, library=library, out=tmp_path)
     stamp = flows["speed"]["cells"].stat().st_mtime_ns
     assert mapped(part, library=library, out=tmp_path) == flows and flows["speed"]["cells"].stat().st_mtime_ns == stamp
