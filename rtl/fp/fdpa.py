@@ -209,12 +209,13 @@ class Fdpa(wiring.Component):
             distance = net(m, e_max - term.exponent, shape=9, name=f"distance{i}")
             left = frac_bits - term.fraction_bits
             wide = Cat(C(0, left), term.significand, C(0, term_bits))[:term_bits]
-            magnitude = Mux(distance < 1 << shift_bits, wide >> distance[:shift_bits], 0)
             # A negative term adds its complement and, later, one.
+            fill = term.sign.replicate(term_bits)
+            flipped = Cat(wide ^ fill, term.sign).as_signed()
+            shifted = Mux(distance < 1 << shift_bits, flipped >> distance[:shift_bits], fill)
             sign = register(m, term.sign, name=f"sign{i}")
-            flipped = register(m, magnitude ^ term.sign.replicate(term_bits), name=f"aligned{i}")
             signs.append(sign)
-            aligned.append(Cat(flipped, sign).as_signed())
+            aligned.append(Cat(register(m, shifted[:term_bits], name=f"aligned{i}"), sign).as_signed())
         partial = [register(m, reduce(add, aligned[i:i + 4]), shape=signed(term_bits + 3), name=f"partial{i // 4}")
                    for i in range(0, len(terms), 4)]
         negative = register(m, reduce(add, signs), shape=range(len(terms) + 1), name="negative")
