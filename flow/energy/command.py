@@ -17,6 +17,7 @@ from typing import Any
 
 from amla.rtl import files
 from amla.rtl.config import MODES, P_FORMATS, CoreConfig
+from amla.sw.run.compare import Mismatch
 from amla.tb.runner import BenchError
 
 from ..library import Library, find_liberty
@@ -36,7 +37,7 @@ _NANOMETRES = 180.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns 1 if a tool failed or is missing."""
+    """Run the command; returns 1 if a tool failed or is missing, or a run gave wrong bits."""
     parser = argparse.ArgumentParser(
         prog="python -m amla.flow.energy", description="Energy of a decode on the core in every mode.")
     parser.add_argument("--mode", nargs="+", choices=MODES, default=MODES, help="only these modes (default: all)")
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--docs", type=Path, metavar="DIR", nargs="?", const=Path("docs/price"),
                         help="write page and plot into this folder too (docs/price)")
     arguments = parser.parse_args(argv)
+    if arguments.jobs < 1 or not arguments.nm > 0:
+        parser.error(f"--jobs must be at least 1 and --nm above 0, not {arguments.jobs} and {arguments.nm}")
     try:
         files.make_folder(arguments.out)
         library = Library.measure(find_liberty(), arguments.out / "library")
@@ -61,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             say = partial(_say, began, f"[{number}/{len(asked)}] {name}")
             runs[name] = measure(config, library=library, out=arguments.out / "parts", jobs=arguments.jobs, say=say)
             write(_report(runs, core, library, arguments.nm), arguments.out, docs=arguments.docs)
-    except (BenchError, FlowError) as error:
+    except (BenchError, FlowError, Mismatch) as error:
         print(error, file=sys.stderr)
         return 1
     print(arguments.out / "energy.md")

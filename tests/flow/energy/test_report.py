@@ -9,6 +9,7 @@ from amla.flow.energy.report import markdown, write
 from amla.flow.library import Library
 from amla.flow.mapping import FLOWS
 from amla.flow.tools import FlowError
+from amla.sw.run.compare import Mismatch
 
 pytestmark = pytest.mark.smoke
 
@@ -123,10 +124,19 @@ def test_command(measured, tmp_path, capsys):
     assert (tmp_path / "docs" / "energy.md").exists()
 
 
-def test_a_failing_tool(measured, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("error", [FlowError("yosys failed"), Mismatch("O differs in row 3")])
+def test_a_failing_run(error, measured, tmp_path, monkeypatch, capsys):
+    """A tool that fails and bits that are wrong are a line and status 1."""
     def fail(config, **options):
-        raise FlowError("yosys failed")
+        raise error
 
     monkeypatch.setattr(command, "measure", fail)
     assert command.main(["--out", str(tmp_path / "out")]) == 1
-    assert "yosys failed" in capsys.readouterr().err and not (tmp_path / "out" / "energy.json").exists()
+    assert capsys.readouterr().err == f"{error}\n" and not (tmp_path / "out" / "energy.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--jobs", "0"], ["--nm", "0"], ["--nm", "nan"]])
+def test_arguments(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        command.main(arguments)
+    assert caught.value.code == 2 and "--jobs must be at least 1 and --nm above 0" in capsys.readouterr().err
