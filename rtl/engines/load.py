@@ -122,7 +122,7 @@ class Load(wiring.Component):
         m.d.comb += [
             self.start.ready.eq(~stop & (~captured | decode)),
             capture.eq(self.start.valid & self.start.ready),
-            decode.eq(captured & (settling == 0) & (~decoded | dispatch)),
+            decode.eq(captured & (settling == 0) & ~decoded),
         ]
         with m.If(capture):
             m.d.sync += settling.eq(_SETTLE)

@@ -119,7 +119,7 @@ class Store(wiring.Component):
         m.d.comb += [
             self.start.ready.eq(~stop & (unfinished != MAX_UNFINISHED) & (~captured | decode)),
             capture.eq(self.start.valid & self.start.ready),
-            decode.eq(captured & (settling == 0) & (~decoded | dispatch)),
+            decode.eq(captured & (settling == 0) & ~decoded),
         ]
         with m.If(capture):
             m.d.sync += settling.eq(_SETTLE)
@@ -144,13 +144,14 @@ class Store(wiring.Component):
         pitch = register(m, Mux(lse, 1, fields.out_pitch), name="pitch")
         last_group = register(m, (fields.rows - 1)[:16] >> group_shift, name="last_group")
         end_of_group = register(m, beats + fields.out, name="end_of_group")
-        end_word = register(m, product(m, pitch, last_group, name="end") + end_of_group, name="end_word")
+        room = register(m, Mux(lse, config.state_words, config.out_words) - end_of_group, name="room")
+        span = register(m, product(m, pitch, last_group, name="span"), name="span")
         bad = register(m, ((fields.address & beat_mask) != 0)
                        | (fields.rows == 0)
                        | (~lse & (((fields.pitch & beat_mask) != 0)
                                   | ((fields.cols & (config.beat_elements - 1)) != 0)
                                   | (fields.cols == 0))), name="bad")
-        past = register(m, end_word > Mux(lse, config.state_words, config.out_words), name="past")
+        past = register(m, span > room, name="past")
         m.d.comb += [
             check.en.eq(decode),
             check.address.eq(fields.address),

@@ -75,15 +75,16 @@ class RegionCheck(wiring.Component):
         m = Module()
         # As wide as they need to be, so that no address wraps into the window.
         row_bytes = Cat(C(0, exact_log2(self._data_bytes)), self.beats)
+        first_end = register(m, self.address + row_bytes, name="first_end")  # of the first row
+        room = register(m, self.window_limit - first_end, name="room")  # for the rows behind it
         span = product(m, self.pitch, register(m, self.rows - 1, name="rows_after", shape=ROWS_BITS), name="span")
-        extent = register(m, span + row_bytes, name="extent", shape=ROWS_BITS + PITCH_BITS + 1)
+        span = register(m, span, name="span", shape=ROWS_BITS + PITCH_BITS)
         total = product(m, self.rows, self.beats, name="total")
         total = register(m, total, name="total", shape=ROWS_BITS + BEATS_BITS)
         adjacent = register(m, self.pitch == row_bytes, name="adjacent")
-        end = self.address + extent
         with m.If(self.en):
             m.d.sync += [
-                self.outside.eq((self.address < self.window_base) | (end > self.window_limit)),
+                self.outside.eq((self.address < self.window_base) | (span > room)),
                 self.region.address.eq(self.address),
                 self.region.pitch.eq(self.pitch),
                 self.region.rows.eq(Mux(adjacent, 1, self.rows)),
