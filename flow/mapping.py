@@ -5,7 +5,7 @@ Two ways to map: ABC's own script, and one for speed (`FLOWS`).
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from .library import Library
 from .netlist import CLOCK, MEMORY, Netlist
 from .tools import FlowError, opensta, yosys
 
-__all__ = ["FLOWS", "MEMORY_FO4", "gates", "map_and_time"]
+__all__ = ["FLOWS", "MEMORY_FO4", "gates", "linked_gates", "map_and_time"]
 
 #: Options of ``abc`` by flow. ``speed``: sum-of-products balancing, choices, mapping for delay, buffers, sizing.
 FLOWS = {
@@ -45,8 +45,20 @@ def gates(folder: Path, name: str, *, top: str | None = None, apart: Sequence[st
     return Netlist.read(folder / f"{label}.json", top or name)
 
 
-def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: Library) -> dict[str, Any]:
+def linked_gates(folder: Path, name: str) -> tuple[Netlist, dict[str, Netlist]]:
+    """As :func:`gates`, but the modules beside the top one are instances in it; these modules by name."""
+    source = (folder / f"{name}.v").read_text(encoding="utf-8")
+    modules = [module for module in re.findall(r"^module (?!ram_)(\w+)", source, re.MULTILINE) if module != name]
+    return gates(folder, name, apart=modules), {module: gates(folder, name, top=module) for module in modules}
+
+
+def map_and_time(
+    netlist: Netlist, folder: Path, name: str, flow: str, library: Library, *,
+    modules: Mapping[str, Netlist] | None = None,
+) -> dict[str, Any]:
     """Area without the registers around it, and the slowest path between registers.
+
+    The ``modules`` are instances in the netlist (:func:`linked_gates`): each is mapped once, and linked for the time.
 
     ABC maps for the deepest result of what it is given, and gives area to all others: in the flow for speed gates that
     feed one another are mapped by themselves, together with those of the same shape.
@@ -62,7 +74,18 @@ def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: 
     FlowError: a tool fails, or no path lies between registers.
     """
     label = f"{name}.{flow}"
-    netlist.write(folder / f"{label}.json", "top", grouped=flow == "speed")
+    linked = modules or {}
+    area = _map(netlist, folder, label, "top", flow, library) - len(netlist.added) * library.register_area
+    for module, inner in linked.items():
+        area += netlist.instances[module] * _map(inner.named(), folder, f"{module}.{flow}", module, flow, library)
+    answer = opensta(_timing_script([label, *(f"{module}.{flow}" for module in linked)], library),
+                     folder / f"{label}.sta")
+    return {"area_um2": area, **_path(answer, library, label)}
+
+
+def _map(netlist: Netlist, folder: Path, label: str, top: str, flow: str, library: Library) -> float:
+    """Area of a netlist's cells, the module ``top`` in ``<label>.v``."""
+    netlist.write(folder / f"{label}.json", top, grouped=flow == "speed")
     shutil.copyfile(library.path, folder / "cells.lib")
     (folder / "abc.constr").write_text(f"set_driving_cell {library.inverter}\nset_load 0.05\n", encoding="utf-8")
     yosys([
@@ -74,14 +97,12 @@ def map_and_time(netlist: Netlist, folder: Path, name: str, flow: str, library: 
     found = re.search(r"Chip area for .*: *([\d.]+)", (folder / f"{label}.stat").read_text(encoding="utf-8"))
     if found is None:
         raise FlowError(f"yosys must tell an area; log: {folder / label}.stat")
-    answer = opensta(_timing_script(label, library), folder / f"{label}.sta")
-    area = float(found.group(1)) - len(netlist.added) * library.register_area
-    return {"area_um2": area, **_path(answer, library, label)}
+    return float(found.group(1))
 
 
-def _timing_script(label: str, library: Library) -> Sequence[str]:
+def _timing_script(labels: Sequence[str], library: Library) -> Sequence[str]:
     return [
-        "read_liberty cells.lib", f"read_verilog {label}.v", "link_design top",
+        "read_liberty cells.lib", *(f"read_verilog {label}.v" for label in labels), "link_design top",
         f"create_clock -name c -period {_PERIOD_NS} [get_ports {CLOCK}]",
         f"foreach port [all_inputs] {{ if {{[string match {MEMORY}* [get_property $port full_name]]}} "
         f"{{ set_input_delay {MEMORY_FO4 * library.fo4_ns:.4f} -clock c $port }} }}",

@@ -75,7 +75,8 @@ class Netlist:
 
     def _groups(self) -> dict[str, Any]:
         """Modules of gates by name, the shallowest first."""
-        gates = {name for name, cell in self._cells.items() if cell["type"] != _REGISTER}
+        gates = {name for name, cell in self._cells.items() if cell["type"].startswith("$") and
+                 cell["type"] != _REGISTER}
         feeds = {name: [self._driver[bit] for bit in _pins(self._cells[name], "input")
                         if self._driver.get(bit) in gates] for name in gates}
         depth: dict[str, int] = {}
@@ -119,10 +120,23 @@ class Netlist:
         """Names of the register cells."""
         return [name for name, cell in self._cells.items() if cell["type"] == _REGISTER]
 
-    def between_registers(self) -> "Netlist":
+    @property
+    def instances(self) -> Counter[str]:
+        """How often each module apart occurs."""
+        return Counter(cell["type"] for cell in self._cells.values() if not cell["type"].startswith(("$", "ram_")))
+
+    def named(self) -> "Netlist":
+        """The same, registers named after what they hold, to be linked into another netlist."""
+        cells: dict[str, Any] = {}
+        for name, cell in self._cells.items():
+            label = self._label.get(cell["connections"]["Q"][0], name) if cell["type"] == _REGISTER else name
+            cells[_identifier(label, cells)] = cell
+        return Netlist({"ports": self._ports, "cells": cells, "netnames": {}})
+
+    def between_registers(self, *, linked: bool = False) -> "Netlist":
         """The whole design: a register at every operand and result; a memory's output is a port, its inputs results.
 
-        What a module apart gives are operands, what it takes are results.
+        What a module apart gives are operands, what it takes are results; ``linked``: it stays an instance.
         """
         sources: set[int] = {bit for name, port in self._ports.items() if port["direction"] == "input" and name != CLOCK
                              for bit in _nets(port["bits"])}
@@ -130,13 +144,14 @@ class Netlist:
                  for index, bit in enumerate(port["bits"]) if isinstance(bit, int)}
         cells, memories = {}, {}
         for name, cell in self._cells.items():
-            if cell["type"].startswith("$"):
+            memory = cell["type"].startswith("ram_")
+            if cell["type"].startswith("$") or (linked and not memory):
                 cells[name] = cell
                 continue
             sinks |= {bit: f"{name}.{pin}[{index}]" for pin, bits in cell["connections"].items()
                       if cell["port_directions"][pin] == "input" and pin != CLOCK
                       for index, bit in enumerate(bits) if isinstance(bit, int)}
-            if cell["type"].startswith("ram_"):
+            if memory:
                 memories[name] = list(_pins(cell, "output"))
             else:
                 sources.update(_pins(cell, "output"))

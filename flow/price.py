@@ -24,7 +24,7 @@ from amla.rtl.emit import emit
 
 from .ecp5 import DEVICE, Registered, map_ecp5, place
 from .library import Library, find_liberty
-from .mapping import FLOWS, MEMORY_FO4, gates, map_and_time
+from .mapping import FLOWS, MEMORY_FO4, gates, linked_gates, map_and_time
 from .report import render, write
 from .tools import FlowError, opensta_version
 from .units import CORES, DESIGNS, ON_ECP5, QUICK
@@ -51,9 +51,10 @@ def measure(name: str, *, out: Path, library: Library, flows: Iterable[str] = tu
         raise ValueError(f"name must be one of {', '.join(DESIGNS)}, not {name!r}")
     folder = _emit(name, out)
     figures: dict[str, Any] = {}
-    netlist = gates(folder, name)
+    netlist, modules = linked_gates(folder, name) if DESIGNS[name].linked else (gates(folder, name), {})
     for flow in flows:
-        figures[flow] = map_and_time(netlist.between_registers(), folder, name, flow, library)
+        figures[flow] = map_and_time(netlist.between_registers(linked=bool(modules)), folder, name, flow, library,
+                                     modules=modules)
         if flow == "speed" and stages:
             figures["stages"] = {
                 stage: map_and_time(part, folder, f"stage{number}", flow, library)["fo4"]

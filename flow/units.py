@@ -38,12 +38,14 @@ class Unit:
 
     Attributes
     ----------
-    title: its name for people
-    make:  makes the component
+    title:  its name for people
+    make:   makes the component
+    linked: its lanes and dot units are mapped once each, and linked: for what is too large to be mapped as one
     """
 
     title: str
     make: Callable[[], wiring.Component]
+    linked: bool = False
 
 
 def _rescale(comp_bits: int) -> Unit:
@@ -86,7 +88,10 @@ PARTS = {
 }
 
 #: Whole cores; their memories are black boxes.
-CORES = {"tiny": _of_tiny("core", AmlaCore)}
+CORES = {
+    "tiny": _of_tiny("core", AmlaCore),
+    "small": Unit(title="core (small)", make=lambda: AmlaCore(CoreConfig.load("small")), linked=True),
+}
 
 DESIGNS = {**UNITS, **PARTS, **CORES}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from amla.flow.library import Library, find_liberty
-from amla.flow.mapping import gates, map_and_time
+from amla.flow.mapping import gates, linked_gates, map_and_time
 from amla.flow.price import measure
 from amla.flow.tools import FlowError, opensta, yosys
 
@@ -30,6 +30,19 @@ module dut(input clk, input [1:0] a, output reg y);
   wire [1:0] word;
   ram_4x2_1w1r cells(.clk(clk), .w_addr(a), .w_en(a[0]), .w_data(a), .r0_addr(a), .r0_en(1'b1), .r0_data(word));
   always @(posedge clk) y <= ^word;
+endmodule
+"""
+INSTANCES = """
+module leaf(input clk, input a, input b, output y);
+  reg held;
+  always @(posedge clk) held <= ~(a & b);
+  assign y = ~(held & b);
+endmodule
+module dut(input clk, input [1:0] a, output [1:0] y);
+  wire [1:0] middle;
+  leaf first(.clk(clk), .a(a[0]), .b(a[1]), .y(middle[0]));
+  leaf second(.clk(clk), .a(middle[0]), .b(a[0]), .y(middle[1]));
+  assign y = middle;
 endmodule
 """
 
@@ -69,6 +82,28 @@ def test_a_path_is_what_it_is(library, tmp_path):
 def test_a_memory_takes_its_time(library, tmp_path):
     path = timed(tmp_path / "memory", MEMORY, library)
     assert path["start"].startswith("memory_cells") and 12.5 < path["fo4"] < 20
+
+
+@needs_opensta
+@pytest.mark.smoke
+def test_modules_are_linked(library, tmp_path):
+    """A path through a module that is mapped once is timed as a whole; the area counts every instance."""
+    whole = timed(tmp_path / "whole", INSTANCES, library)
+    (tmp_path / "dut.v").write_text(INSTANCES)
+    netlist, modules = linked_gates(tmp_path, "dut")
+    assert netlist.instances == {"leaf": 2} and list(modules) == ["leaf"]
+    linked = map_and_time(netlist.between_registers(linked=True), tmp_path, "dut", "default", library, modules=modules)
+    assert linked["area_um2"] == whole["area_um2"] == pytest.approx(2 * library.register_area + 4 * 24)
+    assert linked["levels"] == whole["levels"] == 2 and linked["fo4"] == pytest.approx(whole["fo4"], rel=0.05)
+    assert (linked["start"], linked["end"]) == ("a_1", "second/held")
+
+
+@needs_opensta
+@pytest.mark.nightly
+def test_the_core_small_meets_its_target(library, tmp_path):
+    """No path between registers of the core ``small`` takes more than 36 FO4."""
+    path = measure("small", out=tmp_path, library=library, flows=("speed",), stages=False)["speed"]
+    assert path["fo4"] <= 36, f"{path['start']} → {path['end']}: {path['fo4']:.1f} FO4"
 
 
 @needs_opensta

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.smoke
 
 
 class _Netlist:
-    def between_registers(self):
+    def between_registers(self, *, linked):
+        assert not linked
         return self
 
     def stages(self):
@@ -35,7 +36,8 @@ def tools(monkeypatch, tmp_path):
     library = Library(name="some", path=liberty, fo4_ns=0.1, inverter="INV", register_area=96.0)
     mapped = []
 
-    def timed(netlist, folder, name, flow, library):
+    def timed(netlist, folder, name, flow, library, *, modules=None):
+        assert not modules
         mapped.append((name, flow))
         return {"area_um2": 1000.0 if flow == "speed" else 500.0, "fo4": 31.0 if flow == "speed" else 60.0,
                 "fmax_mhz": 100.0, "levels": 9, "start": "a_0", "end": "y_1", "power_mw": 1.5}
