@@ -130,7 +130,7 @@ class Netlist:
         cells: dict[str, Any] = {}
         for name, cell in self._cells.items():
             label = self._label.get(cell["connections"]["Q"][0], name) if cell["type"] == _REGISTER else name
-            cells[_identifier(label, cells)] = cell
+            cells[_identifier(label, {**self._ports, **cells})] = cell
         return Netlist({"ports": self._ports, "cells": cells, "netnames": {}})
 
     def between_registers(self, *, linked: bool = False) -> "Netlist":

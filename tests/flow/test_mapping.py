@@ -33,8 +33,7 @@ module dut(input clk, input [1:0] a, output reg y);
 endmodule
 """
 INSTANCES = """
-module leaf(input clk, input a, input b, output y);
-  reg held;
+module leaf(input clk, input a, input b, output y, output reg held);
   always @(posedge clk) held <= ~(a & b);
   assign y = ~(held & b);
 endmodule
@@ -95,7 +94,7 @@ def test_modules_are_linked(library, tmp_path):
     linked = map_and_time(netlist.between_registers(linked=True), tmp_path, "dut", "default", library, modules=modules)
     assert linked["area_um2"] == whole["area_um2"] == pytest.approx(2 * library.register_area + 4 * 24)
     assert linked["levels"] == whole["levels"] == 2 and linked["fo4"] == pytest.approx(whole["fo4"], rel=0.05)
-    assert (linked["start"], linked["end"]) == ("a_1", "second/held")
+    assert (linked["start"], linked["end"]) == ("a_1", "second/held__2")
 
 
 @needs_opensta
