@@ -16,6 +16,7 @@ from ..softmax.element_walk import ElementWalk
 from ..softmax.lanes import VectorLane
 from ..softmax.row_result import RowResult
 from ..softmax.row_state import RowState
+from ..softmax.row_sums import RowSums
 from ..softmax.row_update import RowUpdate
 from ..softmax.valid_columns import ValidColumns
 
@@ -61,7 +62,7 @@ class Vector(wiring.Component):
         self.config = config
         rows, group_bits = config.m, config.m * config.lanes
         self.softmax_latency = (RowUpdate(config).latency + VectorLane(mode=config.mode).latency + FromFixed.latency
-                                + Add.latency + 2 * rows + 10)
+                                + Add.latency + RowSums(rows, config.lanes).latency + 2 * rows + 7)
         self.normalize_latency = VectorLane.product_latency + 4
         self.result_latency = RowResult().latency + rows + 3
         state_bits = ceil_log2(config.state_words)

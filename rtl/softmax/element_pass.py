@@ -20,7 +20,7 @@ class ElementPass(wiring.Component):
     """Run lane groups (m rows x ``lanes`` columns) through m x ``lanes`` vector lanes.
 
     **Latency**: from ``valid`` to ``p_valid`` ``latency`` = ``VectorLane.latency`` + 2 cycles; to the first
-    ``sum_valid`` of a row group, after its last lane group, ``VectorLane.latency`` + 4; to ``out_en``
+    ``sum_valid`` of a row group, after its last lane group, ``sum_latency``; to ``out_en``
     ``VectorLane.product_latency`` + 1. What memories give is registered first.
 
     **Throughput**: one lane group per cycle; with scores, row groups must end at least m cycles apart.
@@ -56,6 +56,8 @@ class ElementPass(wiring.Component):
         self._lanes = [Leaf(VectorLane(mode=config.mode, format=config.operand, p_format=config.p))
                        for _ in range(rows * lanes)]
         self.latency = self._lanes[0].component.latency + 2
+        self._sums = {name: RowSums(rows, lanes) for name in ("L", "l") if name == "L" or name in config.state_fields}
+        self.sum_latency = self._lanes[0].component.latency + 1 + self._sums["L"].latency
         self._p_parts, self._out_parts = config.k // lanes, config.beat_elements // lanes
         target_bits = max(ceil_log2(config.l1_words), ceil_log2(config.out_words))
         super().__init__({
@@ -109,7 +111,7 @@ class ElementPass(wiring.Component):
 
     def _collect(self, m, valid, tag):
         """Assemble P and sum the rows; return whether a valid exponential is NaN."""
-        rows, lanes, k = self.config.m, self.config.lanes, self.config.k
+        lanes, k = self.config.lanes, self.config.k
         mask = tag["mask"]
         m.d.sync += [
             self.p_valid.eq(valid & tag["part_last"]),
@@ -122,8 +124,9 @@ class ElementPass(wiring.Component):
                     m.d.sync += self.p_data.word_select(row * k + part * lanes + column, 16).eq(
                         Mux(mask[index], unit.p, 0))
         nan = Cat(unit.nan for unit in self._lanes)
-        for name, tap in (("L", "e_fixed"), *((("l", "p_fixed"),) if "l" in self.config.state_fields else ())):
-            m.submodules[f"sums_{name}"] = sums = RowSums(rows, lanes)
+        for name, sums in self._sums.items():
+            tap = {"L": "e_fixed", "l": "p_fixed"}[name]
+            m.submodules[f"sums_{name}"] = sums
             m.d.comb += [
                 sums.valid.eq(valid), sums.first.eq(tag["row_start"]), sums.last.eq(tag["row_end"]),
                 sums.mask.eq(mask), sums.nan.eq(nan),

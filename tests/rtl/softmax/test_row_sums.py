@@ -9,7 +9,7 @@ from amla.rtl.softmax.row_sums import SUM_BITS, VALUE_BITS, RowSums
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize(("rows", "lanes"), [(1, 1), (2, 4), (4, 2), (8, 1)])
+@pytest.mark.parametrize(("rows", "lanes"), [(1, 1), (2, 4), (4, 2), (8, 1), (2, 8)])
 def test_sums(rows, lanes):
     """Row groups as close as allowed and with gaps; masked values, NaN, and sums of all 48 bits."""
     dut, rng = RowSums(rows, lanes), random.Random(rows * 16 + lanes)
@@ -42,7 +42,7 @@ def test_sums(rows, lanes):
                 ctx.set(dut.mask, mask)
                 ctx.set(dut.nan, nan)
                 if step_index == length - 1:
-                    expected.extend((cycle + 3 + row, sums[row], nans[row]) for row in range(rows))
+                    expected.extend((cycle + dut.latency + row, sums[row], nans[row]) for row in range(rows))
                 await step()
             for _ in range(rng.choice([0, 0, 3]) if group < 29 else rows + 4):
                 ctx.set(dut.valid, 0)
