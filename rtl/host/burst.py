@@ -45,14 +45,14 @@ class RegionCheck(wiring.Component):
     Members
     -------
     en:           take the inputs
-    address:      byte address of the first row
-    pitch:        bytes from one row to the next
+    address:      byte address of the first row, a multiple of the beat
+    pitch:        bytes from one row to the next, a multiple of the beat
     rows:         rows, at least one
     beats:        beats per row, at least one
     window_base:  first byte allowed
     window_limit: first byte past the window, at most the end of the address space
     region:       the region, adjacent rows merged; address cut to ``address_bits`` (exact unless ``outside``)
-    outside:      some byte of the region is outside the window
+    outside:      some byte of the region is outside the window; means nothing where a multiple is none
     """
 
     settle = 3
@@ -73,12 +73,14 @@ class RegionCheck(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # As wide as they need to be, so that no address wraps into the window.
-        row_bytes = Cat(C(0, exact_log2(self._data_bytes)), self.beats)
-        first_end = register(m, self.address + row_bytes, name="first_end")  # of the first row
-        room = register(m, self.window_limit - first_end, name="room")  # for the rows behind it
-        span = product(m, self.pitch, register(m, self.rows - 1, name="rows_after", shape=ROWS_BITS), name="span")
-        span = register(m, span, name="span", shape=ROWS_BITS + PITCH_BITS)
+        # In beats, and as wide as they need to be, so that no address wraps into the window.
+        beat = exact_log2(self._data_bytes)
+        row_bytes = Cat(C(0, beat), self.beats)
+        first_end = register(m, self.address[beat:] + self.beats, name="first_end")  # of the first row
+        room = register(m, self.window_limit[beat:] - first_end, name="room")  # for the rows behind it
+        rows_after = register(m, self.rows - 1, name="rows_after", shape=ROWS_BITS)
+        span = product(m, self.pitch[beat:], rows_after, name="span")
+        span = register(m, span, name="span", shape=ROWS_BITS + PITCH_BITS - beat)
         total = product(m, self.rows, self.beats, name="total")
         total = register(m, total, name="total", shape=ROWS_BITS + BEATS_BITS)
         adjacent = register(m, self.pitch == row_bytes, name="adjacent")
