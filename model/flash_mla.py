@@ -45,8 +45,9 @@ def flash_mla_with_kvcache(
     Parameters
     ----------
     q:             [b, s_q, h_q, d], bfloat16 or float16; heads h·h_q/h_kv … share KV head h
-    k_cache:       [blocks, page, h_kv, d], q's type; FP8 (with bfloat16 q): [blocks, page, h_kv, 656], float8_e4m3fn,
-                   uint8 or int8. V is the first `head_dim_v` columns. Slots that are not in use may hold NaN
+    k_cache:       [blocks, page, h_kv, d], q's type; FP8 (with bfloat16 q): [blocks, page, h_kv, 656] for d = 576,
+                   [blocks, page, 1, 584] for d = 512, float8_e4m3fn, uint8 or int8; pages may lie apart. V is the first
+                   `head_dim_v` columns. Slots that are not in use may hold NaN
     block_table:   [b, max_blocks], int32; unused entries may hold any number. Sparse: not read, may be None
     cache_seqlens: [b], int32, 0 included. Sparse: not read, may be None
     head_dim_v:    columns of V and of the output
@@ -55,7 +56,7 @@ def flash_mla_with_kvcache(
     num_splits:    of `get_mla_metadata`, checked against the table; or None
     softmax_scale: factor of the scores, d**-0.5 by default
     causal:        query token t sees the keys below s_k - s_q + 1 + t; dense only
-    is_fp8_kvcache: the caches are FP8, `model/cache/fp8_cache.py`
+    is_fp8_kvcache: the caches are FP8, `model/cache/fp8_cache.py` and `fp8_pages.py`
     indices:       [b, s_q, topk], int32: sparse attention to these slots (page · slots of a page + offset);
                    -1: none
     attn_sink:     [h_q], float32: the output is scaled by exp(lse) / (exp(lse) + exp(attn_sink)); lse is not

@@ -1,4 +1,4 @@
-"""FlashMLA's FP8 KV cache: 656 bytes per token, dequantised to BF16 on load.
+"""FlashMLA's FP8 KV cache of 656 bytes per token (d = 576), dequantised to BF16 on load.
 
 | Bytes | Content |
 |---|---|
@@ -17,7 +17,7 @@ from ..fp.formats import bf16_to_words
 from ..fp.jit import njit
 from ..fp.mul import mul_bf16_word
 
-__all__ = ["BYTES", "WIDTH", "dequantize_fp8", "quantize_fp8"]
+__all__ = ["BF16_OF_CODE", "BYTES", "LARGEST", "WIDTH", "dequantize_fp8", "quantize_fp8"]
 
 _NOPE, _ROPE, _GROUP = 512, 64, 128
 _SCALES = _NOPE // _GROUP
@@ -30,9 +30,10 @@ WIDTH = _NOPE + _ROPE
 BYTES = _ROPE_AT + _BF16_BYTES * _ROPE
 
 _E4M3 = ml_dtypes.float8_e4m3fn
-_LARGEST = float(ml_dtypes.finfo(_E4M3).max)
+#: Largest e4m3 value.
+LARGEST = float(ml_dtypes.finfo(_E4M3).max)
 #: BF16 word of each of the 256 e4m3 codes; exact.
-_BF16_OF_CODE = bf16_to_words(np.arange(256, dtype=np.uint8).view(_E4M3).astype(ml_dtypes.bfloat16))
+BF16_OF_CODE = bf16_to_words(np.arange(256, dtype=np.uint8).view(_E4M3).astype(ml_dtypes.bfloat16))
 
 
 def dequantize_fp8(tokens: np.ndarray) -> np.ndarray:
@@ -56,7 +57,7 @@ def dequantize_fp8(tokens: np.ndarray) -> np.ndarray:
     tokens = np.ascontiguousarray(tokens)
     scales = np.ascontiguousarray(tokens[:, _NOPE:_ROPE_AT]).view("<u4").astype(np.uint32, copy=False)
     words = np.empty((len(tokens), WIDTH), np.uint16)
-    _scale(_BF16_OF_CODE[tokens[:, :_NOPE]], scales, words)
+    _scale(BF16_OF_CODE[tokens[:, :_NOPE]], scales, words)
     words[:, _NOPE:] = np.ascontiguousarray(tokens[:, _ROPE_AT:]).view("<u2")
     return words
 
@@ -80,11 +81,11 @@ def quantize_fp8(keys: np.ndarray) -> np.ndarray:
     """
     _check("keys", keys, ml_dtypes.bfloat16, WIDTH)
     groups = keys[..., :_NOPE].astype(np.float32).reshape(*keys.shape[:-1], _SCALES, _GROUP)
-    scales = (np.abs(groups).max(axis=-1) / np.float32(_LARGEST)).astype(np.float32)
+    scales = (np.abs(groups).max(axis=-1) / np.float32(LARGEST)).astype(np.float32)
     scales[scales < np.finfo(np.float32).tiny] = 1
     tokens = np.empty((*keys.shape[:-1], BYTES), np.uint8)
     # The division may land an ulp above 448, where the conversion to e4m3 gives NaN.
-    codes = np.clip(groups / scales[..., None], -_LARGEST, _LARGEST).astype(_E4M3)
+    codes = np.clip(groups / scales[..., None], -LARGEST, LARGEST).astype(_E4M3)
     tokens[..., :_NOPE] = codes.view(np.uint8).reshape(*keys.shape[:-1], _NOPE)
     tokens[..., _NOPE:_ROPE_AT] = scales.astype("<f4").view(np.uint8)
     rope = np.ascontiguousarray(keys[..., _NOPE:])

@@ -8,15 +8,17 @@ import numpy as np
 
 from ..fp.formats import BF16, Format
 from ..tensors import as_array, operand_words
-from .fp8_cache import BYTES, WIDTH, dequantize_fp8
+from . import fp8_cache, fp8_pages
+from .fp8_cache import dequantize_fp8
+from .fp8_pages import dequantize_fp8_pages
 
 __all__ = ["FP8_TYPES", "KVCache", "KeyList"]
 
-#: Types that an FP8 cache may come in: its 656 bytes per slot hold more than e4m3 values.
+#: Types that an FP8 cache may come in: its bytes per slot hold more than e4m3 values.
 FP8_TYPES = (np.dtype(np.uint8), np.dtype(np.int8), np.dtype(ml_dtypes.float8_e4m3fn))
 
-#: Bytes per token of FlashMLA's other FP8 layout.
-_MODEL1_BYTES = 584
+#: Bytes per token of the FP8 cache by d.
+_FP8_BYTES = {layout.WIDTH: layout.BYTES for layout in (fp8_cache, fp8_pages)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,8 +27,8 @@ class KVCache:
 
     Attributes
     ----------
-    data: uint16[blocks, page, h_kv, d], words; or uint8[blocks, page, h_kv, 656]
-    fp8:  the latter
+    data: uint16[blocks, page, h_kv, d], words; or uint8[blocks, page, h_kv, 656], or uint8[blocks, page, 1, 584]
+    fp8:  one of the latter
     """
 
     data: np.ndarray
@@ -39,9 +41,10 @@ class KVCache:
         Parameters
         ----------
         name:   the argument's name, for errors
-        cache:  [blocks, page, h_kv, d] of the format, or [blocks, page, h_kv, 656] of float8_e4m3fn, uint8 or int8
+        cache:  [blocks, page, h_kv, d] of the format; or of float8_e4m3fn, uint8 or int8 [blocks, page, h_kv, 656]
+                (d = 576) or [blocks, page, 1, 584] (d = 512), whose pages may lie apart
         width:  d
-        fp8:    which of the two
+        fp8:    one of the latter
         format: format of the queries; FP8 is dequantised to BF16
 
         Raises
@@ -53,19 +56,19 @@ class KVCache:
             if array.dtype not in FP8_TYPES:
                 raise TypeError(f"{name} must be an array of float8_e4m3fn, uint8 or int8, not of {array.dtype}")
             array = array.view(np.uint8)
-            if array.shape[-1:] == (_MODEL1_BYTES,):
-                raise ValueError(f"{name} must have {BYTES} bytes per token, as the FP8 layout of {_MODEL1_BYTES} "
-                                 f"bytes is not supported yet, not shape {array.shape!r}")
-            if width != WIDTH:
-                raise ValueError(f"head dimension d must be {WIDTH} with an FP8 cache, not {width!r}")
+            if width not in _FP8_BYTES:
+                raise ValueError(f"head dimension d must be {' or '.join(map(str, _FP8_BYTES))} with an FP8 cache, "
+                                 f"not {width!r}")
             if format != BF16:
                 raise TypeError("q must be an array of bfloat16 with an FP8 cache, not of float16")
         else:
             array, _ = operand_words(name, cache, (format,))
-        columns = BYTES if fp8 else width
+        columns = _FP8_BYTES[width] if fp8 else width
         if array.ndim != 4 or array.shape[1] == 0 or array.shape[2] == 0 or array.shape[3] != columns:
             raise ValueError(f"{name} must have shape [blocks, page, h_kv, {columns}], page and h_kv of at least 1, "
                              f"not {array.shape!r}")
+        if columns == fp8_pages.BYTES and fp8 and array.shape[2] != 1:
+            raise ValueError(f"{name} must have one KV head with {columns} bytes per token, not {array.shape[2]!r}")
         return cls(data=array, fp8=fp8)
 
     @property
@@ -85,6 +88,8 @@ class KVCache:
 
     def read(self, slots: np.ndarray, head: int) -> np.ndarray:
         """Keys in these slots, uint16[n, d]; FP8 is dequantised here."""
+        if self.fp8 and self.data.shape[3] == fp8_pages.BYTES:
+            return dequantize_fp8_pages(self.data[:, :, head], slots)
         page, offset = np.divmod(slots, self.page)
         rows = np.ascontiguousarray(self.data[page, offset, head])
         return dequantize_fp8(rows) if self.fp8 else rows

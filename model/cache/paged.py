@@ -48,8 +48,9 @@ class PagedBatch:
         ----------
         q:             [b, s_q, h_q, d], bfloat16 or float16 (a NumPy array, ``ml_dtypes.bfloat16`` for the
                        former, a CPU torch tensor, or anything NumPy turns into an array)
-        kv_cache:      [blocks, page, 1, d] or [blocks, page, d], q's type; or, with bfloat16 q and d = 576,
-                       FP8 of 656 bytes in place of d (``model/cache/fp8_cache.py``): float8_e4m3fn, uint8 or int8
+        kv_cache:      [blocks, page, 1, d] or [blocks, page, d], q's type; or, with bfloat16 q, FP8 of
+                       656 (d = 576) or 584 bytes (d = 512) in place of d (``model/cache/fp8_cache.py``,
+                       ``fp8_pages.py``): float8_e4m3fn, uint8 or int8
         block_table:   [b, max_blocks], int32
         cache_seqlens: [b], int32
         head_dim_v:    columns of V, 1 ... d

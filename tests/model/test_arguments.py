@@ -75,6 +75,10 @@ CALLS = {
         "dequantize_fp8": ({"tokens": np.zeros((3, 656), np.uint8)}, {}),
         "quantize_fp8": ({"keys": np.zeros((3, 576), BF16)}, {}),
     },
+    "cache.fp8_pages": {
+        "dequantize_fp8_pages": ({"pages": np.zeros((3, 2, 584), np.uint8), "slots": np.arange(3)}, {}),
+        "quantize_fp8_pages": ({"keys": np.zeros((3, 2, 512), BF16)}, {}),
+    },
     "cache.paged": {"check_pages": (DECODE, {"blocks": 2, "page": 4})},
     "decode": {"mla_decode": ({"q": Q, "kv_cache": PAGES, **DECODE}, {"head_dim_v": 8})},
     "flash_mla": {

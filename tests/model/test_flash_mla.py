@@ -17,6 +17,7 @@ from amla.model import (
 )
 from amla.model.attention.split_kv import merge_splits
 from amla.model.cache.fp8_cache import dequantize_fp8, quantize_fp8
+from amla.model.cache.fp8_pages import dequantize_fp8_pages, quantize_fp8_pages
 from amla.model.fp.convert import to_bf16
 
 BF16 = ml_dtypes.bfloat16
@@ -32,22 +33,38 @@ def values(rng, shape):
 def empty_cache(blocks, page, heads, d, fp8):
     """A cache with NaN in every slot (FP8: NaN codes, scales and rotary part)."""
     if fp8:
-        return np.full((blocks, page, heads, 656), 0xFF, np.uint8)
+        return np.full((blocks, page, heads, {576: 656, 512: 584}[d]), 0xFF, np.uint8)
     return np.full((blocks, page, heads, d), np.nan, BF16)
 
 
-def stored(keys, fp8):
-    return quantize_fp8(keys) if fp8 else keys
+def store(cache, slots, keys, fp8):
+    """Put keys [n, h_kv, d] into slots of a cache."""
+    page = cache.shape[1]
+    if not fp8:
+        cache.reshape(-1, *cache.shape[2:])[slots] = keys
+    elif keys.shape[2] == 576:
+        cache.reshape(-1, *cache.shape[2:])[slots] = quantize_fp8(keys)
+    else:
+        flat = cache.reshape(len(cache), -1)  # pages: values of all slots, then scales of all slots
+        for slot, token in zip(slots, quantize_fp8_pages(keys)[:, 0], strict=True):
+            block, offset = divmod(slot, page)
+            flat[block, 576 * offset:576 * (offset + 1)] = token[:576]
+            flat[block, 576 * page + 8 * offset:576 * page + 8 * (offset + 1)] = token[576:]
 
 
 def seen_as(keys, fp8):
-    """The keys the decode step works with: for FP8 the product of value and scale, rounded to BF16."""
+    """The keys [n, d] the decode step works with: for FP8 the product of value and scale, rounded to BF16."""
     if not fp8:
         return keys.astype(np.float64)
-    tokens = quantize_fp8(keys)
-    scales = np.ascontiguousarray(tokens[..., 512:528]).view(np.float32).astype(np.float64)
-    nope = tokens[..., :512].view(ml_dtypes.float8_e4m3fn).astype(np.float64) * np.repeat(scales, 128, axis=-1)
-    return np.concatenate([nope.astype(BF16).astype(np.float64), keys[..., 512:].astype(np.float64)], axis=-1)
+    if keys.shape[-1] == 576:
+        tokens, nope = quantize_fp8(keys), 512
+        scales = np.ascontiguousarray(tokens[..., 512:528]).view(np.float32).astype(np.float64)
+    else:
+        tokens, nope = quantize_fp8_pages(keys[:, None])[:, 0], 448
+        scales = np.exp2(tokens[..., 576:583].astype(np.float64) - 127)
+    values = tokens[..., :nope].view(ml_dtypes.float8_e4m3fn).astype(np.float64)
+    values *= np.repeat(scales, nope // scales.shape[-1], axis=-1)
+    return np.concatenate([values.astype(BF16).astype(np.float64), keys[..., nope:].astype(np.float64)], axis=-1)
 
 
 def attention(q, keys, scale, head_dim_v, sink):
@@ -75,7 +92,7 @@ def dense_case(rng, *, lengths, tokens, shared, kv_heads, page, d, fp8):
         for index in range(pages[request]):
             table[request, index] = block = next(free)
             part = keys[request][index * page : (index + 1) * page]
-            cache[block, : len(part)] = stored(part, fp8)
+            store(cache, block * page + np.arange(len(part)), part, fp8)
     q = values(rng, (len(lengths), tokens, shared * kv_heads, d))
     return q, cache, table, np.array(lengths, np.int32), keys
 
@@ -87,7 +104,7 @@ def sparse_scope(rng, *, batch, tokens, topk, page, d, fp8, ragged):
     used = rng.random(slots) < 0.8
     used[0] = True
     cache = empty_cache(slots // page, page, 1, d, fp8)
-    cache.reshape(slots, -1)[used] = stored(owned, fp8)[used]
+    store(cache, np.flatnonzero(used), owned[used, None], fp8)
     indices = rng.choice(np.flatnonzero(used), (batch, tokens, topk)).astype(np.int32)
     indices[rng.random(indices.shape) < 0.2] = -1
     indices[0, 0] = -1
@@ -104,7 +121,7 @@ def run_case(seed, *, size):
     rng = np.random.default_rng(seed)
     kind = KINDS[seed % len(KINDS)]
     wide = kind == "fp8" or seed // len(KINDS) % 2 == 0
-    d, head_dim_v = (576, 512) if wide else [(64, 48), (128, 128), (192, 128)][seed % 3]
+    d, head_dim_v = ((512 if seed // 16 % 2 else 576), 512) if wide else [(64, 48), (128, 128), (192, 128)][seed % 3]
     batch, tokens = int(rng.integers(1, 2 + 2 * size)), int(rng.integers(1, 5))
     shared, kv_heads = int(rng.choice([1, 2, 5, 8, 16])), 1
     page = int(rng.choice([16, 64, 128]))
@@ -256,7 +273,7 @@ def sparse_arguments(*, fp8=False, tokens=2):
     rng = np.random.default_rng(6)
     d = 576 if fp8 else 64
     keys = values(rng, (64, d))
-    cache = stored(keys, fp8).reshape(4, 16, 1, -1)
+    cache = (quantize_fp8(keys) if fp8 else keys).reshape(4, 16, 1, -1)
     indices = rng.integers(0, 64, (2, tokens, 40)).astype(np.int32)
     return values(rng, (2, tokens, 3, d)), cache, indices
 
@@ -325,6 +342,26 @@ def test_an_fp8_cache_is_its_dequantised_bf16_cache(dtype):
     fp8 = flash_mla_with_kvcache(
         q, cache.view(dtype), None, None, 512, None, indices=indices, is_fp8_kvcache=True)
     assert bits(fp8) == bits(flash_mla_with_kvcache(q, wide, None, None, 512, None, indices=indices))
+
+
+def test_pages_of_584_bytes_are_their_dequantised_bf16_cache():
+    """FlashMLA's quantised tensor as it comes, pages at multiples of 576 bytes, dense and sparse, with an extra one."""
+    rng = np.random.default_rng(9)
+    q, keys = values(rng, (2, 3, 4, 512)), values(rng, (5, 17, 512))
+    pages = quantize_fp8_pages(keys)[:, :, None]
+    assert not pages.flags.c_contiguous
+    wide = dequantize_fp8_pages(pages[:, :, 0], np.arange(5 * 17)).view(BF16).reshape(5, 17, 1, 512)
+    indices = rng.integers(-1, 5 * 17, (2, 3, 40)).astype(np.int32)
+    dense = np.array([[4, 0], [2, 2]], np.int32), np.array([30, 17], np.int32), 512, None
+    sparse = None, None, 512, None
+    for arguments, options in (
+        (dense, lambda cache: {"causal": True}),
+        (sparse, lambda cache: {"indices": indices, "extra_k_cache": cache[1:],
+                                "extra_indices_in_kvcache": indices[:, :, :7] // 2}),
+    ):
+        fp8 = flash_mla_with_kvcache(q, pages.view(ml_dtypes.float8_e4m3fn), *arguments, is_fp8_kvcache=True,
+                                     **options(pages))
+        assert bits(fp8) == bits(flash_mla_with_kvcache(q, wide, *arguments, **options(wide)))
 
 
 def test_the_sink_leaves_lse_alone():
@@ -566,8 +603,10 @@ INDICES = np.zeros((2, 2, 8), np.int32)
     ({"head_dim_v": True}, TypeError, "head_dim_v must be an int, not True"),
     ({"tile_scheduler_metadata": FlashMLASchedMeta(), "num_splits": np.zeros(3, np.int32)}, ValueError,
      "num_splits must be None with a FlashMLASchedMeta as tile_scheduler_metadata, not "),
-    ({"is_fp8_kvcache": True, "k_cache": np.zeros((6, 16, 1, 584), np.uint8)}, ValueError,
-     "k_cache must have 656 bytes per token, as the FP8 layout of 584 bytes is not supported yet, not shape "),
+    ({"is_fp8_kvcache": True, "q": np.zeros((2, 2, 3, 512), BF16), "k_cache": np.zeros((6, 16, 1, 656), np.uint8)},
+     ValueError, r"k_cache must have shape \[blocks, page, h_kv, 584\], .*, not \(6, 16, 1, 656\)"),
+    ({"is_fp8_kvcache": True, "q": np.zeros((2, 2, 4, 512), BF16), "k_cache": np.zeros((6, 16, 2, 584), np.uint8)},
+     ValueError, "k_cache must have one KV head with 584 bytes per token, not 2"),
     ({"is_fp8_kvcache": None}, TypeError, "is_fp8_kvcache must be a bool, not None"),
     ({"q": np.zeros((2, 2, 3, 64), np.float32)}, TypeError,
      "q must be an array of bfloat16 or float16, not of float32"),
@@ -580,7 +619,7 @@ INDICES = np.zeros((2, 2, 8), np.int32)
     ({"k_cache": np.zeros((6, 16, 2, 64), BF16)}, ValueError,
      "q must have a multiple of k_cache's h_kv = 2 heads, not 3"),
     ({"is_fp8_kvcache": True, "k_cache": np.zeros((6, 16, 1, 656), np.uint8)}, ValueError,
-     "head dimension d must be 576 with an FP8 cache, not 64"),
+     "head dimension d must be 576 or 512 with an FP8 cache, not 64"),
     ({"head_dim_v": 65}, ValueError, "head_dim_v must be from 1 to d = 64, not 65"),
     ({"head_dim_v": 8.0}, TypeError, "head_dim_v must be an int, not 8.0"),
     ({"softmax_scale": 0}, ValueError, "softmax_scale must be positive .*, not 0"),

@@ -61,7 +61,7 @@ def test_a_key_list_goes_from_one_cache_to_the_next():
     (np.zeros((2, 4, 1, 576), np.uint8), 576, True, ValueError,
      r"k_cache must have shape \[blocks, page, h_kv, 656\], .*, not \(2, 4, 1, 576\)"),
     (np.zeros((2, 4, 1, 656), np.uint8), 64, True, ValueError,
-     "head dimension d must be 576 with an FP8 cache, not 64"),
+     "head dimension d must be 576 or 512 with an FP8 cache, not 64"),
 ])
 def test_rejects(cache, width, fp8, error, message):
     with pytest.raises(error, match=f"^{message}$"):

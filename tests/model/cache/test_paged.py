@@ -143,7 +143,7 @@ def test_rejects_types(change, message):
     ({"kv_cache": np.zeros((6, 5, 2, 4), BF16)}, r"kv_cache must have one KV head \(MLA\), not 2"),
     ({"kv_cache": np.zeros((6, 4), BF16)}, r"kv_cache must have shape .*, not \(6, 4\)"),
     ({"kv_cache": np.zeros((6, 0, 4), BF16)}, r"kv_cache must have shape .*, not \(6, 0, 4\)"),
-    ({"kv_cache": np.zeros((6, 5, 656), np.uint8)}, "head dimension d must be 576 with an FP8 cache, not 4"),
+    ({"kv_cache": np.zeros((6, 5, 656), np.uint8)}, "head dimension d must be 576 or 512 with an FP8 cache, not 4"),
     ({"kv_cache": np.zeros((6, 5, 8), BF16)}, "kv_cache must have q's head dimension d = 4, not 8"),
     ({"block_table": np.zeros(2, np.int32)}, r"block_table must have 2 dimensions, not shape \(2,\)"),
     ({"block_table": np.zeros((3, 3), np.int32)},
