@@ -1,19 +1,22 @@
-"""Multiplication: FP32 × FP32 → FP32, and FP32 × a narrower format → that format.
+"""Multiplication: FP32 × FP32 → FP32, FP32 × a narrower format → that format, and FP32 × e4m3 → BF16.
 
 Golden twin: ``amla.model.fp.mul``.
 """
 
 from dataclasses import replace
 
-from amaranth import C, Cat, Module, Mux, Value, signed
-from amaranth.lib import wiring
+from amaranth import C, Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .nets import net, register
 from .product import product
 from .word import BF16, FP32, Format, round_word, unpack, word_of
 
-__all__ = ["Mul", "MulNarrow"]
+__all__ = ["Dequantize", "Mul", "MulNarrow"]
+
+#: FP8 of a KV cache; its highest exponent is an ordinary one but for NaN.
+_E4M3 = Format(name="e4m3", exponent_bits=4, fraction_bits=3, subnormals=True)
 
 
 class Mul(wiring.Component):
@@ -65,6 +68,49 @@ class MulNarrow(wiring.Component):
         m = Module()
         flushing = replace(self.format, subnormals=False)
         m.d.comb += self.y.eq(register(m, _product(m, self.a, FP32, self.b, flushing, self.format), name="word"))
+        return m
+
+
+class Dequantize(wiring.Component):
+    """y = code · scale, or half of that, of an e4m3 code (no infinity; NaN 0x7F and 0xFF): ``mul_bf16`` of its value.
+
+    **Latency:** 4 cycles. **Throughput:** one result per cycle.
+
+    Stages: the code as a BF16 word; then those of :class:`MulNarrow`, with a significand of four bits.
+
+    Members
+    -------
+    scale : In(32), FP32 word
+    halve : In(1), take half of the code's value: with scale = 2^-126 that is the smallest e8m0 scale
+    code :  In(8)
+    y :     Out(16), BF16 word
+    """
+
+    scale: In(32)
+    halve: In(1)
+    code: In(8)
+    y: Out(16)
+
+    latency = 4
+
+    def elaborate(self, platform):
+        m = Module()
+        view = data.View(_E4M3.layout, self.code)
+        fraction, exponent = Signal(_E4M3.fraction_bits), Signal(BF16.exponent_bits)
+        one = BF16.bias - _E4M3.bias + 1  # BF16's field where e4m3's is 1, or 0 before normalisation
+        m.d.comb += [fraction.eq(view.fraction), exponent.eq(view.exponent + (one - 1) - self.halve)]
+        with m.If(view.exponent == 0):
+            with m.If(view.fraction == 0):
+                m.d.comb += exponent.eq(0)
+            for shift in range(1, _E4M3.fraction_bits + 1):  # the top bit moves to the place of the leading one
+                with m.Elif(view.fraction[-shift]):
+                    m.d.comb += [fraction.eq(view.fraction << shift), exponent.eq(one - shift - self.halve)]
+        with m.If(self.code[:-1].all()):
+            m.d.comb += exponent.eq(BF16.special)
+        value = register(m, Cat(C(0, BF16.fraction_bits - _E4M3.fraction_bits), fraction, exponent, view.sign),
+                         name="value")
+        scale = register(m, self.scale, name="scale_1")
+        m.d.comb += self.y.eq(register(m, _product(m, scale, FP32, value, BF16, BF16), name="word"))
         return m
 
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+from amla.model.cache.fp8_cache import BF16_OF_CODE
 from amla.model.fp.add import add
 from amla.model.fp.convert import ceil, rint, to_bf16, to_fp16, to_int, to_u6_10, widen
 from amla.model.fp.exp2 import exp2
@@ -19,7 +20,7 @@ from amla.rtl.fp.exp2 import Exp2
 from amla.rtl.fp.fixed import FromFixed, ToFixed
 from amla.rtl.fp.log2 import Log2
 from amla.rtl.fp.maximum import Maximum
-from amla.rtl.fp.mul import Mul, MulNarrow
+from amla.rtl.fp.mul import Dequantize, Mul, MulNarrow
 from amla.rtl.fp.recip import Recip
 from amla.rtl.fp.word import OPERANDS
 from amla.tb.fp.table import Operator, single
@@ -63,6 +64,30 @@ def _to_multiply(rng: np.random.Generator, count: int, format: Format) -> dict[s
     field = np.clip(255 - format.bias - size + rng.integers(-2 - 12 * format.subnormals, 3, count), 0, 254)
     small = a & np.uint32(0x807FFFFF) | field.astype(np.uint32) << 23
     return {"a": np.where(rng.random(count) < 0.1, small, a), "b": b}
+
+
+def _to_dequantize(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
+    """Every code with every power of two, as they fit; else codes with any scale, results around the smallest and largest.
+
+    A power of two is a scale of e8m0: 2^-127 is half of 2^-126.
+    """
+    powers = min(count // 2, 1 << 16)
+    chosen = rng.permutation(1 << 16)[:powers]
+    code, power = (chosen & 0xFF).astype(np.uint8), chosen >> 8
+    scale = np.where(power == 255, np.uint32(0x7FC00000), np.maximum(power, 1).astype(np.uint32) << 23)
+    others = _beside(rng, count - powers, fp32(np.exp2(rng.uniform(-136, -117, (count - powers) // 8))),
+                     fp32(np.exp2(rng.uniform(118, 128, (count - powers) // 8))))
+    return {
+        "scale": np.concatenate([scale, others]),
+        "halve": np.concatenate([power == 0, rng.random(len(others)) < 0.1]),
+        "code": np.concatenate([code, rng.integers(0, 256, len(others), dtype=np.uint8)]),
+    }
+
+
+def _dequantized(scale: np.ndarray, halve: np.ndarray, code: np.ndarray) -> np.ndarray:
+    value = BF16_OF_CODE[code]
+    number = (value & 0x7FFF != 0) & (value & 0x7F80 != 0x7F80)
+    return mul_bf16(scale, value - np.uint16(0x80) * (halve & number))
 
 
 def _halves(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
@@ -112,6 +137,7 @@ OPERATORS = {
     "add": Operator(make=Add, vectors=_pairs, golden=single(add)),
     "mul": Operator(make=Mul, vectors=_pairs, golden=single(mul)),
     "mul_bf16": Operator(make=MulNarrow, vectors=partial(_to_multiply, format=BF16), golden=single(mul_bf16)),
+    "dequantize": Operator(make=Dequantize, vectors=_to_dequantize, golden=single(_dequantized)),
     "mul_fp16": Operator(make=partial(MulNarrow, format=OPERANDS["fp16"]),
                          vectors=partial(_to_multiply, format=FP16), golden=single(mul_fp16)),
     "mul_u6_10": Operator(make=partial(MulNarrow, format=word.U6_10),
