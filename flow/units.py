@@ -16,7 +16,7 @@ from amla.rtl.fp.add import Add
 from amla.rtl.fp.exp2 import Exp2
 from amla.rtl.fp.fdpa import Fdpa
 from amla.rtl.fp.log2 import Log2
-from amla.rtl.fp.mul import Mul
+from amla.rtl.fp.mul import Dequantize, Mul
 from amla.rtl.fp.recip import Recip
 from amla.rtl.fp.word import BF16, U6_10
 from amla.rtl.issue.sequencer import Sequencer
@@ -61,6 +61,7 @@ UNITS = {
     **{f"rescale_{comp_bits}": _rescale(comp_bits) for comp_bits in range(4)},
     "add": Unit(title="FP32 adder", make=Add),
     "mul": Unit(title="FP32 multiplier", make=Mul),
+    "dequantize": Unit(title="FP8 (e4m3) by FP32 to BF16", make=Dequantize),
     "lane_amla": Unit(title="accumulate lane, amla, comp_bits 0",
                       make=lambda: AccumulateLane(mode="amla", comp_bits=0)),
     "lane_mul": Unit(title="accumulate lane, mul", make=lambda: AccumulateLane(mode="mul", comp_bits=0)),

@@ -4,14 +4,14 @@ The layouts are FlashMLA's, `docs/flash_mla.md`; the golden twins are ``amla.mod
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from amaranth import C, Cat, Module, Mux, Signal
 from amaranth.hdl import unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.enum import Enum
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2, exact_log2
+from amaranth.utils import exact_log2
 
 from ..fp.mul import Dequantize
 from ..fp.nets import register
@@ -25,7 +25,7 @@ _ROPE_BYTES = 128
 _SCALES_AT = 512 // _GRANULE  # of layout 656: granule of a row's four scales
 
 
-class Layout(Enum, shape=1):
+class Layout(IntEnum):
     """Layout of an FP8 cache: 656 bytes per token, or 584 in pages."""
 
     FP8_656 = 0
@@ -51,8 +51,8 @@ class Dequantizer(wiring.Component):
     that hold its rows. What lies in front of the first row, and behind the last one, in their beats is not looked at.
     A row of layout 656 leaves when its scales, behind the values, are there.
 
-    **Latency**: ``latency`` = 10 cycles at most from the beat that is last needed to ``out``. **Throughput**: one beat of
-    ``out`` per cycle, also across rows and tasks, while beats come fast enough.
+    **Latency**: ``latency`` = 10 cycles at most from the beat that is last needed to ``out``. **Throughput**: one beat
+    of ``out`` per cycle, also across rows and tasks, while beats come fast enough.
 
     Parameters
     ----------
@@ -130,8 +130,7 @@ class Dequantizer(wiring.Component):
         m.d.comb += offset.eq(_SCALES_AT - place)
         has_scales = Signal()
         m.d.comb += has_scales.eq((layout == Layout.FP8_656) & (offset < granules))
-        granule = self.beats.payload.data.word_select(offset[:max(exact_log2(granules), 1)] if granules > 1 else C(0, 1),
-                                                      8 * _GRANULE)
+        granule = self.beats.payload.data.word_select(offset[:exact_log2(granules)], 8 * _GRANULE)
         whole = data.View(self._beat, self.beats.payload.as_value())
         kept = Signal(self._beat)
         m.d.comb += [

@@ -67,7 +67,7 @@ def _to_multiply(rng: np.random.Generator, count: int, format: Format) -> dict[s
 
 
 def _to_dequantize(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-    """Every code with every power of two, as they fit; else codes with any scale, results around the smallest and largest.
+    """Every code with every power of two, as they fit; codes with any scale; results around the smallest and largest.
 
     A power of two is a scale of e8m0: 2^-127 is half of 2^-126.
     """

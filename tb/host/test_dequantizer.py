@@ -127,7 +127,8 @@ async def one_beat_per_cycle(dut):
             while not monitor.items:
                 await RisingEdge(dut.clk)
                 waited += bench.beats.sent - begun >= needed
-            assert 0 <= Dequantizer.latency - (waited - 1) <= 1, f"{waited - 1} cycles from the beat that is needed last"
+            late = waited - 1 - Dequantizer.latency
+            assert late in (-1, 0), f"{late} cycles later than the latency after the beat that is needed last"
             cycles = 0
             total = sum(len(task.words) for task in tasks)
             while len(monitor.items) < total:
