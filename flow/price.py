@@ -40,7 +40,7 @@ PROCESSES = 2
 
 def measure(name: str, *, out: Path, library: Library, flows: Iterable[str] = tuple(FLOWS), stages: bool = True,
             ) -> dict[str, Any]:
-    """Figures of a design by flow, and FO4 of each of its stages, mapped alone with the flow for speed.
+    """Figures of a design by flow, and FO4 of each of its stages, mapped alone with the flow for speed; none of a core.
 
     Raises
     ------
@@ -50,12 +50,12 @@ def measure(name: str, *, out: Path, library: Library, flows: Iterable[str] = tu
     if name not in DESIGNS:
         raise ValueError(f"name must be one of {', '.join(DESIGNS)}, not {name!r}")
     folder = _emit(name, out)
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"stages": {}}
     netlist, modules = linked_gates(folder, name) if DESIGNS[name].linked else (gates(folder, name), {})
     for flow in flows:
         figures[flow] = map_and_time(netlist.between_registers(linked=bool(modules)), folder, name, flow, library,
                                      modules=modules)
-        if flow == "speed" and stages:
+        if flow == "speed" and stages and not modules:
             figures["stages"] = {
                 stage: map_and_time(part, folder, f"stage{number}", flow, library)["fo4"]
                 for number, (stage, part) in enumerate(netlist.stages().items(), 1)}
