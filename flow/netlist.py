@@ -128,9 +128,11 @@ class Netlist:
     def named(self) -> "Netlist":
         """The same, registers named after what they hold, to be linked into another netlist."""
         cells: dict[str, Any] = {}
+        taken = dict(self._ports)
         for name, cell in self._cells.items():
             label = self._label.get(cell["connections"]["Q"][0], name) if cell["type"] == _REGISTER else name
-            cells[_identifier(label, {**self._ports, **cells})] = cell
+            identifier = _identifier(label, taken)
+            cells[identifier] = taken[identifier] = cell
         return Netlist({"ports": self._ports, "cells": cells, "netnames": {}})
 
     def between_registers(self, *, linked: bool = False) -> "Netlist":

@@ -40,7 +40,9 @@ PROCESSES = 2
 
 def measure(name: str, *, out: Path, library: Library, flows: Iterable[str] = tuple(FLOWS), stages: bool = True,
             ) -> dict[str, Any]:
-    """Figures of a design by flow, and FO4 of each of its stages, mapped alone with the flow for speed; none of a core.
+    """Figures of a design by flow, and FO4 of each of its stages, mapped alone with the flow for speed.
+
+    A design that is linked has no stages.
 
     Raises
     ------
