@@ -9,8 +9,6 @@ import numpy as np
 from ..fp.formats import BF16, Format
 from ..tensors import as_array, operand_words
 from . import fp8_cache, fp8_pages
-from .fp8_cache import dequantize_fp8
-from .fp8_pages import dequantize_fp8_pages
 
 __all__ = ["FP8_TYPES", "KVCache", "KeyList"]
 
@@ -89,10 +87,10 @@ class KVCache:
     def read(self, slots: np.ndarray, head: int) -> np.ndarray:
         """Keys in these slots, uint16[n, d]; FP8 is dequantised here."""
         if self.fp8 and self.data.shape[3] == fp8_pages.BYTES:
-            return dequantize_fp8_pages(self.data[:, :, head], slots)
+            return fp8_pages.dequantize_fp8_pages(self.data[:, :, head], slots)
         page, offset = np.divmod(slots, self.page)
         rows = np.ascontiguousarray(self.data[page, offset, head])
-        return dequantize_fp8(rows) if self.fp8 else rows
+        return fp8_cache.dequantize_fp8(rows) if self.fp8 else rows
 
 
 @dataclass(frozen=True, eq=False)
