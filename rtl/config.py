@@ -169,6 +169,11 @@ class CoreConfig:
         return self.operand if self.p_format == "operand" else U6_10
 
     @property
+    def reads_fp8(self) -> bool:
+        """LOAD takes FP8 layouts, which become BF16; a beat then holds 16 bytes at least."""
+        return self.format == "bf16" and self.axi_data_bytes >= 16
+
+    @property
     def macs_per_cycle(self) -> int:
         """Multiply-accumulates of the cube per cycle."""
         return self.m * self.n * self.k

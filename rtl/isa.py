@@ -17,9 +17,9 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
 __all__ = [
-    "COMMAND_BITS", "COMMAND_BYTES", "ENGINE_STATES", "FIELD_DOCS", "FLAGS", "GIVEN", "HALFWORDS", "HALFWORD_BITS",
-    "HEADER_BITS", "INDEX_BITS", "LAYOUTS", "MAX_LENGTH", "REFERENCES", "SEMAPHORES", "SEMAPHORE_MAX", "Engine",
-    "Fault", "Header", "Opcode", "Semaphore", "reference",
+    "COMMAND_BITS", "COMMAND_BYTES", "ENGINE_STATES", "FIELD_DOCS", "FLAGS", "FP8_ROWS", "GIVEN", "HALFWORDS",
+    "HALFWORD_BITS", "HEADER_BITS", "INDEX_BITS", "LAYOUTS", "MAX_LENGTH", "REFERENCES", "SEMAPHORES", "SEMAPHORE_MAX",
+    "Engine", "Fault", "Header", "Opcode", "Semaphore", "reference",
 ]
 
 COMMAND_BITS = 256
@@ -36,6 +36,8 @@ INDEX_BITS = 24
 #: Halfwords that a program may have: a larger PROGRAM_LENGTH counts as this.
 MAX_LENGTH = (1 << INDEX_BITS) - 1
 SEMAPHORES = 16
+#: Rows that a LOAD of an FP8 layout may read.
+FP8_ROWS = 128
 #: Largest value of a semaphore; a signal past it is the fault SEMAPHORE_OVERFLOW.
 SEMAPHORE_MAX = 63
 
@@ -184,7 +186,7 @@ _PAYLOADS = {
 FLAGS = {
     Opcode.FENCE: {},
     Opcode.HALT: {},
-    Opcode.LOAD: {"a_side": 0},
+    Opcode.LOAD: {"a_side": 0, "fp8_656": 1, "fp8_584": 2},
     Opcode.FEED_A: {},
     Opcode.FEED_B: {"transpose": 0},
     Opcode.MMAD: {"accumulate": 0, "weights": 1},
@@ -211,8 +213,9 @@ LAYOUTS = {opcode: _layout(payload) for opcode, payload in _PAYLOADS.items()}
 
 #: What each payload field and flag means, for the docs and for ``amla schedule``.
 FIELD_DOCS = {
-    "address": "byte address in GM, a multiple of the AXI beat",
-    "pitch": "bytes from one row to the next in GM, a multiple of the AXI beat",
+    "address": "byte address in GM, a multiple of the AXI beat; with `fp8_656` or `fp8_584` of 16",
+    "pitch": "bytes from one row to the next in GM, a multiple of the AXI beat; with `fp8_584` bytes from `address` to "
+             "the first row's scales, with either FP8 layout a multiple of 8",
     "rows": "rows transferred",
     "rows_padded": "rows written to L1; those past `rows` become zeros",
     "cols": "16-bit elements per row (for STORE with `lse` ignored), a multiple of the elements of a beat",
@@ -245,6 +248,9 @@ FIELD_DOCS = {
     "out_pitch": "OUT words per row group",
     "lse": "first word of the LSE buffer, one word per row group",
     "a_side": "row groups of m rows (A operand) instead of n (B operand)",
+    "fp8_656": f"rows are FP8 tokens of 656 bytes, one behind the other, at most {FP8_ROWS}; cols is 576",
+    "fp8_584": f"rows are FP8 tokens of 576 + 8 bytes, the values one behind the other, the scales likewise, at most "
+               f"{FP8_ROWS}; cols is 512",
     "transpose": "write the transposed k × k blocks: V is read as K's rows",
     "weights": "L0A holds P, in P's format, not Q",
     "accumulate": "start from L0C's content instead of +0",

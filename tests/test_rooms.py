@@ -69,6 +69,8 @@ COVERED = {
         "add", "convert", "exp2", "fixed", "log2", "maximum", "mul", "nets", "quadratic", "recip")},
     "rtl.host.burst": "rtl/engines/test_load",
     "rtl.host.csr": "rtl/host/test_registers",
+    "rtl.host.fp8_region": "rtl/engines/test_load",
+    "rtl.host.row_source": "rtl/engines/test_load",
     "rtl.ram": "rtl/test_emit",
     "rtl.softmax.element_pass": "rtl/engines/test_vector",
     "rtl.softmax.row_result": "rtl/softmax/test_row_update",

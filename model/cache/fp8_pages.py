@@ -21,18 +21,19 @@ from ..fp.formats import bf16_to_words
 from ..fp.jit import njit
 from .fp8_cache import BF16_OF_CODE, LARGEST
 
-__all__ = ["BYTES", "WIDTH", "dequantize_fp8_pages", "quantize_fp8_pages"]
+__all__ = ["BYTES", "VALUE_BYTES", "WIDTH", "dequantize_fp8_pages", "quantize_fp8_pages"]
 
 _NOPE, _ROPE, _GROUP = 448, 64, 64
 _SCALES = _NOPE // _GROUP
 _BF16_BYTES = 2
-_VALUE_BYTES = _NOPE + _BF16_BYTES * _ROPE
+#: Bytes of a token's values, e4m3 and rotary.
+VALUE_BYTES = _NOPE + _BF16_BYTES * _ROPE
 _SCALE_BYTES = _SCALES + 1
 
 #: Columns of K, and of V, that a token has after dequantisation.
 WIDTH = _NOPE + _ROPE
 #: Bytes of a token.
-BYTES = _VALUE_BYTES + _SCALE_BYTES
+BYTES = VALUE_BYTES + _SCALE_BYTES
 #: FlashMLA's pages begin at multiples of so many bytes.
 _PAGE_MULTIPLE = 576
 
@@ -63,8 +64,8 @@ def dequantize_fp8_pages(pages: np.ndarray, slots: np.ndarray) -> np.ndarray:
         raise ValueError(f"slots must be from 0 to {blocks * page - 1}, not {int(slots.min())} to {int(slots.max())}")
     block, offset = np.divmod(slots, page)
     flat = pages.reshape(blocks, page * BYTES)  # a view, but for pages whose own bytes lie apart
-    values = flat[:, :page * _VALUE_BYTES].reshape(blocks, page, _VALUE_BYTES)[block, offset]
-    scales = flat[:, page * _VALUE_BYTES:].reshape(blocks, page, _SCALE_BYTES)[block, offset, :_SCALES]
+    values = flat[:, :page * VALUE_BYTES].reshape(blocks, page, VALUE_BYTES)[block, offset]
+    scales = flat[:, page * VALUE_BYTES:].reshape(blocks, page, _SCALE_BYTES)[block, offset, :_SCALES]
     words = np.empty((len(slots), WIDTH), np.uint16)
     _add_exponents(BF16_OF_CODE[values[:, :_NOPE]], scales, words)
     words[:, _NOPE:] = np.ascontiguousarray(values[:, _NOPE:]).view("<u2")
@@ -98,11 +99,11 @@ def quantize_fp8_pages(keys: np.ndarray) -> np.ndarray:
 
     room = -(-page * BYTES // _PAGE_MULTIPLE) * _PAGE_MULTIPLE
     flat = np.zeros((blocks, room), np.uint8)
-    values = flat[:, :page * _VALUE_BYTES].reshape(blocks, page, _VALUE_BYTES)
+    values = flat[:, :page * VALUE_BYTES].reshape(blocks, page, VALUE_BYTES)
     values[..., :_NOPE] = codes.view(np.uint8).reshape(blocks, page, _NOPE)
     rope = np.ascontiguousarray(keys[..., _NOPE:])
     values[..., _NOPE:] = bf16_to_words(rope).astype("<u2", copy=False).view(np.uint8)
-    flat[:, page * _VALUE_BYTES:page * BYTES].reshape(blocks, page, _SCALE_BYTES)[..., :_SCALES] = scale_codes
+    flat[:, page * VALUE_BYTES:page * BYTES].reshape(blocks, page, _SCALE_BYTES)[..., :_SCALES] = scale_codes
     return flat[:, :page * BYTES].reshape(blocks, page, BYTES)
 
 

@@ -13,8 +13,11 @@ from ..fp.countdown import countdown
 from ..fp.nets import register
 from ..fp.product import product
 from ..host.axi import ReadSignature, Response
-from ..host.burst import BurstGenerator, RegionCheck
-from ..isa import COMMAND_BITS, FLAGS, LAYOUTS, Fault, Opcode
+from ..host.burst import BurstGenerator, Region, RegionCheck
+from ..host.dequantizer import GRANULE, ROWS, SCALES_UNIT, Layout
+from ..host.fp8_region import Fp8Region
+from ..host.row_source import RowSource
+from ..isa import COMMAND_BITS, FLAGS, FP8_ROWS, LAYOUTS, Fault, Opcode
 from ..issue.dispatch import MAX_UNFINISHED
 
 __all__ = ["Load"]
@@ -28,10 +31,12 @@ _SETTLE = RegionCheck.settle + 1
 
 class Load(wiring.Component):
     """Executes LOAD. The address side decodes commands and requests bursts, ahead of the data side by up to
-    ``axi_in_flight_bytes`` and across commands; the data side writes one beat into L1 per cycle.
+    ``axi_in_flight_bytes`` and across commands; the data side writes one beat into L1 per cycle. FP8 rows become BF16
+    on their way, in a :class:`~amla.rtl.host.dequantizer.Dequantizer` between AXI and the data side.
 
-    **Latency**: eleven cycles from ``start`` to AR; one from R to the write of L1, two to ``done``.
-    **Throughput**: one beat (or beat of zeros) per cycle, also across commands, while memory delivers and
+    **Latency**: eleven cycles from ``start`` to AR, of FP8 rows ``Fp8Region.latency`` more, and with scales apart as
+    many again as their check takes; one from R to the write of L1 (FP8: and the dequantizer's), two to ``done``.
+    **Throughput**: one beat of L1 (or beat of zeros) per cycle, also across commands, while memory delivers and
     ``l1_ready`` is high.
 
     A command is checked as a whole before its first request; the first of these that holds is its fault:
@@ -95,6 +100,7 @@ class Load(wiring.Component):
             "word": word,  # address in every bank
             "row": row_in_group,  # inside the row group
             "a_side": unsigned(1),
+            "fp8": unsigned(1),
             "fault": Fault,
         })
 
@@ -110,22 +116,32 @@ class Load(wiring.Component):
             in_flight_bytes=config.axi_in_flight_bytes)
         m.submodules.tasks = tasks = SyncFIFOBuffered(
             width=task_layout.size, depth=_COMMANDS_AHEAD)
+        m.submodules.source = source = RowSource(
+            data_bytes=config.axi_data_bytes, max_rows=FP8_ROWS if config.reads_fp8 else None, commands=_COMMANDS_AHEAD)
 
         # Capture: unpack the command.
         layout = LAYOUTS[Opcode.LOAD]
+        flags = FLAGS[Opcode.LOAD]
         given = data.View(layout, self.start.payload)
         captured = Signal()
         fields = Signal(layout, reset_less=True)
-        capture, decode, dispatch = Signal(), Signal(), Signal()
+        capture, measured, decode, dispatch = Signal(), Signal(), Signal(), Signal()
         decoded = Signal()
-        settling = Signal(range(_SETTLE + 1))  # cycles until what the checks need of the fields is known
+        settling = Signal(range(_SETTLE + Fp8Region.latency + 1))  # cycles until what the checks need of it is known
+        scales_left = Signal()  # the scales are to be checked before the rows
+        is_656, is_584 = (fields.header.flags[flags[name]] for name in ("fp8_656", "fp8_584"))
+        given_656, given_584 = (given.header.flags[flags[name]] for name in ("fp8_656", "fp8_584"))
         m.d.comb += [
             self.start.ready.eq(~stop & (~captured | decode)),
             capture.eq(self.start.valid & self.start.ready),
-            decode.eq(captured & (settling == 0) & ~decoded),
+            measured.eq(captured & (settling == 0) & ~decoded),
+            decode.eq(measured & ~scales_left),
         ]
         with m.If(capture):
-            m.d.sync += settling.eq(_SETTLE)
+            m.d.sync += [settling.eq(Mux(given_656 | given_584, _SETTLE + Fp8Region.latency, _SETTLE)),
+                         scales_left.eq(given_584)]
+        with m.Elif(measured):
+            m.d.sync += [settling.eq(_SETTLE), scales_left.eq(0)]
         with m.Elif(settling != 0):
             m.d.sync += settling.eq(settling - 1)
         with m.If(capture):
@@ -144,7 +160,7 @@ class Load(wiring.Component):
         row = Signal(8)
         beats = Signal(16)
         m.d.comb += [
-            a_side.eq(fields.header.flags[FLAGS[Opcode.LOAD]["a_side"]]),
+            a_side.eq(fields.header.flags[flags["a_side"]]),
             beats.eq(fields.cols >> beat_shift),
         ]
         for flag, rows in ((1, config.m), (0, config.n)):
@@ -158,20 +174,14 @@ class Load(wiring.Component):
         task = Signal(task_layout, reset_less=True)
         code = Signal(Fault, reset_less=True)
         reads = Signal(reset_less=True)
-        beat_mask = config.axi_data_bytes - 1
         bank_word = fields.l1 >> bank_shift
         group, end_group = register(m, group, name="group_1"), register(m, end_group, name="end_group_1")
         first_word = register(m, product(m, group, beats, name="first") + bank_word, name="first_word")
         end_word = register(m, product(m, end_group, beats, name="end") + bank_word, name="end_word")
-        bad = register(m, ((fields.address & beat_mask) != 0)
-                       | ((fields.pitch & beat_mask) != 0)
-                       | ((fields.cols & (config.beat_elements - 1)) != 0)
-                       | ((fields.l1 & (config.l1_banks - 1)) != 0)
-                       | (fields.cols == 0)
-                       | (fields.rows_padded == 0), name="bad")
         past = register(m, end_word > self._bank_words, name="past")
+        bad = self._bad(m, fields, is_656, is_584)
         m.d.comb += [
-            check.en.eq(decode),
+            check.en.eq(measured),
             check.address.eq(fields.address),
             check.pitch.eq(fields.pitch),
             check.rows.eq(fields.rows),
@@ -186,25 +196,57 @@ class Load(wiring.Component):
                 task.beats.eq(beats),
                 task.row.eq(row),
                 task.a_side.eq(a_side),
+                task.fp8.eq(is_656 | is_584),
                 task.word.eq(first_word),
                 reads.eq(fields.rows != 0),
                 code.eq(Mux(bad, Fault.BAD_FIELD, Mux(past, Fault.BUFFER_OVERRUN, Fault.NONE))),
             ]
 
+        # FP8 rows: one run of beats, and before it that of the scales, if they lie apart.
+        scales = Signal(Region(config.axi_address_bits), reset_less=True)
+        scales_beats, scales_outside = Signal.like(check.total, reset_less=True), Signal(reset_less=True)
+        has_scales, scales_sent = Signal(reset_less=True), Signal()
+        if config.reads_fp8:
+            m.submodules.fp8 = fp8 = Fp8Region(data_bytes=config.axi_data_bytes)
+            converted = source.command.payload.task
+            m.d.comb += [
+                fp8.address.eq(fields.address), fp8.scales_offset.eq(fields.pitch), fp8.rows.eq(fields.rows),
+                fp8.layout.eq(Mux(is_656, Layout.FP8_656, Layout.FP8_584)),
+                source.command.payload.dequantize.eq(task.fp8),
+            ]
+            with m.If(is_656 | is_584):
+                m.d.comb += [check.address.eq(Mux(scales_left, fp8.scales_address, fp8.beats_address)),
+                             check.beats.eq(Mux(scales_left, fp8.scales_beats, fp8.beats)),
+                             check.rows.eq(1), check.pitch.eq(0)]
+            with m.If(decode):
+                m.d.sync += [
+                    scales.eq(check.region), scales_beats.eq(Mux(is_584, check.total, 0)), has_scales.eq(is_584),
+                    scales_outside.eq(is_584 & (check.outside | fp8.past)),
+                    *(getattr(converted, name).eq(getattr(fp8, name)) for name in (
+                        "layout", "rows", "first", "first_scale")),
+                ]
+
         # Dispatch: to the data side always, to the burst generator when something is to be read.
         dispatched = Signal(task_layout)
-        wanted = Signal()
+        wanted, go, request = Signal(), Signal(), Signal()
         refused = Signal()  # a command at fault went to the data side: nothing after it may be requested
+        outside = check.outside | scales_outside
+        scales_next = has_scales & ~scales_sent
         m.d.comb += [
             dispatched.eq(task),
-            dispatched.fault.eq(Mux((code == Fault.NONE) & reads & check.outside, Fault.READ_WINDOW, code)),
-            wanted.eq((code == Fault.NONE) & reads & ~check.outside),
-            dispatch.eq(decoded & ~refused & ~stop & tasks.w_rdy & (bursts.region.ready | ~wanted)),
+            dispatched.fault.eq(Mux((code == Fault.NONE) & reads & outside, Fault.READ_WINDOW, code)),
+            wanted.eq((code == Fault.NONE) & reads & ~outside),
+            go.eq(decoded & ~refused & ~stop & tasks.w_rdy & source.command.ready),
+            dispatch.eq(go & ((bursts.region.ready & ~scales_next) | ~wanted)),
             tasks.w_en.eq(dispatch),
             tasks.w_data.eq(dispatched),
-            bursts.region.payload.eq(check.region),
-            bursts.region.valid.eq(decoded & wanted & ~refused & ~stop & tasks.w_rdy),
+            bursts.region.payload.eq(Mux(scales_next, scales, check.region)),
+            bursts.region.valid.eq(go & wanted),
+            request.eq(bursts.region.valid & bursts.region.ready),
+            source.command.payload.beats.eq(check.total + scales_beats),
+            source.command.valid.eq(request & ~scales_sent),
         ]
+        m.d.sync += scales_sent.eq(~dispatch & (scales_sent | (request & has_scales)))
         with m.If(dispatch & (dispatched.fault != Fault.NONE)):
             m.d.sync += refused.eq(1)
 
@@ -218,6 +260,11 @@ class Load(wiring.Component):
             bursts.half.eq(self.writing),
             bursts.answered.eq(r.valid & r.ready),
             self.quiet.eq(bursts.quiet),
+            source.beats.valid.eq(r.valid),
+            source.beats.payload.data.eq(r.payload.data),
+            source.beats.payload.resp.eq(r.payload.resp),
+            r.ready.eq(source.beats.ready),
+            source.drop.eq(stop),
         ]
 
         # Data side: one entry per beat goes to the write register, which holds it until L1 takes it.
@@ -239,10 +286,19 @@ class Load(wiring.Component):
         last_read, last_row = Signal(), Signal()
         fault = Signal(Fault)
         following = data.View(task_layout, tasks.r_data)
+        arrived = Signal(source.plain.payload.shape())  # from AXI, or dequantised
+        arrived_valid = Signal()
+        m.d.comb += [
+            arrived.eq(source.plain.payload), arrived_valid.eq(source.plain.valid),
+            source.plain.ready.eq(wants_read & free & ~now.fp8),
+        ]
+        if config.reads_fp8:
+            m.d.comb += source.converted.ready.eq(wants_read & free & now.fp8)
+            with m.If(now.fp8):
+                m.d.comb += [arrived.eq(source.converted.payload), arrived_valid.eq(source.converted.valid)]
         m.d.comb += [
             free.eq(~write_valid | self.l1_ready),
-            push.eq(active & free & ~stop & (~wants_read | r.valid)),
-            r.ready.eq(stop | (wants_read & free)),
+            push.eq(active & free & ~stop & (~wants_read | arrived_valid)),
             row_ends.eq(countdown(m, following.beats, start=tasks.r_en, step=push, name="beats")),
             last_read.eq(countdown(m, following.rows, start=tasks.r_en, step=push & row_ends, name="rows")),
             last_row.eq(countdown(m, following.rows_padded, start=tasks.r_en, step=push & row_ends,
@@ -252,7 +308,7 @@ class Load(wiring.Component):
             fault.eq(now.fault),
         ]
         with m.If(wants_read):
-            with m.Switch(r.payload.resp):
+            with m.Switch(arrived.resp):
                 with m.Case(Response.SLVERR):
                     m.d.comb += fault.eq(Fault.READ_SLVERR)
                 with m.Case(Response.DECERR):
@@ -281,7 +337,7 @@ class Load(wiring.Component):
             m.d.sync += write_valid.eq(push)
         with m.If(push):
             m.d.sync += [
-                write.beat.eq(Mux(wants_read, r.payload.data, 0)),
+                write.beat.eq(Mux(wants_read, arrived.data, 0)),
                 write.word.eq(now.word),
                 write.row.eq(now.row),
                 write.last.eq(task_ends),
@@ -309,3 +365,21 @@ class Load(wiring.Component):
         m.d.comb += self.stall.eq(~stop & ((active & (now.fault == Fault.NONE) & ~push)
                                            | (write_valid & ~self.l1_ready)))
         return m
+
+    def _bad(self, m, fields, is_656, is_584):
+        """BAD_FIELD, a cycle after the fields."""
+        config = self._config
+        mask = config.axi_data_bytes - 1
+        is_fp8 = is_656 | is_584
+        misplaced = ((fields.address & mask) != 0) | ((fields.pitch & mask) != 0)
+        if config.reads_fp8:
+            misplaced = Mux(is_fp8, ((fields.address & (GRANULE - 1)) != 0) | ((fields.pitch & (SCALES_UNIT - 1)) != 0)
+                            | (fields.cols != Mux(is_656, *(ROWS[layout].columns for layout in Layout)))
+                            | (fields.rows > FP8_ROWS) | (is_656 & is_584), misplaced)
+        else:
+            misplaced |= is_fp8
+        return register(m, misplaced
+                           | ((fields.cols & (config.beat_elements - 1)) != 0)
+                           | ((fields.l1 & (config.l1_banks - 1)) != 0)
+                           | (fields.cols == 0)
+                           | (fields.rows_padded == 0), name="bad")

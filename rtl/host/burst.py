@@ -52,6 +52,7 @@ class RegionCheck(wiring.Component):
     window_base:  first byte allowed
     window_limit: first byte past the window, at most the end of the address space
     region:       the region, adjacent rows merged; address cut to ``address_bits`` (exact unless ``outside``)
+    total:        beats of the region
     outside:      some byte of the region is outside the window; means nothing where a multiple is none
     """
 
@@ -68,6 +69,7 @@ class RegionCheck(wiring.Component):
             "window_base": In(address_bits + 1),
             "window_limit": In(address_bits + 1),
             "region": Out(Region(address_bits)),
+            "total": Out(ROWS_BITS + BEATS_BITS),
             "outside": Out(1),
         })
 
@@ -91,6 +93,7 @@ class RegionCheck(wiring.Component):
                 self.region.pitch.eq(self.pitch),
                 self.region.rows.eq(Mux(adjacent, 1, self.rows)),
                 self.region.beats.eq(Mux(adjacent, total, self.beats)),
+                self.total.eq(total),
             ]
         return m
 

@@ -17,12 +17,14 @@ from ..fp.mul import Dequantize
 from ..fp.nets import register
 from .axi import Response
 
-__all__ = ["Dequantizer", "Layout"]
+__all__ = ["GRANULE", "ROWS", "SCALES_UNIT", "Dequantizer", "Layout"]
 
-_GRANULE = 16  # bytes; rows begin at a multiple of it
-_UNIT = 8  # bytes; what an output beat takes of the values is a multiple of it, and a token's e8m0 scales are one
+#: Rows begin at a multiple of so many bytes.
+GRANULE = 16
+#: Bytes of a token's scales in layout 584. What an output beat takes of the values is a multiple of it.
+SCALES_UNIT = 8
 _ROPE_BYTES = 128
-_SCALES_AT = 512 // _GRANULE  # of layout 656: granule of a row's four scales
+_SCALES_AT = 512 // GRANULE  # of layout 656: granule of a row's four scales
 
 
 class Layout(IntEnum):
@@ -34,14 +36,19 @@ class Layout(IntEnum):
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of a layout: e4m3 values, columns per scale, bytes from one row to the next, scales between them apart."""
+    """A row of a layout: e4m3 values, columns per scale, bytes from one row to the next, and columns in all."""
 
     values: int
     group: int
     bytes: int
 
+    @property
+    def columns(self) -> int:
+        return self.values + _ROPE_BYTES // 2
 
-_ROWS = {Layout.FP8_656: _Row(512, 128, 656), Layout.FP8_584: _Row(448, 64, 576)}
+
+#: What a row of each layout is.
+ROWS = {Layout.FP8_656: _Row(512, 128, 656), Layout.FP8_584: _Row(448, 64, 576)}
 
 
 class Dequantizer(wiring.Component):
@@ -81,8 +88,8 @@ class Dequantizer(wiring.Component):
         beat = data.StructLayout({"data": unsigned(8 * data_bytes), "resp": Response})
         self._beat = beat
         self._task = data.StructLayout({
-            "layout": Layout, "rows": unsigned(16), "first": range(max(data_bytes // _GRANULE, 2)),
-            "first_scale": range(data_bytes // _UNIT)})
+            "layout": Layout, "rows": unsigned(16), "first": range(max(data_bytes // GRANULE, 2)),
+            "first_scale": range(data_bytes // SCALES_UNIT)})
         super().__init__({
             "task": In(stream.Signature(self._task)),
             "beats": In(stream.Signature(beat)),
@@ -92,8 +99,8 @@ class Dequantizer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        row_beats = -(-max(row.bytes for row in _ROWS.values()) // self._bytes) + 1
-        scale_beats = -(-self._max_rows * _UNIT // self._bytes) + 1
+        row_beats = -(-max(row.bytes for row in ROWS.values()) // self._bytes) + 1
+        scale_beats = -(-self._max_rows * SCALES_UNIT // self._bytes) + 1
         m.submodules.values = values = SyncFIFOBuffered(width=self._beat.size, depth=2 * row_beats)
         m.submodules.scales = scales = SyncFIFOBuffered(width=self._beat.size, depth=max(scale_beats, 4))
         m.submodules.tasks = tasks = SyncFIFOBuffered(width=self._task.size, depth=2)
@@ -103,12 +110,12 @@ class Dequantizer(wiring.Component):
 
     def _sort(self, m: Module, values: SyncFIFOBuffered, scales: SyncFIFOBuffered, tasks: SyncFIFOBuffered) -> None:
         """Beats of scales and of values, each to their queue."""
-        granules = self._bytes // _GRANULE
+        granules = self._bytes // GRANULE
         active, is_scales = Signal(), Signal()
         layout = Signal(Layout, reset_less=True)
         rows = Signal(17, reset_less=True)  # that do not end in an earlier beat, the one before the first too
-        place = Signal(range(max(row.bytes for row in _ROWS.values()) // _GRANULE), reset_less=True)  # in the row
-        units = Signal(range((1 << 16) + self._bytes // _UNIT), reset_less=True)  # to the end of the scales
+        place = Signal(range(max(row.bytes for row in ROWS.values()) // GRANULE), reset_less=True)  # in the row
+        units = Signal(range((1 << 16) + self._bytes // SCALES_UNIT), reset_less=True)  # to the end of the scales
         accept, ends, taken = Signal(), Signal(), Signal()
         m.d.comb += [
             self.task.ready.eq(tasks.w_rdy & (~active | ends)),
@@ -118,7 +125,7 @@ class Dequantizer(wiring.Component):
             self.beats.ready.eq(accept | self.drop),
             taken.eq(self.beats.valid & accept & ~self.drop),
         ]
-        row_granules = Mux(layout == Layout.FP8_656, *(row.bytes // _GRANULE for row in _ROWS.values()))
+        row_granules = Mux(layout == Layout.FP8_656, *(row.bytes // GRANULE for row in ROWS.values()))
         next_place = place + granules
         row_ends = Signal()
         m.d.comb += [
@@ -130,7 +137,7 @@ class Dequantizer(wiring.Component):
         m.d.comb += offset.eq(_SCALES_AT - place)
         has_scales = Signal()
         m.d.comb += has_scales.eq((layout == Layout.FP8_656) & (offset < granules))
-        granule = self.beats.payload.data.word_select(offset[:exact_log2(granules)], 8 * _GRANULE)
+        granule = self.beats.payload.data.word_select(offset[:exact_log2(granules)], 8 * GRANULE)
         whole = data.View(self._beat, self.beats.payload.as_value())
         kept = Signal(self._beat)
         m.d.comb += [
@@ -143,7 +150,7 @@ class Dequantizer(wiring.Component):
             values.w_en.eq(taken & ~is_scales & ~(has_scales if granules == 1 else 0)),
         ]
         with m.If(taken & is_scales):
-            m.d.sync += [units.eq(units - self._bytes // _UNIT), is_scales.eq(units > self._bytes // _UNIT)]
+            m.d.sync += [units.eq(units - self._bytes // SCALES_UNIT), is_scales.eq(units > self._bytes // SCALES_UNIT)]
         with m.If(taken & ~is_scales):
             m.d.sync += [place.eq(Mux(row_ends, next_place - row_granules, next_place)), rows.eq(rows - row_ends)]
         with m.If(ends):
@@ -154,16 +161,16 @@ class Dequantizer(wiring.Component):
                 active.eq(self.task.valid), layout.eq(given.layout), is_scales.eq(given.layout == Layout.FP8_584),
                 units.eq(given.first_scale + given.rows), rows.eq(given.rows + (given.first != 0)),
             ]
-            for name, row in _ROWS.items():
+            for name, row in ROWS.items():
                 with m.If(given.layout == name):
-                    m.d.sync += place.eq(Mux(given.first == 0, 0, row.bytes // _GRANULE - given.first))
+                    m.d.sync += place.eq(Mux(given.first == 0, 0, row.bytes // GRANULE - given.first))
 
     def _convert(self, m: Module, values: SyncFIFOBuffered, scales: SyncFIFOBuffered, tasks: SyncFIFOBuffered) -> None:
         """Beats of BF16 from the values and scales."""
         elements = self._bytes // 2  # of an output beat
-        units = self._bytes // _UNIT
+        units = self._bytes // SCALES_UNIT
         rope_beats = _ROPE_BYTES // self._bytes
-        skipped = _GRANULE // _UNIT if self._bytes > _GRANULE else 0  # layout 656: the scales
+        skipped = GRANULE // SCALES_UNIT if self._bytes > GRANULE else 0  # layout 656: the scales
 
         # The beat that holds the next byte, and the one behind it.
         window = [Signal(self._beat, reset_less=True, name=f"window_{index}") for index in range(2)]
@@ -190,13 +197,13 @@ class Dequantizer(wiring.Component):
         task = Signal(self._task, reset_less=True)
         active = Signal()
         rows = Signal(16, reset_less=True)
-        beat = Signal(range(max(row.values for row in _ROWS.values()) // elements + rope_beats), reset_less=True)
+        beat = Signal(range(max(row.values for row in ROWS.values()) // elements + rope_beats), reset_less=True)
         place = Signal(range(units), reset_less=True)  # of the next byte in the window
         unit = Signal(range(units), reset_less=True)  # layout 584: of the row's scales in their beat
         rope = Signal(reset_less=True)
         step, ready = Signal(), Signal()
         wide = task.layout == Layout.FP8_656
-        value_beats = Mux(wide, *(row.values // elements for row in _ROWS.values()))
+        value_beats = Mux(wide, *(row.values // elements for row in ROWS.values()))
         last_value, last_beat, last_row, scales_end = Signal(), Signal(), Signal(), Signal()
         end = Signal(range(2 * units + 1))  # of what the step reads
         target = Signal(range(2 * units + 1))  # the place after it
@@ -221,24 +228,24 @@ class Dequantizer(wiring.Component):
             following = data.View(self._task, tasks.r_data)
             m.d.sync += [
                 active.eq(tasks.r_rdy), task.eq(following), rows.eq(following.rows), beat.eq(0), rope.eq(0),
-                place.eq(following.first * (_GRANULE // _UNIT)), unit.eq(following.first_scale),
+                place.eq(following.first * (GRANULE // SCALES_UNIT)), unit.eq(following.first_scale),
             ]
 
         # What the step reads, registered; a value's scale is that of its group of columns.
         both = Cat(window[0].data, window[1].data)
         pick = Signal(8 * self._bytes, reset_less=True)
-        first_unit = min(units // 2, _GRANULE // _UNIT)  # places are multiples of it
-        choices = [both[8 * _UNIT * index:][:8 * self._bytes] for index in range(0, units, first_unit)]
+        first_unit = min(units // 2, GRANULE // SCALES_UNIT)  # places are multiples of it
+        choices = [both[8 * SCALES_UNIT * index:][:8 * self._bytes] for index in range(0, units, first_unit)]
         with m.Switch(place):
             for index, choice in enumerate(choices):
                 with m.Case(index * first_unit):
                     m.d.sync += pick.eq(choice)
         kept = data.View(self._beat, scales.r_data)
-        words = Mux(wide, *(beat // (row.group // elements) for row in _ROWS.values()))
+        words = Mux(wide, *(beat // (row.group // elements) for row in ROWS.values()))
         scale, halve = Signal(32, reset_less=True), Signal(reset_less=True)
         code = kept.data.word_select(Cat(words[:3], unit), 8)
         with m.If(wide):
-            m.d.sync += [scale.eq(kept.data[:8 * _GRANULE].word_select(words[:2], 32)), halve.eq(0)]
+            m.d.sync += [scale.eq(kept.data[:8 * GRANULE].word_select(words[:2], 32)), halve.eq(0)]
         with m.Else():
             power = Mux(code == 0, 1, code)
             m.d.sync += [scale.eq(Cat(C(0, 22), code == 255, power)), halve.eq(code == 0)]

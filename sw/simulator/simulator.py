@@ -8,8 +8,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from amla.model.cache import fp8_cache, fp8_pages
 from amla.rtl.config import CoreConfig
-from amla.rtl.isa import HALFWORD_BITS, MAX_LENGTH, SEMAPHORE_MAX, SEMAPHORES, Engine, Fault, Opcode, Semaphore
+from amla.rtl.isa import (
+    FP8_ROWS,
+    HALFWORD_BITS,
+    MAX_LENGTH,
+    SEMAPHORE_MAX,
+    SEMAPHORES,
+    Engine,
+    Fault,
+    Opcode,
+    Semaphore,
+)
 
 from ..compiler.footprint import Footprint, buffer_words, footprint, last_words
 from ..compiler.memory_map import Job
@@ -18,6 +29,9 @@ from ..compiler.program import Command, UnknownOpcode, members
 from .executor import Executor
 
 __all__ = ["CommandFault", "SimulationResult", "Simulator", "simulate"]
+
+#: Layouts of FP8 caches, by the flag of LOAD.
+_FP8 = {"fp8_656": fp8_cache, "fp8_584": fp8_pages}
 
 #: Fields that count something and must not be zero.
 _COUNTS = {
@@ -165,7 +179,14 @@ class Simulator:
         lse = c.opcode == Opcode.STORE and "lse" in c.flags
         for name in _COUNTS.get(c.opcode, ()):
             require(c[name] > 0, f"{name} must be positive, not 0")
-        if c.opcode in (Opcode.LOAD, Opcode.STORE):
+        layouts = [flag for flag in _FP8 if flag in c.flags]
+        if layouts:
+            require(self._config.reads_fp8 and len(layouts) == 1, f"{' and '.join(layouts)} on {self._config.name}")
+            for name, multiple in (("address", 16), ("pitch", 8)):
+                require(c[name] % multiple == 0, f"{name} must be a multiple of {multiple}, not {c[name]:#x}")
+            require(c["cols"] == _FP8[layouts[0]].WIDTH, f"cols must be {_FP8[layouts[0]].WIDTH}, not {c['cols']}")
+            require(self._rows_read(c) <= FP8_ROWS, f"rows must be at most {FP8_ROWS}, not {self._rows_read(c)}")
+        elif c.opcode in (Opcode.LOAD, Opcode.STORE):
             for name in ("address",) if lse else ("address", "pitch"):
                 require(c[name] % self._beat == 0,
                         f"{name} must be a multiple of {self._beat}, not {c[name]:#x}")
@@ -202,11 +223,8 @@ class Simulator:
             return
         self._check_fields(index, command)
         self._check_bounds(index, command)
-        if command.opcode in (Opcode.LOAD, Opcode.STORE):
-            rows = self._gm_rows(command)
-            if rows.size:
-                stop = int(rows[-1]) + self._row_bytes(command)
-                self._check_memory(index, command.engine, int(rows[0]), stop)
+        for first, stop in self._gm_ranges(command):
+            self._check_memory(index, command.engine, first, stop)
         touched = footprint(command, self._config)
         if command.opcode == Opcode.LOAD:
             self._load(command, touched)
@@ -215,11 +233,32 @@ class Simulator:
         else:
             self._executor.execute(command, touched)
 
+    def _rows_read(self, c: Command) -> int:
+        return min(c["rows"], c["rows_padded"])
+
+    def _gm_ranges(self, c: Command) -> list[tuple[int, int]]:
+        """First byte, and first byte past, of what a command touches in GM."""
+        if c.opcode == Opcode.LOAD and self._rows_read(c) and c.flags & _FP8.keys():
+            beat = self._beat
+            return [(first // beat * beat, -(-(first + count) // beat) * beat) for first, count in self._fp8_runs(c)]
+        if c.opcode not in (Opcode.LOAD, Opcode.STORE):
+            return []
+        rows = self._gm_rows(c)
+        return [(int(rows[0]), int(rows[-1]) + self._row_bytes(c))] if rows.size else []
+
+    def _fp8_runs(self, c: Command) -> list[tuple[int, int]]:
+        """First byte, and bytes, of the values of FP8 rows, and of their scales where these lie apart."""
+        rows = self._rows_read(c)
+        if "fp8_656" in c.flags:
+            return [(c["address"], rows * fp8_cache.BYTES)]
+        return [(c["address"], rows * fp8_pages.VALUE_BYTES),
+                (c["address"] + c["pitch"], rows * (fp8_pages.BYTES - fp8_pages.VALUE_BYTES))]
+
     def _gm_rows(self, c: Command) -> np.ndarray:
         """GM address of every row (of every LSE beat)."""
         if c.opcode == Opcode.STORE and "lse" in c.flags:
             return c["address"] + np.arange(-(-c["rows"] // self._config.m)) * self._beat
-        rows = min(c["rows"], c["rows_padded"]) if c.opcode == Opcode.LOAD else c["rows"]
+        rows = self._rows_read(c) if c.opcode == Opcode.LOAD else c["rows"]
         return c["address"] + np.arange(rows) * c["pitch"]
 
     def _row_bytes(self, c: Command) -> int:
@@ -227,14 +266,23 @@ class Simulator:
 
     def _load(self, c: Command, touched: Footprint) -> None:
         group = self._config.m if "a_side" in c.flags else self._config.n
-        rows = self._gm_rows(c)
-        places = rows[:, None] - self._base + np.arange(2 * c["cols"])
         data = np.zeros((c["rows_padded"], c["cols"]), np.uint16)
-        data[:len(rows)] = self._memory[places].view(np.uint16)
+        count = self._rows_read(c)
+        if count and c.flags & _FP8.keys():
+            runs = [self._memory[first - self._base:first - self._base + size] for first, size in self._fp8_runs(c)]
+            tokens = np.concatenate(runs)
+            if "fp8_656" in c.flags:
+                data[:count] = fp8_cache.dequantize_fp8(tokens.reshape(count, -1))
+            else:
+                data[:count] = fp8_pages.dequantize_fp8_pages(tokens.reshape(1, count, -1), np.arange(count))
+            self._result.bytes_read += len(tokens)
+        elif count:
+            places = self._gm_rows(c)[:, None] - self._base + np.arange(2 * c["cols"])
+            data[:count] = self._memory[places].view(np.uint16)
+            self._result.bytes_read += places.size
         inside = (c["row0"] + np.arange(c["rows_padded"])) % group
         fractal_rows = data.reshape(len(data), -1, self._config.k)
         self.buffers["L1"][touched.writes["L1"], inside[:, None]] = fractal_rows
-        self._result.bytes_read += places.size
 
     def _store(self, index: int, c: Command, touched: Footprint) -> None:
         m, rows = self._config.m, self._gm_rows(c)

@@ -9,8 +9,10 @@ from itertools import product
 
 import cocotb
 import numpy as np
+from amla.model.cache import fp8_cache, fp8_pages
 from amla.rtl.config import CoreConfig
-from amla.rtl.isa import FLAGS, LAYOUTS, Fault, Opcode
+from amla.rtl.host.dequantizer import ROWS, Layout
+from amla.rtl.isa import FLAGS, FP8_ROWS, LAYOUTS, Fault, Opcode
 from amla.rtl.issue.dispatch import MAX_UNFINISHED
 from amla.tb.engines.bursts import expected_bursts, longest_burst
 from amla.tb.engines.configurations import bench_configuration
@@ -42,11 +44,17 @@ class Command:
     l1: int = 0
     row0: int = 0
     a_side: bool = False
+    fp8_656: bool = False
+    fp8_584: bool = False
+
+    @property
+    def fp8(self) -> Layout | None:
+        return Layout.FP8_656 if self.fp8_656 else Layout.FP8_584 if self.fp8_584 else None
 
     def encode(self) -> int:
-        layout = LAYOUTS[Opcode.LOAD]
-        header = {"opcode": Opcode.LOAD, "flags": self.a_side << FLAGS[Opcode.LOAD]["a_side"]}
-        fields = {name: value for name, value in vars(self).items() if name != "a_side"}
+        layout, flags = LAYOUTS[Opcode.LOAD], FLAGS[Opcode.LOAD]
+        header = {"opcode": Opcode.LOAD, "flags": sum(getattr(self, name) << bit for name, bit in flags.items())}
+        fields = {name: value for name, value in vars(self).items() if name not in flags}
         return layout.const({"header": header, **fields}).as_value().value
 
 
@@ -59,26 +67,66 @@ class Model:
 
     def bursts(self, command: Command) -> list[tuple[int, int]]:
         """(address, beats) of every burst, in order."""
-        return expected_bursts(
-            address=command.address, pitch=command.pitch, rows=min(command.rows, command.rows_padded),
-            beats=command.cols // self.config.beat_elements, size=self.config.axi_data_bytes)
+        rows, size = min(command.rows, command.rows_padded), self.config.axi_data_bytes
+        if command.fp8 is None or not rows:
+            return expected_bursts(address=command.address, pitch=command.pitch, rows=rows,
+                                   beats=command.cols // self.config.beat_elements, size=size)
+        runs = [(command.address, rows * ROWS[command.fp8].bytes)]
+        if command.fp8_584:
+            runs.insert(0, (command.address + command.pitch, 8 * rows))
+        return [burst for address, count in runs for burst in expected_bursts(
+            address=address // size * size, pitch=0, rows=1, beats=-(-(address % size + count) // size), size=size)]
 
     def writes(self, command: Command) -> list[int]:
         """L1 writes in order, each packed by :func:`pack`."""
         config = self.config
-        size = config.axi_data_bytes
         group = config.m if command.a_side else config.n
         beats = command.cols // config.beat_elements
+        data = np.zeros((command.rows_padded, beats, config.axi_data_bytes), np.uint8)
+        rows = min(command.rows, command.rows_padded)
+        data[:rows] = self._content(command, rows).view(np.uint8).reshape(rows, *data.shape[1:])
         out = []
         for row in range(command.rows_padded):
             place = command.row0 + row
             word = command.l1 + place // group * (command.cols // config.k)
             for beat in range(beats):
-                value = 0
-                if row < command.rows:
-                    content = self.memory.read(command.address + row * command.pitch + beat * size, size)
-                    value = int.from_bytes(content.tobytes(), "little")
+                value = int.from_bytes(data[row, beat].tobytes(), "little")
                 out.append(pack(word // config.l1_banks + beat, place % group, value))
+        return out
+
+    def _content(self, command: Command, rows: int) -> np.ndarray:
+        """What the rows become in L1."""
+        if not rows:
+            return np.zeros((0, 2 * command.cols), np.uint8)
+        if command.fp8 is None:
+            return np.stack([self.memory.read(command.address + row * command.pitch, 2 * command.cols)
+                             for row in range(rows)])
+        values = self.memory.read(command.address, rows * ROWS[command.fp8].bytes)
+        if command.fp8_656:
+            return fp8_cache.dequantize_fp8(values.reshape(rows, -1))
+        page = np.concatenate([values, self.memory.read(command.address + command.pitch, 8 * rows)])
+        return fp8_pages.dequantize_fp8_pages(page.reshape(1, rows, fp8_pages.BYTES), np.arange(rows))
+
+    def needs(self, command: Command) -> list[set[int]]:
+        """The beats, by their number in the command, that each L1 write of a row from memory is made from."""
+        rows, size = min(command.rows, command.rows_padded), self.config.axi_data_bytes
+        beats, elements = command.cols // self.config.beat_elements, self.config.beat_elements
+        if command.fp8 is None:
+            return [{index} for index in range(rows * beats)]
+        row = ROWS[command.fp8]
+        scales = (command.address + command.pitch) % size
+        origin = command.address % size
+        if command.fp8_584:
+            origin += -(-(scales + 8 * rows) // size) * size
+        out = []
+        for number in range(rows):
+            start = origin + number * row.bytes
+            scale = start + row.values if command.fp8_656 else scales + 8 * number
+            rope = start + row.bytes - 128
+            for beat in range(beats):
+                place, count = ((start + beat * elements, elements) if beat * elements < row.values
+                                else (rope + (beat * elements - row.values) * 2, size))
+                out.append({place // size, (place + count - 1) // size, scale // size})
         return out
 
 
@@ -144,6 +192,8 @@ class Bench(MemoryBench):
         self.done_after.append((self.done_after[-1] if self.done_after else 0) + len(writes))
 
     def random_command(self) -> Command:
+        if self.config.reads_fp8 and self.rng.random() < 0.3:
+            return self.random_fp8_command()
         config, rng, size = self.config, self.rng, self.size
         a_side = rng.random() < 0.5
         group = config.m if a_side else config.n
@@ -164,6 +214,30 @@ class Bench(MemoryBench):
             address = self.base + rng.randrange((GM_BYTES - span) // size + 1) * size
         return Command(address=address, pitch=pitch, rows=rows, rows_padded=rows_padded,
                        cols=beats * config.beat_elements, l1=l1, row0=row0, a_side=a_side)
+
+    def random_fp8_command(self) -> Command:
+        """Of either layout, wherever its bytes and its scales may begin."""
+        config, rng = self.config, self.rng
+        layout = rng.choice(list(Layout))
+        row, a_side = ROWS[layout], rng.random() < 0.3
+        group = config.m if a_side else config.n
+        rows_padded = rng.choice([1, 2, group, rng.randrange(1, 24)])
+        rows = rng.choice([0, rows_padded, rows_padded, rng.randrange(rows_padded + 3)])
+        read = min(rows, rows_padded)
+        row0 = rng.choice([0, rng.randrange(group)])
+        groups = (row0 + rows_padded - 1) // group + 1
+        room = config.l1_words // config.l1_banks - groups * (row.columns // config.beat_elements)
+        span = read * row.bytes
+        if room < 0:
+            return self.random_fp8_command()
+        address = self.base + rng.choice([0, GM_BYTES - span, rng.randrange(GM_BYTES - span)]) // 16 * 16
+        scales = self.base + rng.choice([0, GM_BYTES - 8 * read, rng.randrange(GM_BYTES - 8 * read)]) // 8 * 8
+        if layout == Layout.FP8_584 and scales < address:
+            return self.random_fp8_command()
+        return Command(
+            address=address, pitch=scales - address if layout == Layout.FP8_584 else 8 * rng.randrange(1 << 20),
+            rows=rows, rows_padded=rows_padded, cols=row.columns, l1=rng.choice([0, room]) * config.l1_banks,
+            row0=row0, a_side=a_side, fp8_656=layout == Layout.FP8_656, fp8_584=layout == Layout.FP8_584)
 
     async def _watch(self) -> None:
         get = {name: pin.get for name, pin in self.pins.items()}
@@ -284,6 +358,25 @@ async def one_beat_per_cycle(dut):
     assert beats <= taken <= beats + 16
 
 
+@cocotb.test(skip=not CONFIG.reads_fp8 or IN_FLIGHT < 2 * LONGEST)
+async def fp8_rows_stream(dut):
+    """Commands of FP8 rows, one after the other, fill L1 at 97 % of a beat a cycle, wherever they begin."""
+    test = await bench(dut, latency=(100, 100))
+    config = test.config
+    for layout, row in ROWS.items():
+        most = config.l1_words * config.k * config.n // row.columns
+        rows = min(64, most // config.n * config.n)
+        for address in (test.base, test.base + 16):
+            command = Command(address=address, pitch=GM_BYTES // 2, rows=rows, rows_padded=rows, cols=row.columns,
+                              fp8_656=layout == Layout.FP8_656, fp8_584=layout == Layout.FP8_584)
+            beats = rows * row.columns // config.beat_elements
+            await test.run([command] * (2 + 4096 // beats))
+            steady = test.done_cycles[-1] - test.done_cycles[-1 - 4096 // beats]
+            dut._log.info("%s, %d rows: %d beats in %d cycles", layout.name, rows, 4096 // beats * beats, steady)
+            assert 4096 // beats * beats / steady >= 0.97
+    test.writes.finish()
+
+
 @cocotb.test(skip=IN_FLIGHT < 2 * LONGEST)  # then too few beats are in flight
 async def latency_is_hidden(dut):
     """Commands in a row reach 95 % of a beat per cycle at the longest latency that what is in flight covers.
@@ -390,9 +483,33 @@ def _bad(test: Bench) -> list[tuple[Fault, Command]]:
         but(pitch=1 << 31, rows=2),
         but(pitch=1 << 31, rows=most + 1, rows_padded=most + 1),
     ]
+    fp8 = []
+    if config.reads_fp8:
+        for name, cols, row in (("fp8_656", 576, 656), ("fp8_584", 512, 576)):
+            change = {name: True, "cols": cols, "rows": 1, "rows_padded": 1}
+            last = test.limit - row
+            fp8 += [
+                *((Fault.READ_WINDOW, but(address=address, **change)) for address in (
+                    test.base - 16, last + 16, test.limit, test.base + (1 << config.axi_address_bits), (1 << 48) - 16)),
+                (Fault.READ_WINDOW, but(**change | {"address": last - row, "rows": 3, "rows_padded": 3})),
+                (Fault.BAD_FIELD, but(**change | {"address": test.base + 8})),
+                (Fault.BAD_FIELD, but(**change | {"pitch": 4})),
+                (Fault.BAD_FIELD, but(**change | {"cols": cols - config.beat_elements})),
+                (Fault.BAD_FIELD, but(**change | {"cols": cols + 64})),
+                (Fault.BAD_FIELD, but(**change | {"rows": FP8_ROWS + 1, "rows_padded": FP8_ROWS + 1})),
+                (Fault.BUFFER_OVERRUN, but(**change | {"l1": config.l1_words - config.l1_banks})),
+            ]
+        scales = {"fp8_584": True, "cols": 512, "rows": 2, "rows_padded": 2}
+        fp8 += [(Fault.READ_WINDOW, but(**scales | {"address": address, "pitch": pitch})) for address, pitch in (
+            (test.base, GM_BYTES), (test.base, GM_BYTES - 8), (test.base + 16, (1 << 32) - 8),
+            (test.base, (1 << 32) - 32))]
+        fp8.append((Fault.BAD_FIELD, but(fp8_656=True, fp8_584=True, cols=512, rows=1)))
+    else:
+        fp8 += [(Fault.BAD_FIELD, but(**{name: True})) for name in ("fp8_656", "fp8_584")]
     # Row groups of padding and beats of a row, each the largest power of two.
     groups, beats = (1 << (65535 // unit).bit_length() - 1 for unit in (config.n, config.beat_elements))
     return [
+        *fp8,
         *((Fault.READ_WINDOW, command) for command in window),
         (Fault.BAD_FIELD, but(rows_padded=0)),
         (Fault.BAD_FIELD, but(cols=0)),
@@ -495,7 +612,9 @@ async def error_responses(dut):
                 test.writes.expect(*writes)
                 test.done_after.append(len(writes) + (test.done_after[-1] if test.done_after else 0))
             elif index == at_fault:
-                test.writes.expect(*writes[:sum(beats for _, beats in bursts[index][:burst]) + beat])
+                bad = sum(beats for _, beats in bursts[index][:burst]) + beat
+                needs = test.model.needs(commands[index])
+                test.writes.expect(*writes[:next(place for place, beats in enumerate(needs) if bad in beats)])
         await _ends_in_fault(test, fault, commands)
         assert test.done == at_fault
         if test.written:
