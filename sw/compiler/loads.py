@@ -10,6 +10,7 @@ from amla.rtl.isa import Opcode, Semaphore
 
 from .drafts import Draft, Drafts
 from .items import Item
+from .key_cache import KeyCache
 from .plan import Piece, Plan
 from .program import Annotation
 
@@ -49,13 +50,15 @@ class Loader:
     Q comes in column panels, each a slot of its own (Q_READY, Q_FREE), so that the next tile's queries take the
     places that the last block's C1 leaves. KV comes in blocks of whole rows, which make long bursts, a token of
     KV_READY each. At first, though, the cube computes as fast as memory loads and lags behind by what it has to wait
-    for at a time: the first blocks come in panels, too, a token each, the first one's between those of Q.
+    for at a time: the first blocks come in panels, too, a token each, the first one's between those of Q. FP8 keys have
+    their scales beside all of their columns and come whole: the first block before Q.
     """
 
     def __init__(self, drafts: Drafts, addresses: Addresses, block_table: np.ndarray, items: Sequence[Item]):
         self._drafts, self._addresses, self._table = drafts, addresses, block_table
         self._plan: Plan = drafts.plan
         self._row_bytes = 2 * self._plan.workload.head_dim
+        self._cache = KeyCache.of(self._plan.workload, addresses.kv)
         self._whole = (Piece(0, self._plan.workload.head_dim // self._plan.config.k),)
         self._todo = deque(self._order(items))
 
@@ -96,7 +99,8 @@ class Loader:
             q = [partial(self._load_q, item, number) for number in range(len(self._plan.panels)) if item.first]
             keys = [partial(self._load_keys, item, panel) for panel in self._kv_panels(item) if item.loads_block]
             if item.sequence == 0:
-                todo.append((0, item, [load for pair in zip(q, keys, strict=True) for load in pair]))
+                pairs = [load for pair in zip(q, keys, strict=True) for load in pair] if len(keys) > 1 else keys + q
+                todo.append((0, item, pairs))
                 continue
             if keys:
                 # The block that has the slot ends while the C1 runs that is a block further than the preload depth. The
@@ -133,14 +137,14 @@ class Loader:
 
     def _load_keys(self, item: Item, panel: Piece) -> None:
         """Load a panel of the item's block. One LOAD per page; the last one pads with zeros."""
-        plan = self._plan
-        k, page = plan.config.k, plan.workload.page_size
+        plan, cache = self._plan, self._cache
+        k, page = plan.config.k, cache.page_size
         base = self.kv_layout(item).locate(panel.start)[0]
         pieces = []
         key, stop = 0, item.keys.size
         while key < stop:
             entry, slot = divmod(item.keys.start + key, page)
-            count = min(page - slot, stop - key)
+            count = min(page - slot, stop - key, cache.most_rows)
             pieces.append((key, count, int(self._table[item.request, entry]) * page + slot))
             key += count
         if not pieces:
@@ -148,10 +152,11 @@ class Loader:
         loads = []
         for index, (key, count, place) in enumerate(pieces):
             group, row0 = divmod(key, plan.config.n)
+            address, pitch = cache.locate(place)
             loads.append(self._drafts.emit(
-                Opcode.LOAD, address=self._addresses.kv + place * self._row_bytes + 2 * k * panel.start,
-                pitch=self._row_bytes, rows=count, cols=k * panel.size, l1=base + group * panel.size, row0=row0,
-                rows_padded=plan.padded_keys(stop) - key if index == len(pieces) - 1 else count,
+                Opcode.LOAD, address=address + 2 * k * panel.start, pitch=pitch, rows=count, cols=k * panel.size,
+                l1=base + group * panel.size, row0=row0,
+                rows_padded=plan.padded_keys(stop) - key if index == len(pieces) - 1 else count, **cache.flags,
             ))
         if panel.start == 0:
             self._drafts.take("KV", loads[0])

@@ -15,6 +15,7 @@ from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
 from ..workload.inputs import Inputs
 from ..workload.workload import Workload
+from .key_cache import FP8_FLAGS, KeyCache, bytes_of_row
 from .loads import Addresses
 from .plan import Plan
 from .program import Program, assemble
@@ -83,7 +84,7 @@ class Job:
     @property
     def bytes_read(self) -> int:
         """Bytes that the program's LOADs read."""
-        return sum(2 * command["rows"] * command["cols"] for command in self.program.commands
+        return sum(command["rows"] * bytes_of_row(command.flags, command["cols"]) for command in self.program.commands
                    if command.opcode.name == "LOAD")
 
     def unpack(self, output: bytes | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,11 +140,7 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
                addresses.
     """
     _check_shapes(workload, inputs)
-    dtype = dtype_of(OPERANDS[config.format])
-    for name, array in (("q", inputs.q), ("kv_cache", inputs.kv_cache)):
-        if array.dtype != dtype:
-            raise AmlaError(f"{name} must be an array of {dtype}, as {config.name} computes in {config.format}, "
-                            f"not of {array.dtype}")
+    _check_types(workload, inputs, config)
     plan = plan_tiles(workload, config, preload=preload, memory=memory)
     try:
         scale_word = softmax_scale_word(workload.scale)
@@ -151,7 +148,7 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
         raise AmlaError(str(error)) from None
 
     q = np.ascontiguousarray(inputs.q).view(np.uint8).reshape(-1)
-    kv = np.ascontiguousarray(inputs.kv_cache).view(np.uint8).reshape(-1)
+    kv = KeyCache.of(workload, 0).image(inputs.kv_cache)
     requests, beat = len(workload.lengths), config.axi_data_bytes
     o_bytes = 2 * requests * workload.rows * workload.head_dim_v
     lse_bytes = requests * -(-workload.rows // config.m) * beat
@@ -191,3 +188,16 @@ def _check_shapes(workload: Workload, inputs: Inputs) -> None:
                               ("cache_seqlens", workload.lengths, tuple(map(int, inputs.cache_seqlens)))):
         if wanted != got:
             raise AmlaError(f"{name} must be {wanted!r} as in the workload, not {got!r}")
+
+
+def _check_types(workload: Workload, inputs: Inputs, config: CoreConfig) -> None:
+    dtype, arrays = dtype_of(OPERANDS[config.format]), {"q": inputs.q, "kv_cache": inputs.kv_cache}
+    if workload.cache in FP8_FLAGS:
+        del arrays["kv_cache"]
+        if not config.reads_fp8:
+            raise AmlaError(f"cache must be 16 bits wide on {config.name}, which computes in {config.format} and has "
+                            f"beats of {config.axi_data_bytes} bytes, not {workload.cache}")
+    for name, array in arrays.items():
+        if array.dtype != dtype:
+            raise AmlaError(f"{name} must be an array of {dtype}, as {config.name} computes in {config.format}, "
+                            f"not of {array.dtype}")

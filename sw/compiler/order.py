@@ -16,12 +16,13 @@ from functools import cache
 
 from amla.rtl.config import CoreConfig
 from amla.rtl.fp.fdpa import Fdpa
-from amla.rtl.isa import SEMAPHORES, Engine, Opcode
+from amla.rtl.isa import FLAGS, SEMAPHORES, Engine, Opcode
 from amla.rtl.softmax.lanes import AccumulateLane, VectorLane
 from amla.rtl.softmax.row_update import RowUpdate
 
 from ..memory.preset import IDEAL, Memory
 from .drafts import Draft
+from .key_cache import bytes_of_row
 from .program import Command, members
 
 __all__ = ["by_estimated_start", "duration", "estimated_cycles", "latencies", "multiply_cycles"]
@@ -51,12 +52,11 @@ def duration(draft: Draft, config: CoreConfig, memory: Memory = IDEAL) -> int:
     """Cycles that a command occupies its engine, at full throughput."""
     f = {name: int(value) for name, value in draft.operands.items()}
 
-    def moving(rows: int) -> int:
-        return memory.cycles(2 * rows * f["cols"], config.axi_data_bytes)
-
     match draft.opcode:
         case Opcode.LOAD:
-            return max(moving(f["rows"]), -(-f["rows_padded"] // config.l1_banks) * (f["cols"] // config.beat_elements))
+            flags = frozenset(name for name in FLAGS[Opcode.LOAD] if f.get(name))
+            moving = memory.cycles(f["rows"] * bytes_of_row(flags, f["cols"]), config.axi_data_bytes)
+            return max(moving, f["rows_padded"] * (f["cols"] // config.beat_elements))
         case Opcode.FEED_A:
             return f["outer"] * f["inner"]
         case Opcode.FEED_B:
@@ -70,7 +70,7 @@ def duration(draft: Draft, config: CoreConfig, memory: Memory = IDEAL) -> int:
         case Opcode.NORMALIZE:
             return f["mt"] * f["nt"] * (config.beat_elements // config.lanes)
         case Opcode.STORE:
-            return 1 if f.get("lse") else moving(f["rows"])
+            return 1 if f.get("lse") else memory.cycles(2 * f["rows"] * f["cols"], config.axi_data_bytes)
         case _:
             return 1
 

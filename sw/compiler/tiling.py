@@ -16,6 +16,7 @@ from amla.rtl.isa import SEMAPHORE_MAX, Engine
 from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
 from ..workload.workload import Workload
+from .key_cache import KeyCache
 from .order import latencies, multiply_cycles
 from .plan import Piece, Plan, Region, RowTile, split
 
@@ -128,6 +129,7 @@ class _Fit:
         self.groups = self._tiles[0].groups
         self.block = block
         self._chunks, self._value_chunks = workload.head_dim // config.k, block // config.k
+        self._keys = KeyCache.of(workload, 0)
         self._regions: dict[str, Region] = {}
         self._next: dict[str, int] = {}
         self._fit_l0()
@@ -250,7 +252,7 @@ class _Fit:
         columns, tiles = self._workload.head_dim_v, len(self.value_tiles)
         fractals = groups * (padded + columns) // config.n
         commands = (len(self.score_slabs) + tiles) * _SLAB_BYTES + (tiles + 1) * _DRAIN_BYTES
-        row_bytes = 2 * self._workload.head_dim
+        row_bytes = self._keys.page_bytes / self._keys.page_size
         return {
             "cube": multiply_cycles(groups * padded // config.n, self._chunks) + sum(
                 multiply_cycles(groups * tile.size // config.n, padded // config.k) for tile in self.value_tiles),
@@ -258,6 +260,7 @@ class _Fit:
             "feed": (groups + padded // config.n) * self._chunks + (groups * tiles + columns // config.n)
             * (padded // config.k),
             "memory": (keys * row_bytes / self.sharing + commands) / self._memory.sustained(config.axi_data_bytes),
+            "L1": keys * self._workload.head_dim / config.beat_elements / self.sharing + groups * (padded // config.k),
         }
 
     def _estimate(self) -> tuple[float, str]:
@@ -315,6 +318,8 @@ class _Fit:
 
         The serial baseline waits for whole stages: only its first block comes in panels.
         """
+        if self._keys.fp8:
+            return 0
         if not self._preload:
             return 1
         slots, panels = self._regions["KV"].slots, len(self.panels)
