@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .attention.attention import attend
+from .attention.sink import sink_words
 from .attention.softmax import softmax_scale_word
 from .cache.paged import PagedBatch
 from .checks import as_flag
@@ -23,7 +24,7 @@ _DEFAULT_NUMERICS = Numerics()
 def mla_decode(
     q: Any, kv_cache: Any, block_table: Any, cache_seqlens: Any, *,
     head_dim_v: int = 512, softmax_scale: float | None = None, causal: bool = False, mode: str = "amla",
-    out_dtype: Any = None, numerics: Numerics = _DEFAULT_NUMERICS,
+    out_dtype: Any = None, numerics: Numerics = _DEFAULT_NUMERICS, attn_sink: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Multi-head latent attention of a decode step over a paged KV cache, bit-exact to the RTL.
 
@@ -45,6 +46,7 @@ def mla_decode(
                    "flashmla": the bits of FlashMLA on an H100 or H200 (BF16, 576/512, pages of 64), unsplit
     out_dtype:     None, or q's type; float32: the output before its last rounding
     numerics:      the numeric parameters of a core; "flashmla" has the GPU's instead
+    attn_sink:     [h_q], float32: out is scaled by exp(lse) / (exp(lse) + exp(attn_sink)), lse is not; "flashmla": None
 
     Returns
     -------
@@ -64,13 +66,15 @@ def mla_decode(
     head_dim_v, causal = batch.head_dim_v, as_flag("causal", causal)
     if width % numerics.k:
         raise ValueError(f"head dimension d must be a multiple of k = {numerics.k}, not {width!r}")
+    sinks = None if attn_sink is None else np.tile(sink_words(attn_sink, heads), tokens)
     scale_word = softmax_scale_word(width**-0.5 if softmax_scale is None else softmax_scale, mode=mode)
 
     out = np.empty((requests, tokens, heads, head_dim_v), dtype)
     lse = np.empty((requests, heads, tokens), np.float32)
     if mode == FLASHMLA:
+        given = {"an FP8 cache": batch.cache.fp8, "attn_sink": sinks is not None}
         gpu.check_call(format=batch.format, width=width, head_dim_v=head_dim_v, page=batch.cache.page,
-                       others=["an FP8 cache"] if batch.cache.fp8 else [])
+                       others=[name for name, value in given.items() if value])
         scale = gpu.scale_of(width**-0.5 if softmax_scale is None else as_real("softmax_scale", softmax_scale))
         for request in range(requests):
             length = int(batch.cache_seqlens[request])
@@ -85,7 +89,7 @@ def mla_decode(
             batch.rows(request), partial(batch.keys, request),
             int(batch.cache_seqlens[request]), batch.limits(request, causal=causal),
             head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics,
-            format=batch.format,
+            format=batch.format, sinks=sinks,
         )
         words = out_words if dtype == np.float32 else narrow(out_words, batch.format)
         out[request] = words.view(dtype).reshape(tokens, heads, head_dim_v)

@@ -12,15 +12,16 @@ import numpy as np
 
 from .attention.attention import attend
 from .attention.key_groups import dense_groups, sparse_groups
+from .attention.sink import apply_sink, sink_words
 from .attention.softmax import softmax_scale_word
-from .attention.split_kv import apply_sink, merge_splits
+from .attention.split_kv import merge_splits
 from .cache.kv_cache import KeyList, KVCache
 from .checks import as_flag, as_integer
 from .fp.convert import narrow
 from .fp.formats import dtype_of
 from .hopper import flash_mla as gpu
 from .numerics import FLASHMLA, MODES, Numerics, check_mode
-from .tensors import as_array, as_real, like, operand_words
+from .tensors import as_real, like, operand_words
 from .tile_scheduler import FlashMLASchedMeta, read_splits
 
 __all__ = ["flash_mla_with_kvcache"]
@@ -96,7 +97,7 @@ def flash_mla_with_kvcache(
     cache = KVCache.build("k_cache", k_cache, width=width, fp8=fp8, format=format)
     if heads % cache.heads:
         raise ValueError(f"q must have a multiple of k_cache's h_kv = {cache.heads} heads, not {heads!r}")
-    sink = None if attn_sink is None else _sink_words(attn_sink, heads)
+    sink = None if attn_sink is None else sink_words(attn_sink, heads)
     scale_word = softmax_scale_word(width**-0.5 if softmax_scale is None else softmax_scale, mode=mode)
     sparse_only = {
         "extra_k_cache": extra_k_cache, "extra_indices_in_kvcache": extra_indices_in_kvcache,
@@ -144,31 +145,35 @@ def flash_mla_with_kvcache(
                 out[group.request, group.tokens, chosen] = gpu.to_bf16_words(values).reshape(-1, shared, head_dim_v)
                 lse[group.request, chosen, group.tokens] = sums.view(np.uint32).reshape(-1, shared).T
                 continue
-            partial_out, partial_lse = _attend_splits(
+            out_words, lse_words = _attend_splits(
                 rows, group.keys, head, np.repeat(group.limits, shared), splits[group.request],
+                None if sink is None else np.tile(sink[chosen], len(group.limits)),
                 head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics, format=format,
             )
-            if sink is not None:
-                sinks = np.tile(sink[chosen], len(group.limits))
-                partial_out = apply_sink(partial_out, partial_lse, sinks)
-            out[group.request, group.tokens, chosen] = narrow(partial_out, format).reshape(-1, shared, head_dim_v)
-            lse[group.request, chosen, group.tokens] = partial_lse.reshape(-1, shared).T
+            out[group.request, group.tokens, chosen] = narrow(out_words, format).reshape(-1, shared, head_dim_v)
+            lse[group.request, chosen, group.tokens] = lse_words.reshape(-1, shared).T
     return like(q, out.view(dtype_of(format))), like(q, lse.view(np.float32))
 
 
 def _attend_splits(
-    rows: np.ndarray, keys: KeyList, head: int, limits: np.ndarray, splits: list[tuple[int, int]], *,
-    head_dim_v: int, **options: Any,
+    rows: np.ndarray, keys: KeyList, head: int, limits: np.ndarray, splits: list[tuple[int, int]],
+    sinks: np.ndarray | None, *, head_dim_v: int, **options: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Merged attention of the rows of one KV head over the splits of their keys: FP32 words of out and lse."""
+    """Merged attention of the rows of one KV head over the splits of their keys: FP32 words of out and lse.
+
+    The sinks of keys in one split are weighed in there, as a core does, else after the merge.
+    """
     used = [(start, min(stop, len(keys))) for start, stop in splits if start < min(stop, len(keys))]
+    single = len(used) == 1
     outs = np.empty((len(used), len(rows), head_dim_v), np.uint32)
     lses = np.empty((len(used), len(rows)), np.uint32)
     for index, (start, stop) in enumerate(used):
         outs[index], lses[index] = attend(
-            rows, partial(_shifted, keys, head, start), stop - start, limits - start, head_dim_v=head_dim_v, **options,
+            rows, partial(_shifted, keys, head, start), stop - start, limits - start, head_dim_v=head_dim_v,
+            sinks=sinks if single else None, **options,
         )
-    return merge_splits(outs, lses)
+    out, lse = merge_splits(outs, lses)
+    return out if single or sinks is None else apply_sink(out, lse, sinks), lse
 
 
 def _shifted(keys: KeyList, head: int, origin: int, start: int, stop: int) -> np.ndarray:
@@ -178,12 +183,3 @@ def _shifted(keys: KeyList, head: int, origin: int, start: int, stop: int) -> np
 def _length(array: Any, axis: int) -> int | None:
     """Length of an array along an axis; None without array."""
     return None if array is None else np.shape(array)[axis]
-
-
-def _sink_words(attn_sink: Any, heads: int) -> np.ndarray:
-    array = as_array("attn_sink", attn_sink)
-    if array.dtype != np.float32:
-        raise TypeError(f"attn_sink must be an array of float32, not of {array.dtype}")
-    if array.shape != (heads,):
-        raise ValueError(f"attn_sink must have shape [{heads}], one entry for each head of q, not {array.shape!r}")
-    return np.ascontiguousarray(array).view(np.uint32)

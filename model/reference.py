@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from .attention.sink import sink_words
 from .attention.softmax import softmax_scale_word
 from .cache.paged import PagedBatch
 from .checks import as_flag
@@ -15,7 +16,7 @@ __all__ = ["error_metrics", "mla_reference"]
 
 def mla_reference(
     q: Any, kv_cache: Any, block_table: Any, cache_seqlens: Any, *,
-    head_dim_v: int = 512, softmax_scale: float | None = None, causal: bool = False,
+    head_dim_v: int = 512, softmax_scale: float | None = None, causal: bool = False, attn_sink: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """MLA decode in float64: one softmax over all keys, no tiles, no rounding between.
 
@@ -31,6 +32,7 @@ def mla_reference(
     head_dim_v, causal = batch.head_dim_v, as_flag("causal", causal)
     scale = width**-0.5 if softmax_scale is None else as_real("softmax_scale", softmax_scale)
     softmax_scale_word(scale)  # refuses what mla_decode refuses
+    sink = None if attn_sink is None else sink_words(attn_sink, heads).view(np.float32).astype(np.float64)
     out = np.zeros((requests, tokens, heads, head_dim_v))
     lse = np.full((requests, heads, tokens), np.inf)
     for request in range(requests):
@@ -46,7 +48,11 @@ def mla_reference(
                     weights = np.exp(scores - maximum)[some]
                     total = weights.sum(axis=1, keepdims=True)
                     out[request, token, some] = (weights / total) @ keys[:seen, :head_dim_v]
-                    lse[request, some, token] = (maximum[some] + np.log(total))[:, 0]
+                    sums = (maximum[some] + np.log(total))[:, 0]
+                    lse[request, some, token] = sums
+                    if sink is not None:
+                        with np.errstate(over="ignore"):
+                            out[request, token, some] /= 1 + np.exp(sink[some] - sums)[:, None]
     return out, lse
 
 

@@ -174,7 +174,7 @@ _PAYLOADS = {
     },
     Opcode.NORMALIZE: {
         "o": unsigned(16), "o_pitch": unsigned(16), "state": unsigned(16), "out": unsigned(16),
-        "out_pitch": unsigned(16), "lse": unsigned(16), "mt": unsigned(16), "nt": unsigned(16),
+        "out_pitch": unsigned(16), "lse": unsigned(16), "mt": unsigned(16), "nt": unsigned(16), "sink": unsigned(16),
     },
     Opcode.STORE: {
         "address": unsigned(48), "pitch": unsigned(32), "rows": unsigned(16), "cols": unsigned(16),
@@ -193,7 +193,7 @@ FLAGS = {
     Opcode.DRAIN_S: {"first": 0},
     Opcode.DRAIN_O: {"first": 0},
     Opcode.SOFTMAX: {"first": 0},
-    Opcode.NORMALIZE: {"first": 0},
+    Opcode.NORMALIZE: {"first": 0, "sinks": 1},
     Opcode.STORE: {"lse": 0},
 }
 
@@ -247,6 +247,8 @@ FIELD_DOCS = {
     "out": "first OUT word (STORE with `lse`: first LSE word); beat j of row group i is at out + i·out_pitch + j",
     "out_pitch": "OUT words per row group",
     "lse": "first word of the LSE buffer, one word per row group",
+    "sink": "first word of the SINK buffer, one word per row group",
+    "sinks": "with `first`: weigh the attention sinks into recip; the LSE does not count them",
     "a_side": "row groups of m rows (A operand) instead of n (B operand)",
     "fp8_656": f"rows are FP8 tokens of 656 bytes, one behind the other, at most {FP8_ROWS}; cols is 576",
     "fp8_584": f"rows are FP8 tokens of 576 + 8 bytes, the values one behind the other, the scales likewise, at most "

@@ -12,6 +12,7 @@ from ..fp.mul import mul_word
 from ..fp.recip import recip_word
 from ..numerics import HARDWARE_MODES, check_mode
 from ..rescale import rescale_word
+from .sink import sink_factor_word
 
 if TYPE_CHECKING:
     from .softmax import RowState
@@ -51,18 +52,34 @@ def accumulate(
         _accumulate(O, PV, offsets, offsets.view(np.int32), mode != "mul")
 
 
-def reciprocal_and_lse(state: "RowState", *, mode: str) -> tuple[np.ndarray, np.ndarray]:
+def reciprocal_and_lse(
+    state: "RowState", *, mode: str, sinks: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Factor R of O and natural-log LSE of each row at its end.
+
+    Parameters
+    ----------
+    state: state of the R rows
+    mode:  "amla", "mul" or "pow2"
+    sinks: uint32[R], FP32 words: each row's factor of `model/attention/sink.py` is multiplied into R; the LSE has none
 
     Returns
     -------
     R:   uint32[R], recip(l) (mode `mul`: recip(L)). +inf marks a row without key, or with no score above
          −inf; no other row has an infinite one, as its largest P alone makes l and L at least 1/2.
     lse: uint32[R], FP32 words, +inf for such a row
+
+    Raises
+    ------
+    TypeError, ValueError: `sinks` have another dtype or shape, or the mode is unknown.
     """
     check_mode(mode, HARDWARE_MODES)
+    if sinks is not None:
+        check_array("sinks", sinks, np.uint32, (len(state),))
     r, lse = np.empty(len(state), np.uint32), np.empty(len(state), np.uint32)
     _reciprocal_and_lse(state.m, state.L if mode == "mul" else state.l, state.L, r, lse)
+    if sinks is not None:
+        _weigh_sinks(r, lse, sinks)
     return r, lse
 
 
@@ -102,6 +119,13 @@ def _reciprocal_and_lse(m, divisor, L, r, lse):
         else:
             r[row] = recip_word(divisor[row])
             lse[row] = mul_word(_LN2, np.uint32(add_word(m[row], np.uint32(log2_word(L[row])))))
+
+
+@njit()
+def _weigh_sinks(r, lse, sinks):
+    for row in range(r.shape[0]):
+        if r[row] != _INF:
+            r[row] = mul_word(r[row], np.uint32(sink_factor_word(lse[row], sinks[row])))
 
 
 @njit()

@@ -16,6 +16,7 @@ __all__ = ["attend"]
 def attend(
     q: np.ndarray, keys: Callable[[int, int], np.ndarray], length: int, limits: np.ndarray, *,
     head_dim_v: int, scale_word: int, mode: str, numerics: Numerics, format: Format = BF16,
+    sinks: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Attention output and LSE of R query rows that share one sequence of keys.
 
@@ -32,6 +33,7 @@ def attend(
     mode:       one of :data:`~amla.model.numerics.MODES`
     numerics:   numeric parameters
     format:     format of Q and keys, one of :data:`~amla.model.fp.formats.OPERANDS`
+    sinks:      uint32[R], FP32 words, each row's attention sink (`model/attention/sink.py`); None: no sinks
 
     Returns
     -------
@@ -56,4 +58,4 @@ def attend(
         pv = matmul(p, values, k=numerics.k, acc_frac_bits=numerics.acc_frac_bits, format=format,
                     a_format=online.format)
         online.accumulate(output, pv, first=first)
-    return online.finish(output)
+    return online.finish(output, sinks)

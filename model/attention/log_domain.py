@@ -13,6 +13,7 @@ from ..fp.log2 import log2
 from ..fp.maximum import maximum
 from ..fp.mul import mul
 from .accumulate import accumulate, normalize
+from .sink import apply_sink
 from .softmax import RowState, row_maximum, softmax_tile
 
 __all__ = ["LogSoftmax"]
@@ -65,8 +66,9 @@ class LogSoftmax:
         """O = O·2^(m_prev − m) + P·V, in place."""
         accumulate(O, PV, self._factor, first=first, mode="mul", comp_bits=0)
 
-    def finish(self, O: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """O·2^−ℒ and ln2·(m + ℒ)."""
+    def finish(self, O: np.ndarray, sinks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """O·2^−ℒ, times the sinks' factors, and ln2·(m + ℒ)."""
         empty = self._log_sum == _MINUS_INF
-        lse = mul(_LN2, add(self._state.m, self._log_sum))
-        return normalize(O, exp2(self._log_sum ^ _SIGN)), np.where(empty, _INF, lse)
+        out = normalize(O, exp2(self._log_sum ^ _SIGN))
+        lse = np.where(empty, _INF, mul(_LN2, add(self._state.m, self._log_sum)))
+        return out if sinks is None else apply_sink(out, lse, sinks), lse

@@ -39,8 +39,14 @@ class OnlineSoftmax(Protocol):
         """Bring O (uint32[R, D], FP32 words) into the frame of the block and add its P·V, in place."""
         ...
 
-    def finish(self, O: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Output uint32[R, D] and natural-log LSE uint32[R], FP32 words; rows without key: +0 and +inf."""
+    def finish(self, O: np.ndarray, sinks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Output uint32[R, D] and natural-log LSE uint32[R], FP32 words; rows without key: +0 and +inf.
+
+        Parameters
+        ----------
+        O:     uint32[R, D], FP32 words
+        sinks: uint32[R], FP32 words, each row's sink (`model/attention/sink.py`), which the LSE does not count
+        """
         ...
 
 
@@ -62,8 +68,8 @@ class _HardwareSoftmax:
     def accumulate(self, O: np.ndarray, PV: np.ndarray, *, first: bool) -> None:
         accumulate(O, PV, self._offsets, first=first, mode=self._mode, comp_bits=self._comp_bits)
 
-    def finish(self, O: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        r, lse = reciprocal_and_lse(self._state, mode=self._mode)
+    def finish(self, O: np.ndarray, sinks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        r, lse = reciprocal_and_lse(self._state, mode=self._mode, sinks=sinks)
         return normalize(O, r), lse
 
 

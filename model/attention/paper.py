@@ -13,6 +13,7 @@ import numpy as np
 from ..checks import check_array
 from ..fp.add import add
 from ..fp.formats import BF16, Format, dtype_of
+from .sink import apply_sink
 
 __all__ = ["PaperSoftmax", "bare_rescale", "clean"]
 
@@ -102,15 +103,16 @@ class PaperSoftmax:
         check_array("PV", PV, np.uint32, O.shape)
         O[:] = PV if first else add(bare_rescale(O, self.offset), PV)
 
-    def finish(self, O: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """clean(O) / (l·S16), and m + ln l."""
+    def finish(self, O: np.ndarray, sinks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """clean(O) / (l·S16), times the sinks' factors, and m + ln l."""
         check_array("O", O, np.uint32, (len(self._l), None))
         empty = self._l == 0
         with np.errstate(all="ignore"):
             out = clean(O).view(np.float32) / (self._l * self._s16)[:, None]
             lse = self._m + np.log(self._l.astype(np.float64)).astype(np.float32)
         out[empty], lse[empty] = 0.0, np.inf
-        return out.view(np.uint32), lse.view(np.uint32)
+        words, lse_words = out.view(np.uint32), lse.view(np.uint32)
+        return words if sinks is None else apply_sink(words, lse_words, sinks), lse_words
 
 
 def _round_half_away(values: np.ndarray) -> np.ndarray:

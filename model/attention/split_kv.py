@@ -1,4 +1,4 @@
-"""Split-KV: partial results of one row, merged by their LSE; the attention sink. On FP32 words.
+"""Split-KV: partial results of one row, merged by their LSE. On FP32 words.
 
 Every operation is a golden operator (`docs/numerics.md`), one rounding each. For a row, over its splits i in
 order, leaving out those in which it sees no key, or none with a score above −inf (LSE = +inf):
@@ -12,10 +12,6 @@ order, leaving out those in which it sees no key, or none with a score above −
 
 A row that sees keys in one split only takes that split's words as they are, so a request in one split has the
 bits of :func:`~amla.model.mla_decode`. A row that sees none keeps out = +0, lse = +inf.
-
-The sink is one more key with logit `sink` and V = 0, which the LSE does not count:
-
-    out = mul(out, recip(add(1, exp2(mul(sub(sink, lse), log2e)))))
 """
 
 import numpy as np
@@ -29,11 +25,10 @@ from ..fp.maximum import maximum_word
 from ..fp.mul import mul_word
 from ..fp.recip import recip_word
 
-__all__ = ["apply_sink", "merge_splits"]
+__all__ = ["merge_splits"]
 
 _LN2 = np.uint32(0x3F317218)
 _LOG2E = np.uint32(0x3FB8AA3B)
-_ONE = np.uint32(0x3F800000)
 _INF = np.uint32(0x7F800000)
 
 
@@ -61,31 +56,6 @@ def merge_splits(outs: np.ndarray, lses: np.ndarray) -> tuple[np.ndarray, np.nda
     lse = np.full(outs.shape[1], _INF, np.uint32)
     _merge(outs, lses, out, lse)
     return out, lse
-
-
-def apply_sink(out: np.ndarray, lse: np.ndarray, sink: np.ndarray) -> np.ndarray:
-    """Scale the output rows by exp(lse) / (exp(lse) + exp(sink)); rows without key stay +0.
-
-    Parameters
-    ----------
-    out:  uint32[R, D], FP32 words
-    lse:  uint32[R], FP32 words, natural logarithm
-    sink: uint32[R], FP32 words; -inf changes nothing, +inf makes the row 0
-
-    Returns
-    -------
-    uint32[R, D], FP32 words
-
-    Raises
-    ------
-    TypeError, ValueError: an array has another dtype or shape.
-    """
-    check_array("out", out, np.uint32, (None, None))
-    check_array("lse", lse, np.uint32, (len(out),))
-    check_array("sink", sink, np.uint32, (len(out),))
-    scaled = np.zeros_like(out)
-    _apply_sink(out, lse, sink, scaled)
-    return scaled
 
 
 @njit()
@@ -123,14 +93,3 @@ def _merge(outs, lses, out, lse):
             first = False
         logarithm = np.uint32(mul_word(_LN2, np.uint32(log2_word(total))))
         lse[row] = add_word(top, logarithm)
-
-
-@njit()
-def _apply_sink(out, lse, sink, scaled):
-    for row in range(out.shape[0]):
-        if lse[row] == _INF:
-            continue
-        ratio = exp2_word(np.uint32(mul_word(np.uint32(sub_word(sink[row], lse[row])), _LOG2E)))
-        factor = np.uint32(recip_word(np.uint32(add_word(_ONE, np.uint32(ratio)))))
-        for column in range(out.shape[1]):
-            scaled[row, column] = mul_word(out[row, column], factor)

@@ -37,6 +37,7 @@ CACHE = KVCache.build("k_cache", np.zeros((2, 4, 1, 16), BF16), width=16, fp8=Fa
 TILE = {"scale_word": 0x3F800000, "first": True, "mode": "amla", "comp_bits": 2}
 DECODE = {"block_table": int32(1, 2), "cache_seqlens": int32(1)}
 Q = np.zeros((1, 1, 2, 16), BF16)
+SINK = {"attn_sink": np.zeros(2, np.float32)}
 PAGES = np.zeros((2, 4, 1, 16), BF16)
 ROW = {"m": words(3), "c": words(3), "l": words(3), "L": words(3)}
 
@@ -46,9 +47,10 @@ CALLS = {
         "accumulate": ({"O": words(3, 4), "PV": words(3, 4), "offsets": words(3, 4)},
                        {"first": False, "mode": "amla", "comp_bits": 2}),
         "normalize": ({"O": words(3, 4), "R": words(3)}, {}),
+        "reciprocal_and_lse": ({"sinks": words(3)}, {"state": RowState.empty(3), "mode": "amla"}),
     },
     "attention.attention": {
-        "attend": ({"q": narrow(3, 16), "limits": counts(3)},
+        "attend": ({"q": narrow(3, 16), "limits": counts(3), "sinks": words(3)},
                    {"keys": lambda start, stop: narrow(stop - start, 16), "length": 5, "head_dim_v": 8,
                     "scale_word": 0x3F800000, "mode": "amla", "numerics": Numerics()}),
     },
@@ -67,8 +69,11 @@ CALLS = {
         "softmax_tile": ({"scores": words(3, 4), "valid": counts(3), "rowmax": words(3)},
                          {**TILE, "state": RowState.empty(3)}),
     },
+    "attention.sink": {
+        "apply_sink": ({"out": words(3, 4), "lse": words(3), "sinks": words(3)}, {}),
+        "sink_words": ({"attn_sink": np.zeros(2, np.float32)}, {"heads": 2}),
+    },
     "attention.split_kv": {
-        "apply_sink": ({"out": words(3, 4), "lse": words(3), "sink": words(3)}, {}),
         "merge_splits": ({"outs": words(2, 3, 4), "lses": words(2, 3)}, {}),
     },
     "cache.fp8_cache": {
@@ -80,11 +85,11 @@ CALLS = {
         "quantize_fp8_pages": ({"keys": np.zeros((3, 2, 512), BF16)}, {}),
     },
     "cache.paged": {"check_pages": (DECODE, {"blocks": 2, "page": 4})},
-    "decode": {"mla_decode": ({"q": Q, "kv_cache": PAGES, **DECODE}, {"head_dim_v": 8})},
+    "decode": {"mla_decode": ({"q": Q, "kv_cache": PAGES, **DECODE, **SINK}, {"head_dim_v": 8})},
     "flash_mla": {
         "flash_mla_with_kvcache": (
             {"q": Q, "k_cache": PAGES, **DECODE, "tile_scheduler_metadata": int32(1, 8),
-             "num_splits": np.arange(2, dtype=np.int32), "attn_sink": np.zeros(2, np.float32)}, {"head_dim_v": 8}),
+             "num_splits": np.arange(2, dtype=np.int32), **SINK}, {"head_dim_v": 8}),
     },
     "fp.fdpa": {
         "chain": ({"a": narrow(3, 16), "b": narrow(4, 16), "c": words(3, 4)}, {"profile": Profile()}),
@@ -97,7 +102,7 @@ CALLS = {
                    {"keys": lambda start, stop: narrow(stop - start, 576), "length": 5, "scale": np.float32(1),
                     "splits": [(0, 5)]}),
     },
-    "reference": {"mla_reference": ({"q": Q, "kv_cache": PAGES, **DECODE}, {"head_dim_v": 8})},
+    "reference": {"mla_reference": ({"q": Q, "kv_cache": PAGES, **DECODE, **SINK}, {"head_dim_v": 8})},
     "tile_scheduler": {
         "get_mla_metadata": ({"cache_seqlens": int32(2)}, {}),
         "read_splits": ({"metadata": int32(1, 8), "num_splits": np.arange(2, dtype=np.int32)}, {"lengths": [0]}),
@@ -121,7 +126,6 @@ OPERATORS = {
 
 #: Public names that take no array, one whose elements may be anything (a view, a comparison), or arrays of any rank.
 OTHERS = {
-    "attention.accumulate": {"reciprocal_and_lse"},
     "attention.key_groups": {"QueryGroup"},
     "attention.log_domain": {"LogSoftmax"},
     "attention.online": {"OnlineSoftmax", "online_softmax"},
@@ -206,6 +210,9 @@ def test_an_online_softmax_names_a_wrong_array(mode):
     for value in wrong(words(3, 8)):
         with pytest.raises((TypeError, ValueError), match=r"^O must be an array "):
             online.finish(value)
+    for value in wrong(words(3)):
+        with pytest.raises((TypeError, ValueError), match=r"^sinks must be an array "):
+            online.finish(words(3, 8), value)
 
 
 @pytest.mark.parametrize(("module", "name"),

@@ -140,6 +140,20 @@ def test_scores_that_overflow_to_minus_infinity_have_no_weight(mode, kv_block):
     assert np.all(out == 0.5) and lse.item() == 4.0  # q·k / 4
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_sinks_against_the_oracle(mode):
+    q, cache, table, lengths = paged_case(8, lengths=[70, 0, 1], tokens=2, heads=4)
+    sink, options = np.array([1, np.inf, -np.inf, 5], np.float32), {"head_dim_v": 48, "causal": True}
+    plain, lse = mla_decode(q, cache, table, lengths, mode=mode, **options)
+    out, same = mla_decode(q, cache, table, lengths, mode=mode, attn_sink=sink, **options)
+    wanted, _ = mla_reference(q, cache, table, lengths, attn_sink=sink, **options)
+    assert np.array_equal(same, lse)
+    assert not out[:, :, 1].astype(bool).any()
+    assert np.array_equal(out[:, :, 2].view(np.uint16), plain[:, :, 2].view(np.uint16))
+    error = np.abs(out.astype(float) - wanted)
+    assert np.all((error <= 8e-4) | (error <= 2.01 / 128 * np.abs(wanted)))
+
+
 def test_page_size_and_placement_change_no_bit():
     rng = np.random.default_rng(8)
     q, kv = values_like_flashmla(rng, (1, 1, 4, 32)), values_like_flashmla(rng, (96, 32))
@@ -190,6 +204,8 @@ def test_an_empty_batch_is_fine():
     ({"head_dim_v": None}, TypeError, "head_dim_v must be an int, not None"),
     ({"softmax_scale": -0.1}, ValueError, "softmax_scale must be positive .*, not -0.1"),
     ({"softmax_scale": "1"}, TypeError, "softmax_scale must be a real number, not '1'"),
+    ({"attn_sink": np.zeros(4)}, TypeError, "attn_sink must be an array of float32, not of float64"),
+    ({"attn_sink": np.zeros(3, np.float32)}, ValueError, r"attn_sink must have shape \[4\], .*, not \(3,\)"),
 ])
 def test_rejects_options(options, error, message):
     with pytest.raises(error, match=f"^{message}"):

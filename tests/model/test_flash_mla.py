@@ -224,8 +224,9 @@ def test_one_split_has_the_bits_of_mla_decode(mode):
     *arguments, _ = small_case([70, 0, 200])
     plan = get_mla_metadata(arguments[3])
     assert plan[1].tolist() == [0, 1, 2, 3]
-    result = flash_mla_with_kvcache(*arguments, 48, *plan, causal=True, mode=mode)
-    assert bits(result) == bits(mla_decode(*arguments, head_dim_v=48, causal=True, mode=mode))
+    for sink in (None, np.array([1, 4, -np.inf], np.float32)):
+        result = flash_mla_with_kvcache(*arguments, 48, *plan, causal=True, mode=mode, attn_sink=sink)
+        assert bits(result) == bits(mla_decode(*arguments, head_dim_v=48, causal=True, mode=mode, attn_sink=sink))
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2])

@@ -40,6 +40,25 @@ def test_default_scale_and_large_scores():
     assert out.ravel().tolist() == [100.0] * 4 and lse.item() == 20000.0
 
 
+def test_the_sink_is_one_more_key_without_value():
+    """Of logit sink, V = 0, and not in the LSE: a column of Q that only a key of its own sees gives it its logit."""
+    rng = np.random.default_rng(4)
+    q, cache = rng.normal(size=(2, 1, 4, 8)).astype(np.float16), rng.normal(size=(2, 8, 1, 8)).astype(np.float16)
+    table, lengths = np.array([[0], [1]], np.int32), np.array([7, 0], np.int32)
+    sink = np.array([0.5, -3, np.inf, -np.inf], np.float32)
+    cache[..., 7] = 0
+    plain, lse = mla_reference(q, cache, table, lengths, head_dim_v=5, softmax_scale=1)
+    out, same = mla_reference(q, cache, table, lengths, head_dim_v=5, softmax_scale=1, attn_sink=sink)
+    assert np.array_equal(same, lse) and not out[:, :, 2].any() and np.array_equal(out[:, :, 3], plain[:, :, 3])
+    assert not out[1].any()
+    cache[0, 7], q[0, 0, :2, 7] = 0, sink[:2]
+    cache[0, 7, 0, 7] = 1
+    wanted, _ = mla_reference(q[:1, :, :2], cache, table[:1], lengths[:1] + 1, head_dim_v=5, softmax_scale=1)
+    assert np.allclose(out[:1, :, :2], wanted, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"attn_sink must have shape \[4\]"):
+        mla_reference(q, cache, table, lengths, head_dim_v=5, attn_sink=sink[:3])
+
+
 def test_scores_of_minus_infinity():
     """They have no weight; a row with no other score is one that sees no key. A NaN stays one."""
     q = np.ones((1, 1, 3, 4), ml_dtypes.bfloat16)

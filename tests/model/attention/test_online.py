@@ -6,6 +6,7 @@ from amla.model.attention.accumulate import accumulate, normalize, reciprocal_an
 from amla.model.attention.log_domain import LogSoftmax
 from amla.model.attention.online import online_softmax
 from amla.model.attention.paper import PaperSoftmax
+from amla.model.attention.sink import apply_sink
 from amla.model.attention.softmax import RowState, row_maximum, softmax_scale_word, softmax_tile
 from amla.model.fp.formats import BF16, FP16, U6_10
 from amla.model.numerics import MODES, P_FORMATS, Numerics
@@ -36,6 +37,25 @@ def test_the_modes_of_the_hardware(mode, format, p_format):
     factor, lse = reciprocal_and_lse(state, mode=mode)
     out, out_lse = softmax.finish(got)
     assert out.tolist() == normalize(wanted, factor).tolist() and out_lse.tolist() == lse.tolist()
+    sinks = rng.normal(0, 20, 5).astype(np.float32).view(np.uint32)
+    factor, lse = reciprocal_and_lse(state, mode=mode, sinks=sinks)
+    out, out_lse = softmax.finish(got, sinks)
+    assert out.tolist() == normalize(wanted, factor).tolist() and out_lse.tolist() == lse.tolist()
+
+
+@pytest.mark.parametrize("mode", ["paper", "log"])
+def test_sinks_in_the_modes_of_the_model(mode):
+    rng = np.random.default_rng(5)
+    softmax = online_softmax(mode, 3, scale_word=softmax_scale_word(0.2, mode=mode), numerics=Numerics())
+    scores = rng.normal(0, 20, (3, 16)).astype(np.float32).view(np.uint32)
+    softmax.probabilities(scores, np.array([16, 0, 9]), first=True)
+    O = rng.normal(size=(3, 8)).astype(np.float32).view(np.uint32)
+    O[1] = 0
+    sinks = np.array([1, 2, -np.inf], np.float32).view(np.uint32)
+    plain, lse = softmax.finish(O)
+    out, same = softmax.finish(O, sinks)
+    assert same.tolist() == lse.tolist() and out.tolist() == apply_sink(plain, lse, sinks).tolist()
+    assert out[0].tolist() != plain[0].tolist() and out[1:].tolist() == plain[1:].tolist()
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -44,8 +64,9 @@ def test_rows_without_a_key(mode):
     scores, O = np.zeros((3, 16), np.uint32), np.zeros((3, 4), np.uint32)
     assert not softmax.probabilities(scores, np.zeros(3, np.int64), first=True).any()
     softmax.accumulate(O, np.zeros((3, 4), np.uint32), first=True)
-    out, lse = softmax.finish(O)
-    assert not out.any() and np.isposinf(lse.view(np.float32)).all()
+    for sinks in (None, np.array([0, 1, -np.inf], np.float32).view(np.uint32)):
+        out, lse = softmax.finish(O, sinks)
+        assert not out.any() and np.isposinf(lse.view(np.float32)).all()
 
 
 def test_the_modes_of_the_model():

@@ -1,10 +1,10 @@
-"""The merge of splits and the sink: bit for bit the documented formula, close to float64, specials."""
+"""The merge of splits: bit for bit the documented formula, close to float64, specials."""
 
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from amla.model.attention.split_kv import apply_sink, merge_splits
+from amla.model.attention.split_kv import merge_splits
 from amla.model.fp.add import add, sub
 from amla.model.fp.exp2 import exp2
 from amla.model.fp.formats import to_floats, to_words
@@ -96,30 +96,9 @@ def test_a_nan_stays_in_its_row():
     assert out[1:].tolist() == clean[0].tolist() and lse[1:].tolist() == clean[1].tolist()
 
 
-def test_the_sink_is_the_documented_formula():
-    rng = np.random.default_rng(0)
-    out, lse, sink = (rng.normal(size=shape).astype(np.float32) * 5 for shape in ((60, 4), 60, 60))
-    lse[0], sink[1], sink[2], sink[3], sink[4] = np.inf, np.inf, -np.inf, 1e30, -1e30
-    out[0] = 0
-    words = apply_sink(to_words(out), to_words(lse), to_words(sink))
-    factor = recip(add(np.uint32(0x3F800000), exp2(mul(sub(to_words(sink), to_words(lse)), LOG2E))))
-    assert words[1:].tolist() == mul(to_words(out), factor[:, None])[1:].tolist()
-    got = to_floats(words).astype(float)
-    assert not got[0].any() and not got[1].any() and not got[3].any()
-    assert np.array_equal(words[[2, 4]], to_words(out)[[2, 4]])
-    want = out[5:] / (1 + np.exp(sink[5:].astype(float) - lse[5:]))[:, None]
-    assert np.allclose(got[5:], want, rtol=3e-6)
-
-
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: merge_splits(np.zeros((2, 3), np.uint32), np.zeros((2, 3), np.uint32)), "outs must be an array"),
     (lambda: merge_splits(np.zeros((2, 3, 1), np.uint32), np.zeros((3, 3), np.uint32)), "lses must be an array"),
-    (lambda: apply_sink(np.zeros(3, np.uint32), np.zeros(3, np.uint32), np.zeros(3, np.uint32)),
-     "out must be an array"),
-    (lambda: apply_sink(np.zeros((3, 1), np.uint32), np.zeros(2, np.uint32), np.zeros(3, np.uint32)),
-     "lse must be an array"),
-    (lambda: apply_sink(np.zeros((3, 1), np.uint32), np.zeros(3, np.uint32), np.zeros(2, np.uint32)),
-     "sink must be an array"),
 ])
 def test_rejects_shapes(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):

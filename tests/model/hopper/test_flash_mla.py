@@ -187,6 +187,8 @@ def test_rejects():
     ):
         with pytest.raises(ValueError, match=f"{rule}bfloat16 of 576/512 columns, pages of 64, {found}"):
             flash_mla_with_kvcache(q, cache, table, lengths, 512, None, mode="flashmla", **options)
+    with pytest.raises(ValueError, match=f"{rule}bfloat16 of 576/512 columns, pages of 64, attn_sink"):
+        mla_decode(q, cache, table, lengths, mode="flashmla", attn_sink=np.zeros(2, np.float32))
     with pytest.raises(ValueError, match="mode must be one of amla, mul, pow2, paper, log, flashmla, not 'gpu'"):
         mla_decode(q, cache, table, lengths, mode="gpu")
     with pytest.raises(ValueError, match="softmax_scale must be positive"):
