@@ -136,12 +136,15 @@ class _Selection:
             counts = int32_array(count_name, topk_length, 1)
             if len(counts) != batch:
                 raise ValueError(f"{count_name} must have {batch} entries, the batch size of q, not {len(counts)!r}")
-            wrong = counts[(counts < 0) | (counts > topk)]
+            wrong = np.flatnonzero((counts < 0) | (counts > topk))
             if wrong.size:
-                raise ValueError(f"{count_name} must be from 0 to topk = {topk}, not {int(wrong[0])!r}")
-        bad = (np.arange(topk) < counts[:, None, None]) & ((array < -1) | (array >= cache.slots))
-        if bad.any():
-            raise ValueError(f"{name} must be -1 or a slot from 0 to {cache.slots - 1}, not {int(array[bad][0])!r}")
+                raise ValueError(f"{count_name}[{wrong[0]}] must be from 0 to topk = {topk}, "
+                                 f"not {int(counts[wrong[0]])!r}")
+        bad = np.argwhere((np.arange(topk) < counts[:, None, None]) & ((array < -1) | (array >= cache.slots)))
+        if bad.size:
+            place = tuple(map(int, bad[0]))
+            raise ValueError(f"{name}[{', '.join(map(str, place))}] must be -1 or a slot from 0 to {cache.slots - 1}, "
+                             f"not {int(array[place])!r}")
         return cls(cache, array, counts)
 
     def slots(self, request: int, token: int) -> np.ndarray:

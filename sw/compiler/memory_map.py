@@ -138,6 +138,9 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
     AmlaError: inputs and workload differ, the workload does not suit the core, or memory does not fit its
                addresses.
     """
+    if workload.fp8 or workload.sink or workload.q_tokens > 4 or inputs.block_table is None:
+        raise AmlaError(f"{workload.name}: an FP8 cache, topk, sink and more than 4 query tokens are computed by the "
+                        "golden model alone so far")
     _check_shapes(workload, inputs)
     dtype = dtype_of(OPERANDS[config.format])
     for name, array in (("q", inputs.q), ("kv_cache", inputs.kv_cache)):
@@ -185,6 +188,7 @@ def _aligned(address: int, multiple: int) -> int:
 
 
 def _check_shapes(workload: Workload, inputs: Inputs) -> None:
+    assert inputs.cache_seqlens is not None
     shape = (len(workload.lengths), workload.q_tokens, workload.heads, workload.head_dim)
     for name, wanted, got in (("q", shape, inputs.q.shape),
                               ("page of kv_cache", workload.page_size, inputs.kv_cache.shape[1]),

@@ -82,6 +82,7 @@ CALLS = {
     },
     "cache.fp8_pages": {
         "dequantize_fp8_pages": ({"pages": np.zeros((3, 2, 584), np.uint8), "slots": np.arange(3)}, {}),
+        "page_parts": ({"pages": np.zeros((3, 2, 584), np.uint8)}, {}),
         "quantize_fp8_pages": ({"keys": np.zeros((3, 2, 512), BF16)}, {}),
     },
     "cache.paged": {"check_pages": (DECODE, {"blocks": 2, "page": 4})},
@@ -126,6 +127,7 @@ OPERATORS = {
 
 #: Public names that take no array, one whose elements may be anything (a view, a comparison), or arrays of any rank.
 OTHERS = {
+    "attention.batch": {"DecodeBatch"},
     "attention.key_groups": {"QueryGroup"},
     "attention.log_domain": {"LogSoftmax"},
     "attention.online": {"OnlineSoftmax", "online_softmax"},
