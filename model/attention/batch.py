@@ -26,6 +26,7 @@ class DecodeBatch:
     cache:      the cache that `block_table` or `indices` point into
     head_dim_v: columns of V
     causal:     query tokens see the keys up to their own
+    sparse:     each query token has a list of keys
     groups:     query tokens by the keys that they share, in order of requests and tokens
     counts:     for each request the most keys that one of its query tokens can have
     sink:       uint32[h_q], or None
@@ -36,6 +37,7 @@ class DecodeBatch:
     cache: KVCache
     head_dim_v: int
     causal: bool
+    sparse: bool
     groups: list[QueryGroup]
     counts: list[int]
     sink: np.ndarray | None
@@ -84,8 +86,8 @@ class DecodeBatch:
                 raise ValueError(f"causal must be False with indices (sparse attention), not {causal!r}")
             groups, counts = sparse_groups(kv, batch, tokens, width=width, format=format, indices=indices,
                                            **sparse_only)
-        return cls(q=words, format=format, cache=kv, head_dim_v=head_dim_v, causal=causal, groups=groups,
-                   counts=counts, sink=sink)
+        return cls(q=words, format=format, cache=kv, head_dim_v=head_dim_v, causal=causal,
+                   sparse=indices is not None, groups=groups, counts=counts, sink=sink)
 
     @classmethod
     def mla(cls, q: Any, kv_cache: Any, block_table: Any, cache_seqlens: Any, *, extra_k_cache: Any = None,
@@ -101,13 +103,28 @@ class DecodeBatch:
         return cls.build(q, cache, block_table, cache_seqlens, name="kv_cache", fp8=cache.dtype in FP8_TYPES,
                          extra_k_cache=extra, **options)
 
-    def rows(self, group: QueryGroup) -> np.ndarray:
-        """Query rows of a group under one KV head, uint16[tokens · h_q, d]; row = token · h_q + head."""
-        return np.ascontiguousarray(self.q[group.request, group.tokens]).reshape(-1, self.q.shape[3])
+    @property
+    def extras(self) -> list[str]:
+        """What the call has that a dense one over a cache of 16 bits has not, in words."""
+        given = {"an FP8 cache": self.cache.fp8, "indices": self.sparse, "attn_sink": self.sink is not None}
+        return [name for name, value in given.items() if value]
+
+    def heads(self, head: int) -> slice:
+        """Query heads that share a KV head."""
+        shared = self.q.shape[2] // self.cache.heads
+        return slice(head * shared, (head + 1) * shared)
+
+    def rows(self, group: QueryGroup, head: int = 0) -> np.ndarray:
+        """Query rows of a group under a KV head, uint16[tokens · heads, d], token by token."""
+        return np.ascontiguousarray(self.q[group.request, group.tokens, self.heads(head)]).reshape(-1, self.q.shape[3])
 
     def limits(self, group: QueryGroup) -> np.ndarray:
-        """Keys that each of these rows may see, int64[tokens · h_q]; below 1 where it sees none."""
-        return np.repeat(group.limits, self.q.shape[2])
+        """Keys that each of these rows may see, int64[tokens · heads]; below 1 where it sees none."""
+        return np.repeat(group.limits, self.q.shape[2] // self.cache.heads)
+
+    def sinks(self, group: QueryGroup, head: int = 0) -> np.ndarray | None:
+        """Sinks of these rows, uint32[tokens · heads], or None."""
+        return None if self.sink is None else np.tile(self.sink[self.heads(head)], len(group.limits))
 
 
 def _one_head(name: str, cache: Any) -> np.ndarray:

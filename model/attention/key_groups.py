@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from ..cache.kv_cache import KeyList, KVCache
-from ..cache.paged import check_pages
 from ..fp.formats import Format
 from ..tensors import int32_array
 
@@ -60,7 +59,7 @@ def dense_groups(
         raise ValueError(f"block_table must have {batch} rows, the batch size of q, not {len(table)!r}")
     if len(lengths) != batch:
         raise ValueError(f"cache_seqlens must have {batch} entries, the batch size of q, not {len(lengths)!r}")
-    check_pages(table, lengths, blocks=cache.data.shape[0], page=cache.page)
+    _check_pages(table, lengths, blocks=cache.data.shape[0], page=cache.page)
     groups = []
     for request, length in enumerate(lengths.tolist()):
         page, offset = np.divmod(np.arange(length, dtype=np.int64), cache.page)
@@ -112,6 +111,26 @@ def sparse_groups(
             keys = KeyList(tuple((selection.cache, selection.slots(request, token)) for selection in selections))
             groups.append(QueryGroup(request, slice(token, token + 1), keys, np.full(1, len(keys), np.int64)))
     return groups, [sum(int(selection.counts[request]) for selection in selections) for request in range(batch)]
+
+
+def _check_pages(block_table: np.ndarray, cache_seqlens: np.ndarray, *, blocks: int, page: int) -> None:
+    """ValueError unless every request's length fits its table row and its pages are among the cache's `blocks`."""
+    capacity = block_table.shape[1] * page
+    for request, length in enumerate(cache_seqlens.tolist()):
+        if length < 0:
+            raise ValueError(f"cache_seqlens[{request}] must be at least 0, not {length!r}")
+        if length > capacity:
+            raise ValueError(
+                f"cache_seqlens[{request}] must be at most {capacity}, the slots of its block-table row, "
+                f"not {length!r}"
+            )
+        used = block_table[request, : -(-length // page)]
+        bad = np.flatnonzero((used < 0) | (used >= blocks))
+        if bad.size:
+            raise ValueError(
+                f"block_table[{request}, {bad[0]}] must be a page from 0 to {blocks - 1}, "
+                f"not {int(used[bad[0]])!r}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
