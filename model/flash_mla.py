@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from .attention.attention import attend
-from .attention.key_groups import dense_groups, sparse_groups
-from .attention.sink import apply_sink, sink_words
+from .attention.batch import DecodeBatch
+from .attention.sink import apply_sink
 from .attention.softmax import softmax_scale_word
 from .attention.split_kv import merge_splits
-from .cache.kv_cache import KeyList, KVCache
-from .checks import as_flag, as_integer
+from .cache.kv_cache import KeyList
+from .checks import as_flag
 from .fp.convert import narrow
 from .fp.formats import dtype_of
 from .hopper import flash_mla as gpu
 from .numerics import FLASHMLA, MODES, Numerics, check_mode
-from .tensors import as_real, like, operand_words
+from .tensors import as_real, like
 from .tile_scheduler import FlashMLASchedMeta, read_splits
 
 __all__ = ["flash_mla_with_kvcache"]
@@ -84,75 +84,51 @@ def flash_mla_with_kvcache(
     for name, value in (("descale_q", descale_q), ("descale_k", descale_k)):
         if value is not None:
             raise ValueError(f"{name} must be None, as FP8 scales are in the cache, not {value!r}")
-    causal, fp8 = as_flag("causal", causal), as_flag("is_fp8_kvcache", is_fp8_kvcache)
-    words, format = operand_words("q", q)
-    if words.ndim != 4 or not all(words.shape[1:]):
-        raise ValueError(f"q must have shape [b, s_q, h_q, d], s_q, h_q and d of at least 1, not {words.shape!r}")
-    batch, tokens, heads, width = words.shape
+    fp8 = as_flag("is_fp8_kvcache", is_fp8_kvcache)
+    batch = DecodeBatch.build(
+        q, k_cache, block_table, cache_seqlens, name="k_cache", fp8=fp8, head_dim_v=head_dim_v, causal=causal,
+        indices=indices, attn_sink=attn_sink, topk_length=topk_length, extra_k_cache=extra_k_cache,
+        extra_indices_in_kvcache=extra_indices_in_kvcache, extra_topk_length=extra_topk_length)
+    requests, tokens, heads, width = batch.q.shape
     if width % numerics.k:
         raise ValueError(f"head dimension d must be a multiple of k = {numerics.k}, not {width!r}")
-    head_dim_v = as_integer("head_dim_v", head_dim_v)
-    if not 1 <= head_dim_v <= width:
-        raise ValueError(f"head_dim_v must be from 1 to d = {width}, not {head_dim_v!r}")
-    cache = KVCache.build("k_cache", k_cache, width=width, fp8=fp8, format=format)
-    if heads % cache.heads:
-        raise ValueError(f"q must have a multiple of k_cache's h_kv = {cache.heads} heads, not {heads!r}")
-    sink = None if attn_sink is None else sink_words(attn_sink, heads)
+    head_dim_v, cache = batch.head_dim_v, batch.cache
     scale_word = softmax_scale_word(width**-0.5 if softmax_scale is None else softmax_scale, mode=mode)
-    sparse_only = {
-        "extra_k_cache": extra_k_cache, "extra_indices_in_kvcache": extra_indices_in_kvcache,
-        "topk_length": topk_length, "extra_topk_length": extra_topk_length,
-    }
-    if indices is None:
-        for name, value in sparse_only.items():
-            if value is not None:
-                raise ValueError(f"{name} must be None without indices (dense attention), not {type(value)!r}")
-        groups, lengths = dense_groups(cache, block_table, cache_seqlens, batch, tokens, causal=causal)
-    else:
-        if causal:
-            raise ValueError(f"causal must be False with indices (sparse attention), not {causal!r}")
-        groups, lengths = sparse_groups(cache, batch, tokens, width=width, format=format, indices=indices,
-                                        **sparse_only)
     if tile_scheduler_metadata is None or isinstance(tile_scheduler_metadata, FlashMLASchedMeta):
         if num_splits is not None:
             kind = "without" if tile_scheduler_metadata is None else "with a FlashMLASchedMeta as"
             raise ValueError(f"num_splits must be None {kind} tile_scheduler_metadata, not {type(num_splits)!r}")
         plan = FlashMLASchedMeta() if tile_scheduler_metadata is None else tile_scheduler_metadata
         config = FlashMLASchedMeta.Config(
-            batch, tokens, heads, cache.page, cache.heads, causal, fp8, _length(indices, 2), _length(extra_k_cache, 1),
-            _length(extra_indices_in_kvcache, 2),
+            requests, tokens, heads, cache.page, cache.heads, batch.causal, fp8, _length(indices, 2),
+            _length(extra_k_cache, 1), _length(extra_indices_in_kvcache, 2),
         )
-        splits = plan.splits(config, lengths, q)
+        splits = plan.splits(config, batch.counts, q)
     else:
-        splits = read_splits(tile_scheduler_metadata, num_splits, lengths, in_blocks=indices is not None)
+        splits = read_splits(tile_scheduler_metadata, num_splits, batch.counts, in_blocks=batch.sparse)
 
     if mode == FLASHMLA:
-        given = {"an FP8 cache": fp8, "indices": indices is not None, "attn_sink": sink is not None}
-        gpu.check_call(format=format, width=width, head_dim_v=head_dim_v, page=cache.page,
-                       others=[name for name, value in given.items() if value])
+        gpu.check_call(format=batch.format, width=width, head_dim_v=head_dim_v, page=cache.page, others=batch.extras)
         scale = gpu.scale_of(width**-0.5 if softmax_scale is None else as_real("softmax_scale", softmax_scale))
-    out = np.empty((batch, tokens, heads, head_dim_v), np.uint16)
-    lse = np.empty((batch, heads, tokens), np.uint32)
-    shared = heads // cache.heads
-    for group in groups:
-        rows_of_token = words[group.request, group.tokens]
+    out = np.empty((requests, tokens, heads, head_dim_v), np.uint16)
+    lse = np.empty((requests, heads, tokens), np.uint32)
+    for group in batch.groups:
         for head in range(cache.heads):
-            chosen = slice(head * shared, (head + 1) * shared)
-            rows = np.ascontiguousarray(rows_of_token[:, chosen]).reshape(-1, width)
+            rows, limits, chosen = batch.rows(group, head), batch.limits(group), batch.heads(head)
             if mode == FLASHMLA:
-                values, sums = gpu.attend(rows, partial(group.keys.read, head), len(group.keys),
-                                          np.repeat(group.limits, shared), scale, splits[group.request])
-                out[group.request, group.tokens, chosen] = gpu.to_bf16_words(values).reshape(-1, shared, head_dim_v)
-                lse[group.request, chosen, group.tokens] = sums.view(np.uint32).reshape(-1, shared).T
-                continue
-            out_words, lse_words = _attend_splits(
-                rows, group.keys, head, np.repeat(group.limits, shared), splits[group.request],
-                None if sink is None else np.tile(sink[chosen], len(group.limits)),
-                head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics, format=format,
-            )
-            out[group.request, group.tokens, chosen] = narrow(out_words, format).reshape(-1, shared, head_dim_v)
+                values, sums = gpu.attend(rows, partial(group.keys.read, head), len(group.keys), limits, scale,
+                                          splits[group.request])
+                out_words, lse_words = gpu.to_bf16_words(values), sums.view(np.uint32)
+            else:
+                wide, lse_words = _attend_splits(
+                    rows, group.keys, head, limits, splits[group.request], batch.sinks(group, head),
+                    head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics, format=batch.format,
+                )
+                out_words = narrow(wide, batch.format)
+            shared = chosen.stop - chosen.start
+            out[group.request, group.tokens, chosen] = out_words.reshape(-1, shared, head_dim_v)
             lse[group.request, chosen, group.tokens] = lse_words.reshape(-1, shared).T
-    return like(q, out.view(dtype_of(format))), like(q, lse.view(np.float32))
+    return like(q, out.view(dtype_of(batch.format))), like(q, lse.view(np.float32))
 
 
 def _attend_splits(

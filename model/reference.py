@@ -4,10 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from .attention.sink import sink_words
+from .attention.batch import DecodeBatch
 from .attention.softmax import softmax_scale_word
-from .cache.paged import PagedBatch
-from .checks import as_flag
 from .fp.formats import Format, dtype_of
 from .tensors import as_real
 
@@ -15,8 +13,10 @@ __all__ = ["error_metrics", "mla_reference"]
 
 
 def mla_reference(
-    q: Any, kv_cache: Any, block_table: Any, cache_seqlens: Any, *,
+    q: Any, kv_cache: Any, block_table: Any = None, cache_seqlens: Any = None, *,
     head_dim_v: int = 512, softmax_scale: float | None = None, causal: bool = False, attn_sink: Any = None,
+    indices: Any = None, topk_length: Any = None, extra_k_cache: Any = None, extra_indices_in_kvcache: Any = None,
+    extra_topk_length: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """MLA decode in float64: one softmax over all keys, no tiles, no rounding between.
 
@@ -27,32 +27,34 @@ def mla_reference(
     out: float64[b, s_q, h_q, head_dim_v]; 0 in rows that see no key with a score above -inf
     lse: float64[b, h_q, s_q], natural logarithm; +inf in those rows
     """
-    batch = PagedBatch.build(q, kv_cache, block_table, cache_seqlens, head_dim_v=head_dim_v)
+    batch = DecodeBatch.mla(
+        q, kv_cache, block_table, cache_seqlens, head_dim_v=head_dim_v, causal=causal, attn_sink=attn_sink,
+        indices=indices, topk_length=topk_length, extra_k_cache=extra_k_cache,
+        extra_indices_in_kvcache=extra_indices_in_kvcache, extra_topk_length=extra_topk_length)
     requests, tokens, heads, width = batch.q.shape
-    head_dim_v, causal = batch.head_dim_v, as_flag("causal", causal)
     scale = width**-0.5 if softmax_scale is None else as_real("softmax_scale", softmax_scale)
     softmax_scale_word(scale)  # refuses what mla_decode refuses
-    sink = None if attn_sink is None else sink_words(attn_sink, heads).view(np.float32).astype(np.float64)
-    out = np.zeros((requests, tokens, heads, head_dim_v))
+    sink = None if batch.sink is None else batch.sink.view(np.float32).astype(np.float64)
+    out = np.zeros((requests, tokens, heads, batch.head_dim_v))
     lse = np.full((requests, heads, tokens), np.inf)
-    for request in range(requests):
-        length = int(batch.cache_seqlens[request])
-        keys = _to_float64(batch.keys(request, 0, length), batch.format)
-        for token in range(tokens):
-            seen = max(length - tokens + 1 + token, 0) if causal else length
-            if seen:
-                scores = scale * (_to_float64(batch.q[request, token], batch.format) @ keys[:seen].T)
+    for group in batch.groups:
+        if not len(group.keys):
+            continue
+        keys = _to_float64(group.keys.read(0, 0, len(group.keys)), batch.format)
+        for token, seen in enumerate(group.limits, group.tokens.start):
+            if seen > 0:
+                scores = scale * (_to_float64(batch.q[group.request, token], batch.format) @ keys[:seen].T)
                 maximum = scores.max(axis=1, keepdims=True)
                 some = maximum[:, 0] != -np.inf
                 with np.errstate(invalid="ignore"):  # +inf or NaN among the scores gives NaN, as it should
                     weights = np.exp(scores - maximum)[some]
                     total = weights.sum(axis=1, keepdims=True)
-                    out[request, token, some] = (weights / total) @ keys[:seen, :head_dim_v]
+                    values = (weights / total) @ keys[:seen, :batch.head_dim_v]
                     sums = (maximum[some] + np.log(total))[:, 0]
-                    lse[request, some, token] = sums
                     if sink is not None:
                         with np.errstate(over="ignore"):
-                            out[request, token, some] /= 1 + np.exp(sink[some] - sums)[:, None]
+                            values /= 1 + np.exp(sink[some] - sums)[:, None]
+                out[group.request, token, some], lse[group.request, some, token] = values, sums
     return out, lse
 
 

@@ -207,7 +207,7 @@ def schedule(
 
 @app.command()
 def golden(
-    inputs: Annotated[Path, typer.Argument(help="An .npz with q, kv_cache, block_table, cache_seqlens.")],
+    inputs: Annotated[Path, typer.Argument(help="An .npz with q, kv_cache, block_table, cache_seqlens, or lists.")],
     output: Annotated[Path, typer.Argument(help="The .npz to write: out, lse.")],
     causal: Annotated[bool, typer.Option(help="Query token t sees keys below length - tokens + 1 + t.")] = False,
     head_dim_v: Annotated[int, typer.Option(help="Columns of V.")] = 512,
@@ -226,7 +226,9 @@ def golden(
 ) -> None:
     """Decode your arrays with the golden model, in the numerics of a core.
 
-    q and kv_cache are bfloat16 or float16, or kv_cache is FlashMLA's FP8 cache. bfloat16 arrays are stored as NumPy
+    q and kv_cache are bfloat16 or float16, or kv_cache is FlashMLA's FP8 cache. Further arrays as in FlashMLA's call:
+    indices in place of the table and the lengths, topk_length, extra_k_cache, extra_indices_in_kvcache,
+    extra_topk_length, attn_sink. bfloat16 arrays are stored as NumPy
     stores ml_dtypes.bfloat16: two raw bytes each; uint16 words are read too.
     """
     core = _config(config, mode, p_format=p_format)
@@ -240,10 +242,7 @@ def golden(
             p_format=core.p_format,
         )
         out, lse = mla_decode(
-            arrays.q,
-            arrays.kv_cache,
-            arrays.block_table,
-            arrays.cache_seqlens,
+            **arrays.arguments(),
             causal=causal,
             head_dim_v=head_dim_v,
             softmax_scale=softmax_scale,

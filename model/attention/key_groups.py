@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from ..cache.kv_cache import KeyList, KVCache
-from ..cache.paged import check_pages
 from ..fp.formats import Format
 from ..tensors import int32_array
 
@@ -60,7 +59,7 @@ def dense_groups(
         raise ValueError(f"block_table must have {batch} rows, the batch size of q, not {len(table)!r}")
     if len(lengths) != batch:
         raise ValueError(f"cache_seqlens must have {batch} entries, the batch size of q, not {len(lengths)!r}")
-    check_pages(table, lengths, blocks=cache.data.shape[0], page=cache.page)
+    _check_pages(table, lengths, blocks=cache.data.shape[0], page=cache.page)
     groups = []
     for request, length in enumerate(lengths.tolist()):
         page, offset = np.divmod(np.arange(length, dtype=np.int64), cache.page)
@@ -114,6 +113,26 @@ def sparse_groups(
     return groups, [sum(int(selection.counts[request]) for selection in selections) for request in range(batch)]
 
 
+def _check_pages(block_table: np.ndarray, cache_seqlens: np.ndarray, *, blocks: int, page: int) -> None:
+    """ValueError unless every request's length fits its table row and its pages are among the cache's `blocks`."""
+    capacity = block_table.shape[1] * page
+    for request, length in enumerate(cache_seqlens.tolist()):
+        if length < 0:
+            raise ValueError(f"cache_seqlens[{request}] must be at least 0, not {length!r}")
+        if length > capacity:
+            raise ValueError(
+                f"cache_seqlens[{request}] must be at most {capacity}, the slots of its block-table row, "
+                f"not {length!r}"
+            )
+        used = block_table[request, : -(-length // page)]
+        bad = np.flatnonzero((used < 0) | (used >= blocks))
+        if bad.size:
+            raise ValueError(
+                f"block_table[{request}, {bad[0]}] must be a page from 0 to {blocks - 1}, "
+                f"not {int(used[bad[0]])!r}"
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class _Selection:
     """Checked indices into a cache, and how many of each request's count."""
@@ -136,12 +155,15 @@ class _Selection:
             counts = int32_array(count_name, topk_length, 1)
             if len(counts) != batch:
                 raise ValueError(f"{count_name} must have {batch} entries, the batch size of q, not {len(counts)!r}")
-            wrong = counts[(counts < 0) | (counts > topk)]
+            wrong = np.flatnonzero((counts < 0) | (counts > topk))
             if wrong.size:
-                raise ValueError(f"{count_name} must be from 0 to topk = {topk}, not {int(wrong[0])!r}")
-        bad = (np.arange(topk) < counts[:, None, None]) & ((array < -1) | (array >= cache.slots))
-        if bad.any():
-            raise ValueError(f"{name} must be -1 or a slot from 0 to {cache.slots - 1}, not {int(array[bad][0])!r}")
+                raise ValueError(f"{count_name}[{wrong[0]}] must be from 0 to topk = {topk}, "
+                                 f"not {int(counts[wrong[0]])!r}")
+        bad = np.argwhere((np.arange(topk) < counts[:, None, None]) & ((array < -1) | (array >= cache.slots)))
+        if bad.size:
+            place = tuple(map(int, bad[0]))
+            raise ValueError(f"{name}[{', '.join(map(str, place))}] must be -1 or a slot from 0 to {cache.slots - 1}, "
+                             f"not {int(array[place])!r}")
         return cls(cache, array, counts)
 
     def slots(self, request: int, token: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from ..fp.formats import bf16_to_words
 from ..fp.jit import njit
 from .fp8_cache import BF16_OF_CODE, LARGEST
 
-__all__ = ["BYTES", "VALUE_BYTES", "WIDTH", "dequantize_fp8_pages", "quantize_fp8_pages"]
+__all__ = ["BYTES", "VALUE_BYTES", "WIDTH", "dequantize_fp8_pages", "page_parts", "quantize_fp8_pages"]
 
 _NOPE, _ROPE, _GROUP = 448, 64, 64
 _SCALES = _NOPE // _GROUP
@@ -60,16 +60,38 @@ def dequantize_fp8_pages(pages: np.ndarray, slots: np.ndarray) -> np.ndarray:
     check_array("pages", pages, np.uint8, (None, None, BYTES))
     check_array("slots", slots, np.int64, (None,))
     blocks, page, _ = pages.shape
+    all_values, all_scales = page_parts(pages)
     if slots.size and (slots.min() < 0 or slots.max() >= blocks * page):
         raise ValueError(f"slots must be from 0 to {blocks * page - 1}, not {int(slots.min())} to {int(slots.max())}")
     block, offset = np.divmod(slots, page)
-    flat = pages.reshape(blocks, page * BYTES)  # a view, but for pages whose own bytes lie apart
-    values = flat[:, :page * VALUE_BYTES].reshape(blocks, page, VALUE_BYTES)[block, offset]
-    scales = flat[:, page * VALUE_BYTES:].reshape(blocks, page, _SCALE_BYTES)[block, offset, :_SCALES]
+    values, scales = all_values[block, offset], all_scales[block, offset, :_SCALES]
     words = np.empty((len(slots), WIDTH), np.uint16)
     _add_exponents(BF16_OF_CODE[values[:, :_NOPE]], scales, words)
     words[:, _NOPE:] = np.ascontiguousarray(values[:, _NOPE:]).view("<u2")
     return words
+
+
+def page_parts(pages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two parts of pages by token; views, but for pages whose own bytes lie apart.
+
+    Parameters
+    ----------
+    pages: uint8[blocks, page, 584]
+
+    Returns
+    -------
+    values: uint8[blocks, page, 576], 448 e4m3 values and 64 BF16 ones
+    scales: uint8[blocks, page, 8], 7 e8m0 scales and a byte that is not read
+
+    Raises
+    ------
+    TypeError, ValueError: another dtype or shape.
+    """
+    check_array("pages", pages, np.uint8, (None, None, BYTES))
+    blocks, page, _ = pages.shape
+    flat = pages.reshape(blocks, page * BYTES)
+    return (flat[:, :page * VALUE_BYTES].reshape(blocks, page, VALUE_BYTES),
+            flat[:, page * VALUE_BYTES:].reshape(blocks, page, _SCALE_BYTES))
 
 
 def quantize_fp8_pages(keys: np.ndarray) -> np.ndarray:
@@ -98,13 +120,13 @@ def quantize_fp8_pages(keys: np.ndarray) -> np.ndarray:
     codes = (groups / scales[..., None]).astype(ml_dtypes.float8_e4m3fn)
 
     room = -(-page * BYTES // _PAGE_MULTIPLE) * _PAGE_MULTIPLE
-    flat = np.zeros((blocks, room), np.uint8)
-    values = flat[:, :page * VALUE_BYTES].reshape(blocks, page, VALUE_BYTES)
+    pages = np.zeros((blocks, room), np.uint8)[:, :page * BYTES].reshape(blocks, page, BYTES)
+    values, scale_bytes = page_parts(pages)
     values[..., :_NOPE] = codes.view(np.uint8).reshape(blocks, page, _NOPE)
     rope = np.ascontiguousarray(keys[..., _NOPE:])
     values[..., _NOPE:] = bf16_to_words(rope).astype("<u2", copy=False).view(np.uint8)
-    flat[:, page * VALUE_BYTES:page * BYTES].reshape(blocks, page, _SCALE_BYTES)[..., :_SCALES] = scale_codes
-    return flat[:, :page * BYTES].reshape(blocks, page, BYTES)
+    scale_bytes[..., :_SCALES] = scale_codes
+    return pages
 
 
 @njit()

@@ -139,6 +139,8 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
     AmlaError: inputs and workload differ, the workload does not suit the core, or memory does not fit its
                addresses.
     """
+    if workload.sink or inputs.block_table is None:
+        raise AmlaError(f"{workload.name}: topk and sink are computed by the golden model alone so far")
     _check_shapes(workload, inputs)
     _check_types(workload, inputs, config)
     plan = plan_tiles(workload, config, preload=preload, memory=memory)
@@ -182,6 +184,7 @@ def _aligned(address: int, multiple: int) -> int:
 
 
 def _check_shapes(workload: Workload, inputs: Inputs) -> None:
+    assert inputs.cache_seqlens is not None
     shape = (len(workload.lengths), workload.q_tokens, workload.heads, workload.head_dim)
     for name, wanted, got in (("q", shape, inputs.q.shape),
                               ("page of kv_cache", workload.page_size, inputs.kv_cache.shape[1]),

@@ -1,11 +1,13 @@
 """What a workload costs at least: useful MACs, bytes that must move, and the bound of a core beside its memory."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
 
 from amla.rtl.config import CoreConfig
 
 from ..memory.preset import IDEAL, Memory
+from ..workload.inputs import KeySequence
 from ..workload.workload import Workload
 
 __all__ = ["Bound", "bound_of", "bytes_of", "macs_of"]
@@ -29,14 +31,30 @@ class Bound:
     end: int
 
 
-def macs_of(workload: Workload) -> int:
-    """Useful multiply-accumulates: (d + dv) for every key that a row sees. No padding, no masked column."""
+def macs_of(workload: Workload, sequences: Iterable[KeySequence] | None = None) -> int:
+    """Useful multiply-accumulates: (d + dv) for every key that a row sees. No padding, no masked column.
+
+    Sparse: the keys of these sequences, those of the inputs; without them the most that the lists can have.
+    """
     visible = 0
-    for length in workload.lengths:
-        for token in range(workload.q_tokens):
-            hidden = workload.q_tokens - 1 - token if workload.causal else 0
-            visible += max(length - hidden, 0)
+    if workload.topk is not None and sequences is not None:
+        visible = sum(sequence.length for sequence in sequences)
+    elif workload.topk is not None:
+        visible = workload.q_tokens * sum(_most_listed(workload))
+    else:
+        for length in workload.lengths:
+            for token in range(workload.q_tokens):
+                hidden = workload.q_tokens - 1 - token if workload.causal else 0
+                visible += max(length - hidden, 0)
     return visible * workload.heads * (workload.head_dim + workload.head_dim_v)
+
+
+def _most_listed(workload: Workload) -> Iterator[int]:
+    """For each request and cache the most keys of a list."""
+    for part in (workload, workload.extra):
+        if part is not None and part.topk is not None:
+            counts = part.topk_lengths or (part.topk,) * len(part.lengths)
+            yield from map(min, counts, part.lengths)
 
 
 def bytes_of(workload: Workload) -> tuple[int, int]:

@@ -40,9 +40,8 @@ class Expected:
 def expect(job: Job, inputs: Inputs) -> Expected:
     """Run the golden model and the command simulator."""
     load = job.workload
-    golden = mla_decode(inputs.q, inputs.kv_cache, inputs.block_table, inputs.cache_seqlens,
-                        head_dim_v=load.head_dim_v, softmax_scale=load.scale, causal=load.causal,
-                        mode=job.config.mode, numerics=job.numerics)
+    golden = mla_decode(**inputs.arguments(), head_dim_v=load.head_dim_v, softmax_scale=load.scale,
+                        causal=load.causal, mode=job.config.mode, numerics=job.numerics)
     memory = job.memory.copy()
     simulator = Simulator(job.config, memory, base=job.base, read_window=job.program.read_window,
                           write_window=job.program.write_window, scale_word=job.program.scale_word)

@@ -39,6 +39,7 @@ class Experiment:
     serial:   the same at preload 0, the baseline; None where it was not asked for
     error:    against float64, O before its last rounding, in the mode of the configuration
     error_mul: the same of plain FlashAttention
+    macs:     useful multiply-accumulates
     seconds:  wall time of the command simulator and the golden model
     """
 
@@ -46,6 +47,7 @@ class Experiment:
     serial: Expected | None
     error: dict[str, float]
     error_mul: dict[str, float]
+    macs: int
     seconds: float
 
     @property
@@ -70,7 +72,7 @@ class Experiment:
         check_levels(self.expected, None if run is None else run.output)
         config, load, simulated = self.job.config, self.job.workload, self.expected.simulated
         memory = self.job.plan.memory
-        macs, bound = macs_of(load), bound_of(load, config, memory)
+        macs, bound = self.macs, bound_of(load, config, memory)
         report: dict[str, Any] = {
             "config": config.name, "workload": load.name, "description": _describe(load),
             "device": "rtl" if run else "simulator", "mode": config.mode, "format": config.format,
@@ -131,15 +133,14 @@ def prepare(workload: Workload, config: CoreConfig, *, preload: int, baseline: b
     expected = expect(job, inputs)
     seconds = time.perf_counter() - began
     progress("float64 oracle")
-    arrays = (inputs.q, inputs.kv_cache, inputs.block_table, inputs.cache_seqlens)
-    shape: dict[str, Any] = {"head_dim_v": workload.head_dim_v, "softmax_scale": workload.scale,
-                             "causal": workload.causal}
-    reference = mla_reference(*arrays, **shape)
+    arguments = {**inputs.arguments(), "head_dim_v": workload.head_dim_v, "softmax_scale": workload.scale,
+                 "causal": workload.causal}
+    reference = mla_reference(**arguments)
     error, error_mul = (
-        error_metrics(*mla_decode(*arrays, **shape, mode=mode, out_dtype=np.float32, numerics=job.numerics),
-                      *reference) for mode in (config.mode, "mul"))
+        error_metrics(*mla_decode(**arguments, mode=mode, out_dtype=np.float32, numerics=job.numerics), *reference)
+        for mode in (config.mode, "mul"))
     return Experiment(expected=expected, serial=expect(serial, inputs) if serial else None, error=error,
-                      error_mul=error_mul, seconds=seconds)
+                      error_mul=error_mul, macs=macs_of(workload, inputs.sequences), seconds=seconds)
 
 
 def _checked_cycles(run: RtlRun, job: Job) -> int:
@@ -151,10 +152,17 @@ def _checked_cycles(run: RtlRun, job: Job) -> int:
 
 
 def _describe(load: Workload) -> str:
-    keys = ", ".join(f"{length:,}" for length in load.lengths)
+    def picked(topk: int, lengths: tuple[int, ...]) -> str:
+        return f"{topk:,} of {', '.join(f'{length:,}' for length in lengths)}"
+
     tokens = f"{load.q_tokens} query tokens{', causal' if load.causal else ''}, " if load.q_tokens > 1 else ""
-    return (f"{load.heads} heads, {tokens}{load.head_dim}/{load.head_dim_v}, keys {keys}, "
-            f"pages of {load.page_size}")
+    keys = ", ".join(f"{length:,}" for length in load.lengths) if load.topk is None else picked(load.topk, load.lengths)
+    pages = f"pages of {load.page_size}"
+    if load.extra is not None:
+        keys += f" and {picked(load.extra.topk, load.extra.lengths)}"
+        pages += f" and {load.extra.page_size}"
+    return (f"{load.heads} heads, {tokens}{load.head_dim}/{load.head_dim_v}, keys {keys}, {pages}"
+            f"{f', {load.cache}' if load.fp8 else ''}{', sinks' if load.sink else ''}")
 
 
 def _versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
-from amla.model.cache.paged import PagedBatch
+from amla.model.attention.batch import DecodeBatch
 from amla.model.checks import as_index
 
 from ..errors import AmlaError
@@ -119,9 +119,8 @@ def _layer(rng: np.random.Generator, shape: Shape, length: int) -> tuple[np.ndar
         head_dim_v=shape.head_dim_v, seed=int(rng.integers(1 << 62)), poison=False,
     )
     inputs = make_inputs(workload)
-    batch = PagedBatch.build(inputs.q, inputs.kv_cache, inputs.block_table, inputs.cache_seqlens,
-                             head_dim_v=shape.head_dim_v)
-    words = batch.keys(0, 0, length)
+    batch = DecodeBatch.mla(**inputs.arguments(), head_dim_v=shape.head_dim_v)
+    words = batch.groups[0].keys.read(0, 0, length)
     return inputs.q[0, 0], words.view(ml_dtypes.bfloat16)
 
 

@@ -4,16 +4,18 @@ Hidden states -> low-rank query and key/value latents -> RMS norm -> rotary embe
 up-projection is absorbed into the query, so that a query row meets the cached latent directly.
 """
 
+from typing import Any
+
 import numpy as np
 from amla.model.fp.formats import OPERANDS, dtype_of
 
+from ..errors import AmlaError
+from .caches import paged
 from .inputs import Inputs, load_npz
+from .lists import lists_of_slots
 from .workload import Workload
 
-__all__ = ["UNUSED_PAGE", "make_inputs"]
-
-#: What poisoned entries of the block table hold.
-UNUSED_PAGE = 2147480000
+__all__ = ["make_inputs"]
 
 #: Width of the hidden states and rank of the query projection. DeepSeek-V3 has 7168 and 1536; the statistics
 #: of what reaches attention do not depend on them.
@@ -27,26 +29,71 @@ _ROPE_BASE = 10000.0
 
 
 def make_inputs(workload: Workload, *, format: str = "bf16") -> Inputs:
-    """The arrays of a workload: generated from its seed in a format (bf16 or fp16), or read from its .npz file."""
+    """The arrays of a workload: generated from its seed for a core of a format (bf16 or fp16), or read from its .npz.
+
+    Raises
+    ------
+    AmlaError: the cache does not go with the core's format, or the .npz file is unreadable or wrong.
+    """
     if workload.inputs.endswith(".npz"):
         return load_npz(workload.inputs)
+    cache = workload.cache or format
+    if format != ("bf16" if workload.fp8 else cache):
+        raise AmlaError(f"cache must be one of a core that computes in {format}, not {cache!r}")
     rng = np.random.default_rng(workload.seed)
-    if workload.inputs == "normal":
-        parts = [_normal(rng, workload, length) for length in workload.lengths]
+    source = _Normal(rng, workload) if workload.inputs == "normal" else _Layer(rng, workload)
+    parts = [source.attention_inputs(length) for length in workload.lengths]
+    format_of_pages: dict[str, Any] = {"cache": cache, "poison": workload.poison}
+    kv_cache, table = paged(rng, [keys for _, keys in parts], page_size=workload.page_size, **format_of_pages)
+    arrays = {"q": np.stack([rows for rows, _ in parts]).astype(dtype_of(OPERANDS[format])), "kv_cache": kv_cache}
+    lengths = np.array(workload.lengths, np.int32)
+    if workload.topk is None:
+        arrays |= {"block_table": table, "cache_seqlens": lengths}
     else:
-        layer = _Layer(rng, workload)
-        parts = [layer.attention_inputs(length) for length in workload.lengths]
-    dtype = dtype_of(OPERANDS[format])
-    cache, table = _paged(rng, workload, [keys for _, keys in parts], dtype)
-    q = np.stack([rows for rows, _ in parts]).astype(dtype)
-    return Inputs(q=q, kv_cache=cache, block_table=table, cache_seqlens=np.array(workload.lengths, np.int32))
+        later = np.arange(workload.q_tokens)[::-1]
+        arrays["indices"] = lists_of_slots(
+            rng, np.maximum(lengths[:, None] - later, 0), table, page_size=workload.page_size, topk=workload.topk,
+            topk_lengths=workload.topk_lengths, window=workload.window, poison=workload.poison)
+        arrays |= _counts("topk_length", workload.topk_lengths)
+    if (extra := workload.extra) is not None:
+        keys = [source.keys(length) for length in extra.lengths]
+        arrays["extra_k_cache"], table = paged(rng, keys, page_size=extra.page_size, **format_of_pages)
+        arrays["extra_indices_in_kvcache"] = lists_of_slots(
+            rng, np.tile(np.array(extra.lengths)[:, None], workload.q_tokens), table, page_size=extra.page_size,
+            topk=extra.topk, topk_lengths=extra.topk_lengths, poison=workload.poison)
+        arrays |= _counts("extra_topk_length", extra.topk_lengths)
+    if workload.sink:
+        arrays["attn_sink"] = _sinks(rng, workload.heads)
+    return Inputs(**arrays)
 
 
-def _normal(rng: np.random.Generator, workload: Workload, length: int) -> tuple[np.ndarray, np.ndarray]:
+def _counts(name: str, counts: tuple[int, ...] | None) -> dict[str, np.ndarray]:
+    return {} if counts is None else {name: np.array(counts, np.int32)}
+
+
+def _sinks(rng: np.random.Generator, heads: int) -> np.ndarray:
+    """A sink for every head, float32: normal, one in eight large enough to take most of the weight."""
+    sinks = rng.standard_normal(heads, np.float32)
+    return np.where(rng.random(heads) < 1 / 8, 10 + 4 * sinks, sinks).astype(np.float32)
+
+
+class _Normal:
     """FlashMLA's test data: normal / 10, clamped to [-1, 1]."""
-    q = rng.standard_normal((workload.q_tokens, workload.heads, workload.head_dim), np.float32)
-    keys = rng.standard_normal((length, workload.head_dim), np.float32)
-    return np.clip(q / 10, -1, 1), np.clip(keys / 10, -1, 1)
+
+    def __init__(self, rng: np.random.Generator, workload: Workload):
+        self._rng, self._width = rng, workload.head_dim
+        self._shape = workload.q_tokens, workload.heads, workload.head_dim
+
+    def _draw(self, *shape: int) -> np.ndarray:
+        return np.clip(self._rng.standard_normal(shape, np.float32) / 10, -1, 1)
+
+    def attention_inputs(self, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Query rows [s_q, h_q, d] and cached keys [length, d] of a request."""
+        return self._draw(*self._shape), self.keys(length)
+
+    def keys(self, length: int) -> np.ndarray:
+        """Cached keys [length, d] of a request."""
+        return self._draw(length, self._width)
 
 
 class _Layer:
@@ -54,8 +101,8 @@ class _Layer:
 
     def __init__(self, rng: np.random.Generator, workload: Workload):
         self._rng = rng
-        self._tokens, self._heads, self._latent = workload.q_tokens, workload.heads, workload.head_dim_v
-        self._rotary = workload.head_dim - workload.head_dim_v
+        self._tokens, self._heads, self._rotary = workload.q_tokens, workload.heads, workload.rotary
+        self._latent = workload.head_dim - workload.rotary
         plain = 2 * self._rotary  # head dimension without position; 128 beside 64 rotary in DeepSeek-V3
         self._down_q = self._weights(_HIDDEN, _Q_RANK)
         self._norm_q = _norm_weights(rng, _Q_RANK) * _GAIN
@@ -70,19 +117,26 @@ class _Layer:
 
     def attention_inputs(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Query rows [s_q, h_q, d] and cached keys [length, d] of a request; its last tokens query."""
-        total = max(length, self._tokens)
-        hidden = self._rng.standard_normal((total, _HIDDEN), np.float32) + 0.5 * self._common
-        positions = np.arange(total)
-
-        latent, rotary = np.split(hidden @ self._down_kv, [self._latent], axis=1)
-        keys = np.concatenate([_rms_norm(latent) * self._norm_kv, _rope(rotary, positions)], axis=1)
+        hidden = self._hidden(max(length, self._tokens))
+        keys = self._keys(hidden)
 
         rank = _rms_norm(hidden[-self._tokens:] @ self._down_q) * self._norm_q
         q = np.einsum("tr,rhd->thd", rank, self._up_q)
         plain, rotary = np.split(q, [2 * self._rotary], axis=2)
         absorbed = np.einsum("thd,lhd->thl", plain, self._up_k, optimize=True)
-        rotary = _rope(rotary, positions[-self._tokens:, None])
+        rotary = _rope(rotary, np.arange(len(hidden))[-self._tokens:, None])
         return np.concatenate([absorbed, rotary], axis=2), keys[:length]
+
+    def keys(self, length: int) -> np.ndarray:
+        """Cached keys [length, d] of a request."""
+        return self._keys(self._hidden(length))
+
+    def _hidden(self, tokens: int) -> np.ndarray:
+        return self._rng.standard_normal((tokens, _HIDDEN), np.float32) + 0.5 * self._common
+
+    def _keys(self, hidden: np.ndarray) -> np.ndarray:
+        latent, rotary = np.split(hidden @ self._down_kv, [self._latent], axis=1)
+        return np.concatenate([_rms_norm(latent) * self._norm_kv, _rope(rotary, np.arange(len(hidden)))], axis=1)
 
 
 def _norm_weights(rng: np.random.Generator, width: int) -> np.ndarray:
@@ -101,22 +155,3 @@ def _rope(x: np.ndarray, positions: np.ndarray) -> np.ndarray:
     even, odd, cos, sin = x[..., 0::2], x[..., 1::2], np.cos(angles), np.sin(angles)
     rotated = np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
     return rotated.reshape(x.shape).astype(np.float32)
-
-
-def _paged(
-    rng: np.random.Generator, workload: Workload, keys: list[np.ndarray], dtype: np.dtype,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Spread the keys over pages in shuffled order; one page more than needed, and one table entry."""
-    counts, page = workload.pages, workload.page_size
-    fill = np.nan if workload.poison else 0.0
-    cache = np.full((sum(counts) + 1, page, 1, workload.head_dim), fill, dtype)
-    table = np.full((len(keys), max(counts) + 1), UNUSED_PAGE if workload.poison else 0, np.int32)
-    free = rng.permutation(len(cache)).astype(np.int32)
-    start = 0
-    for request, (count, rows) in enumerate(zip(counts, keys, strict=True)):
-        table[request, :count] = free[start:start + count]
-        start += count
-        for index in range(count):
-            part = rows[index * page:(index + 1) * page]
-            cache[table[request, index], :len(part), 0] = part.astype(dtype)
-    return cache, table

@@ -82,9 +82,9 @@ CALLS = {
     },
     "cache.fp8_pages": {
         "dequantize_fp8_pages": ({"pages": np.zeros((3, 2, 584), np.uint8), "slots": np.arange(3)}, {}),
+        "page_parts": ({"pages": np.zeros((3, 2, 584), np.uint8)}, {}),
         "quantize_fp8_pages": ({"keys": np.zeros((3, 2, 512), BF16)}, {}),
     },
-    "cache.paged": {"check_pages": (DECODE, {"blocks": 2, "page": 4})},
     "decode": {"mla_decode": ({"q": Q, "kv_cache": PAGES, **DECODE, **SINK}, {"head_dim_v": 8})},
     "flash_mla": {
         "flash_mla_with_kvcache": (
@@ -126,13 +126,13 @@ OPERATORS = {
 
 #: Public names that take no array, one whose elements may be anything (a view, a comparison), or arrays of any rank.
 OTHERS = {
+    "attention.batch": {"DecodeBatch"},
     "attention.key_groups": {"QueryGroup"},
     "attention.log_domain": {"LogSoftmax"},
     "attention.online": {"OnlineSoftmax", "online_softmax"},
     "attention.paper": {"PaperSoftmax"},
     "attention.softmax": {"softmax_scale_word", "valid_columns"},
     "cache.kv_cache": {"KVCache", "KeyList"},
-    "cache.paged": {"PagedBatch"},
     "checks": {"as_flag", "as_index", "as_integer", "check_array"},
     "fp.convert": {"narrow", "widen"},
     "fp.corners": {"bf16_corners", "fp16_corners", "fp32_corners", "random_pairs", "random_words",
@@ -174,16 +174,29 @@ def wrong(array):
     yield "0"
 
 
-@pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in CALLS.items() for name in names])
-def test_a_wrong_array_is_named(module, name):
-    arrays, options = CALLS[module][name]
+#: Caches whose axis of heads may be left out, by function.
+HEADLESS = dict.fromkeys(("mla_decode", "mla_reference"), ("kv_cache", "extra_k_cache"))
+#: The arrays of sparse attention.
+LISTS = {"indices": int32(1, 1, 3), "topk_length": int32(1), "extra_k_cache": PAGES,
+         "extra_indices_in_kvcache": int32(1, 1, 2), "extra_topk_length": int32(1), **SINK}
+#: The calls above, and those that take lists in place of a table.
+EVERY_CALL = [(module, name, *call) for module, calls in CALLS.items() for name, call in calls.items()] + [
+    ("decode", "mla_decode", {"q": Q, "kv_cache": PAGES, **LISTS}, {"head_dim_v": 8}),
+    ("reference", "mla_reference", {"q": Q, "kv_cache": PAGES, **LISTS}, {"head_dim_v": 8}),
+    ("flash_mla", "flash_mla_with_kvcache", {"q": Q, "k_cache": PAGES, **LISTS},
+     {"head_dim_v": 8, "block_table": None, "cache_seqlens": None, "tile_scheduler_metadata": None}),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "arrays", "options"), EVERY_CALL)
+def test_a_wrong_array_is_named(module, name, arrays, options):
     function = getattr(import_module(f"amla.model.{module}"), name)
     function(**arrays, **options)
     for argument, array in arrays.items():
         for value in wrong(array):
             if name == "quantize_fp8" and getattr(value, "dtype", None) == BF16:
                 continue  # tokens of any shape
-            if argument == "kv_cache" and getattr(value, "dtype", None) == BF16 and value.ndim == 3:
+            if argument in HEADLESS.get(name, ()) and getattr(value, "dtype", None) == BF16 and value.ndim == 3:
                 continue  # pages without an axis of heads
             with pytest.raises((TypeError, ValueError)) as caught:
                 function(**{**arrays, argument: value}, **options)

@@ -6,7 +6,9 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-from amla.model import MODES, Numerics, error_metrics, mla_decode, mla_reference
+from amla.model import MODES, Numerics, error_metrics, flash_mla_with_kvcache, mla_decode, mla_reference
+from amla.model.cache.fp8_cache import quantize_fp8
+from amla.model.cache.fp8_pages import quantize_fp8_pages
 
 BF16 = ml_dtypes.bfloat16
 POISON_ENTRY = 2147480000
@@ -234,3 +236,50 @@ def test_the_package_knows_its_names_only():
     assert all(hasattr(amla.model, name) for name in amla.model.__all__)
     with pytest.raises(AttributeError, match=r"module 'amla\.model' has no attribute 'flash'"):
         amla.model.flash  # noqa: B018
+
+
+def sparse_case(d, *, heads=3):
+    """Arguments of sparse attention: two requests of two query tokens, lists with -1 among them, a second cache."""
+    rng = np.random.default_rng(d)
+    cache, extra = (values_like_flashmla(rng, (blocks, page, 1, d)) for blocks, page in ((5, 16), (9, 2)))
+    indices, more = (rng.integers(-1, slots, (2, 2, count)).astype(np.int32) for slots, count in ((80, 150), (18, 9)))
+    return {"q": values_like_flashmla(rng, (2, 2, heads, d)), "kv_cache": cache, "indices": indices,
+            "topk_length": np.array([150, 7], np.int32), "extra_k_cache": extra, "extra_indices_in_kvcache": more,
+            "attn_sink": np.linspace(-1, 6, heads, dtype=np.float32)}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("d", [64, 576, 512], ids=["bf16", "fp8-656", "fp8-584"])
+def test_lists_have_the_bits_of_flashmlas_call(d, mode):
+    arguments, fp8 = sparse_case(d), d != 64
+    if fp8:
+        for name in ("kv_cache", "extra_k_cache"):
+            cache = arguments[name]
+            arguments[name] = quantize_fp8(cache) if d == 576 else quantize_fp8_pages(cache[:, :, 0])[:, :, None]
+    out, lse = mla_decode(**arguments, head_dim_v=48, mode=mode)
+    call = {**arguments, "k_cache": arguments["kv_cache"]}
+    del call["kv_cache"]
+    wanted, wanted_lse = flash_mla_with_kvcache(
+        **call, block_table=None, cache_seqlens=None, head_dim_v=48, tile_scheduler_metadata=None, mode=mode,
+        is_fp8_kvcache=fp8)
+    assert np.array_equal(out.view(np.uint16), wanted.view(np.uint16)) and np.array_equal(lse, wanted_lse)
+    wide, _ = mla_decode(**arguments, head_dim_v=48, mode=mode, out_dtype=np.float32)
+    assert np.array_equal(wide.astype(BF16).view(np.uint16), out.view(np.uint16))
+    reference = mla_reference(**arguments, head_dim_v=48)
+    assert error_metrics(wide, lse, *reference)["relative_frobenius"] < (0.01 if mode == "paper" else 3e-3)
+
+
+def test_a_listed_key_that_is_nan_stays_with_its_query_token():
+    arguments = sparse_case(64)
+    clean = mla_decode(**arguments, head_dim_v=48)[0]
+    arguments["kv_cache"][2, 5], arguments["indices"][arguments["indices"] == 37] = np.nan, -1
+    arguments["indices"][1, 0, :7] = [37, *range(6)]
+    out, lse = mla_decode(**arguments, head_dim_v=48)
+    assert np.isnan(out[1, 0].astype(float)).all() and np.isnan(lse[1, :, 0]).all()
+    assert np.isfinite(out[0].astype(float)).all() and np.array_equal(out[1, 1].view(np.uint16),
+                                                                      clean[1, 1].view(np.uint16))
+
+
+def test_lists_are_not_for_the_gpus_mode():
+    with pytest.raises(ValueError, match="indices"):
+        mla_decode(**sparse_case(576), mode="flashmla")

@@ -33,6 +33,29 @@ def test_equals_plain_loops(causal):
             assert math.isclose(out[request, token, head, col], wanted, rel_tol=1e-12, abs_tol=1e-12)
 
 
+def test_lists_equal_plain_loops():
+    rng = np.random.default_rng(4)
+    q, cache, extra = (rng.normal(size=shape).astype(ml_dtypes.bfloat16)
+                       for shape in ((2, 2, 3, 8), (3, 4, 1, 8), (5, 2, 1, 8)))
+    indices = rng.integers(-1, 12, (2, 2, 6)).astype(np.int32)
+    more = rng.integers(-1, 10, (2, 2, 3)).astype(np.int32)
+    indices[1, 1], more[1, 1], counts = -1, -1, np.array([6, 2], np.int32)
+    sink = np.array([0.5, -np.inf, np.inf], np.float32)
+    out, lse = mla_reference(q, cache, head_dim_v=5, softmax_scale=0.7, indices=indices, topk_length=counts,
+                             extra_k_cache=extra, extra_indices_in_kvcache=more, attn_sink=sink)
+    for request, token, head in np.ndindex(2, 2, 3):
+        keys = [cache[slot // 4, slot % 4, 0].astype(float) for slot in indices[request, token, :counts[request]]
+                if slot >= 0]
+        keys += [extra[slot // 2, slot % 2, 0].astype(float) for slot in more[request, token] if slot >= 0]
+        if not keys:
+            assert (request, token) == (1, 1) and lse[1, head, 1] == np.inf and not out[1, 1, head].any()
+            continue
+        weights = np.exp([0.7 * math.fsum(q[request, token, head].astype(float) * key) for key in keys])
+        wanted = weights @ np.stack(keys)[:, :5] / (weights.sum() + np.exp(np.float64(sink[head])))
+        assert np.allclose(out[request, token, head], wanted, rtol=1e-12, atol=1e-12)
+        assert math.isclose(lse[request, head, token], math.log(weights.sum()), rel_tol=1e-12)
+
+
 def test_default_scale_and_large_scores():
     q = np.full((1, 1, 1, 4), 100.0, ml_dtypes.bfloat16)
     cache = np.array([[[100.0] * 4, [-100.0] * 4]], ml_dtypes.bfloat16)

@@ -166,6 +166,19 @@ def test_golden_equals_the_import(amla, arrays, tmp_path, float32):
     assert workload.causal
 
 
+def test_golden_of_lists_equals_the_import(amla, tmp_path):
+    load = Workload.from_dict({"heads": 4, "q_tokens": 2, "lengths": [50, 7], "cache": "fp8-584", "head_dim": 512,
+                               "page_size": 16, "topk": 20, "topk_lengths": [20, 4], "sink": True,
+                               "extra": {"lengths": [9, 12], "topk": 6, "page_size": 2}})
+    inputs = make_inputs(load)
+    save_npz(tmp_path / "lists.npz", inputs)
+    assert amla("golden", "lists.npz", "out.npz", "--config", "tiny")[0] == 0
+    core = CoreConfig.load("tiny")
+    out, lse = mla_decode(**inputs.arguments(), numerics=Numerics(kv_block=core.kv_block, k=core.k))
+    with np.load(tmp_path / "out.npz") as archive:
+        assert archive["out"].tobytes() == out.tobytes() and archive["lse"].tobytes() == lse.tobytes()
+
+
 _SMALL = "heads: 8\nhead_dim: 48\nhead_dim_v: 32\n"
 
 
@@ -177,7 +190,7 @@ _SMALL = "heads: 8\nhead_dim: 48\nhead_dim_v: 32\n"
         (_SMALL + "lengths: [-1]\n", "lengths"),
         (_SMALL + "lengths: 10\n", "lengths"),
         (_SMALL + "lengths: [ten]\n", "lengths"),
-        (_SMALL + "lengths: [10]\nq_tokens: 5\n", "q_tokens"),
+        (_SMALL + "lengths: [10]\nq_tokens: 17\n", "q_tokens"),
         (_SMALL + "lengths: [10]\ncausal: 1\n", "causal"),
         (_SMALL + "lengths: [10]\npage_size: 0\n", "page_size"),
         (_SMALL + "lengths: [10]\nsoftmax_scale: -1\n", "softmax_scale"),

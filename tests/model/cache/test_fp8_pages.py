@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from amla.model.cache.fp8_pages import dequantize_fp8_pages, quantize_fp8_pages
+from amla.model.cache.fp8_pages import dequantize_fp8_pages, page_parts, quantize_fp8_pages
 
 BF16, E4M3, E8M0 = ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e8m0fnu
 
@@ -99,3 +99,14 @@ PAGES = np.zeros((2, 4, 584), np.uint8)
 def test_rejects(call, error, message):
     with pytest.raises(error, match=f"^{message}$"):
         call()
+
+
+def test_parts_are_views_of_the_bytes_of_each_token():
+    pages = quantize_fp8_pages(np.ones((2, 3, 512), BF16))
+    values, scales = page_parts(pages)
+    assert values.shape == (2, 3, 576) and scales.shape == (2, 3, 8)
+    values[1, 2] = 0xFF
+    scales[1, 2] = 0xFF
+    flat = pages.reshape(2, -1)
+    assert np.flatnonzero(flat[1] == 0xFF).tolist() == [*range(2 * 576, 3 * 576), *range(3 * 576 + 16, 3 * 576 + 24)]
+    assert not (flat[0] == 0xFF).any()

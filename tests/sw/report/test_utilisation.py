@@ -3,6 +3,8 @@
 import pytest
 from amla.sw.memory.preset import Memory
 from amla.sw.report.utilisation import Bound, bound_of, bytes_of, macs_of
+from amla.sw.workload.extra import ExtraCache
+from amla.sw.workload.generate import make_inputs
 from amla.sw.workload.workload import Workload
 
 pytestmark = pytest.mark.smoke
@@ -18,6 +20,15 @@ def test_macs_count_what_a_row_sees(causal):
             for key in range(length):
                 expected += not causal or key < length - 3 + 1 + token
     assert macs_of(load) == expected * 5 * (48 + 32)
+
+
+def test_macs_of_lists_count_valid_entries():
+    load = Workload(name="x", heads=3, q_tokens=2, lengths=(40, 2), head_dim=48, head_dim_v=32, topk=8,
+                    topk_lengths=(8, 5), extra=ExtraCache(lengths=(9, 3), topk=4))
+    inputs = make_inputs(load)
+    counted = inputs.indices[0, :, :8], inputs.indices[1, :, :5], inputs.extra_indices_in_kvcache
+    assert macs_of(load, inputs.sequences) == sum((some >= 0).sum() for some in counted) * 3 * (48 + 32)
+    assert macs_of(load) == 2 * (8 + 2 + 4 + 3) * 3 * (48 + 32)
 
 
 def test_single_on_small(small):

@@ -1,9 +1,15 @@
 """Generated inputs: shape, statistics, paging, poison."""
 
+from dataclasses import replace
+
+import ml_dtypes
 import numpy as np
 import pytest
 from amla.model import mla_reference
-from amla.sw.workload.generate import UNUSED_PAGE, _rope, make_inputs
+from amla.model.attention.batch import DecodeBatch
+from amla.sw.errors import AmlaError
+from amla.sw.workload.caches import UNUSED_PAGE
+from amla.sw.workload.generate import _rope, make_inputs
 from amla.sw.workload.workload import Workload
 
 
@@ -42,6 +48,56 @@ def test_the_seed_settles_every_bit():
     assert np.array_equal(first.q.view(np.uint16), again.q.view(np.uint16))
     assert np.array_equal(first.kv_cache.view(np.uint16), again.kv_cache.view(np.uint16))
     assert not np.array_equal(first.q.view(np.uint16), other.q.view(np.uint16))
+
+
+_WIDE = {"heads": 4, "page_size": 16, "head_dim": 576, "head_dim_v": 512}
+_PAGES = {**_WIDE, "head_dim": 512, "cache": "fp8-584"}
+
+
+@pytest.mark.parametrize("inputs", ["layer", "normal"])
+@pytest.mark.parametrize("change", [{**_WIDE, "cache": "fp8-656"}, _PAGES], ids=["656", "584"])
+def test_fp8_caches_hold_the_keys_of_the_bf16_cache(change, inputs):
+    load = _workload(**change, inputs=inputs)
+    plain, made = make_inputs(replace(load, cache="bf16", head_dim_v=448 if load.head_dim == 512 else 512)), \
+        make_inputs(load)
+    assert np.array_equal(made.q.view(np.uint16), plain.q.view(np.uint16))
+    assert np.array_equal(made.block_table, plain.block_table) and made.cache == load.cache
+    for sequence in made.sequences:
+        got, wanted = (DecodeBatch.mla(**some.arguments(), head_dim_v=1).cache.read(sequence.slots, 0)
+                       .view(ml_dtypes.bfloat16).astype(np.float64) for some in (made, plain))
+        assert np.array_equal(got[:, -64:], wanted[:, -64:])
+        assert np.all(np.abs(got - wanted) <= np.abs(wanted) / 16 + np.abs(wanted).max(initial=0) * 2.0**-8)
+
+
+@pytest.mark.parametrize(("change", "format", "message"), [
+    ({"cache": "bf16"}, "fp16", "cache must be one of a core that computes in fp16, not 'bf16'"),
+    ({"cache": "fp16"}, "bf16", "cache must be one of a core that computes in bf16, not 'fp16'"),
+    ({**_PAGES}, "fp16", "cache must be one of a core that computes in fp16, not 'fp8-584'"),
+])
+def test_a_cache_that_does_not_go_with_the_core(change, format, message):
+    with pytest.raises(AmlaError, match=f"^{message}$"):
+        make_inputs(_workload(**change), format=format)
+
+
+def test_lists_and_sinks():
+    load = _workload(**_PAGES, topk=40, topk_lengths=[40, 30, 20, 3], window=5, sink=True,
+                     extra={"lengths": [100, 9, 0, 30], "topk": 16, "page_size": 2, "topk_lengths": [16, 16, 16, 1]})
+    made = make_inputs(load)
+    assert made.block_table is None and made.cache_seqlens is None
+    assert made.indices.shape == (4, 2, 40) and made.extra_indices_in_kvcache.shape == (4, 2, 16)
+    assert made.topk_length.tolist() == [40, 30, 20, 3] and made.extra_topk_length.tolist() == [16, 16, 16, 1]
+    assert made.extra_k_cache.shape[1:] == (2, 1, 584)
+    found = {(some.request, some.token): (some.rows, len(some.slots), len(some.extra)) for some in made.sequences}
+    assert len(found) == 8 and {rows for rows, *_ in found.values()} == {4}
+    assert found[1, 0][1:] == (0, 9) and found[2, 1][2] == 0 and found[3, 1][1] == 3 and found[3, 1][2] <= 1
+    assert found[3, 0][1] == 2  # the token before the last sees one key less
+    assert 37 <= found[0, 0][1] <= 40 and 13 <= found[0, 0][2] <= 16
+    assert made.attn_sink.dtype == np.float32 and made.attn_sink.shape == (4,)
+
+
+def test_some_sinks_are_large():
+    sinks = make_inputs(_workload(heads=1024, sink=True)).attn_sink
+    assert 0.05 < (sinks > 4).mean() < 0.25 and abs(np.median(sinks)) < 0.5
 
 
 def test_normal_is_flashmlas_test_data():
