@@ -17,9 +17,9 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
 __all__ = [
-    "COMMAND_BITS", "COMMAND_BYTES", "ENGINE_STATES", "FIELD_DOCS", "FLAGS", "FP8_ROWS", "GIVEN", "HALFWORDS",
-    "HALFWORD_BITS", "HEADER_BITS", "INDEX_BITS", "LAYOUTS", "MAX_LENGTH", "REFERENCES", "SEMAPHORES", "SEMAPHORE_MAX",
-    "Engine", "Fault", "Header", "Opcode", "Semaphore", "reference",
+    "COMMAND_BITS", "COMMAND_BYTES", "ENGINE_STATES", "FIELD_DOCS", "FLAGS", "GIVEN", "HALFWORDS", "HALFWORD_BITS",
+    "HEADER_BITS", "INDEX_BITS", "LAYOUTS", "MAX_LENGTH", "MOST_ROWS", "MOST_SLOTS", "REFERENCES", "SEMAPHORES",
+    "SEMAPHORE_MAX", "Engine", "Fault", "Header", "Opcode", "Semaphore", "reference",
 ]
 
 COMMAND_BITS = 256
@@ -36,8 +36,10 @@ INDEX_BITS = 24
 #: Halfwords that a program may have: a larger PROGRAM_LENGTH counts as this.
 MAX_LENGTH = (1 << INDEX_BITS) - 1
 SEMAPHORES = 16
-#: Rows that a LOAD of an FP8 layout may read.
-FP8_ROWS = 128
+#: Rows that a LOAD of an FP8 layout, and a GATHER, may read.
+MOST_ROWS = 128
+#: Slots that a page of a GATHER's cache may have.
+MOST_SLOTS = 1024
 #: Largest value of a semaphore; a signal past it is the fault SEMAPHORE_OVERFLOW.
 SEMAPHORE_MAX = 63
 
@@ -71,6 +73,7 @@ class Opcode(enum.IntEnum):
     FENCE = 0x01
     HALT = 0x02
     LOAD = 0x10
+    GATHER = 0x11
     FEED_A = 0x20
     FEED_B = 0x21
     MMAD = 0x30
@@ -148,6 +151,10 @@ _PAYLOADS = {
         "address": unsigned(48), "pitch": unsigned(32), "rows": unsigned(16), "rows_padded": unsigned(16),
         "cols": unsigned(16), "l1": unsigned(24), "row0": unsigned(8),
     },
+    Opcode.GATHER: {
+        "address": unsigned(48), "list": unsigned(48), "l1": unsigned(24), "row0": unsigned(8), "rows": unsigned(8),
+        "rows_padded": unsigned(8), "page_bytes": unsigned(24), "page_size": unsigned(11), "cols": unsigned(11),
+    },
     Opcode.FEED_A: {
         "l1": unsigned(24), "l0": unsigned(16), "outer": unsigned(16), "inner": unsigned(16),
         "outer_stride": unsigned(16), "inner_stride": unsigned(16),
@@ -186,7 +193,8 @@ _PAYLOADS = {
 FLAGS = {
     Opcode.FENCE: {},
     Opcode.HALT: {},
-    Opcode.LOAD: {"a_side": 0, "fp8_656": 1, "fp8_584": 2},
+    Opcode.LOAD: {"a_side": 0, "fp8_656": 1, "fp8_584": 2, "sinks": 3},
+    Opcode.GATHER: {"a_side": 0, "fp8_656": 1, "fp8_584": 2},
     Opcode.FEED_A: {},
     Opcode.FEED_B: {"transpose": 0},
     Opcode.MMAD: {"accumulate": 0, "weights": 1},
@@ -213,13 +221,17 @@ LAYOUTS = {opcode: _layout(payload) for opcode, payload in _PAYLOADS.items()}
 
 #: What each payload field and flag means, for the docs and for ``amla schedule``.
 FIELD_DOCS = {
-    "address": "byte address in GM, a multiple of the AXI beat; with `fp8_656` or `fp8_584` of 16",
+    "address": "byte address in GM, a multiple of the AXI beat; with `fp8_656` or `fp8_584` of 16; GATHER: of the cache",
+    "list": "byte address in GM of the list, a multiple of the AXI beat: an int32 per row, page · 2^s + offset, where "
+            "2^s is the smallest power of two that holds page_size slots; a negative number is a row of zeros",
+    "page_bytes": "bytes from one page to the next, a multiple of the AXI beat; with an FP8 layout of 16",
+    "page_size": f"slots of a page, at most {MOST_SLOTS}",
     "pitch": "bytes from one row to the next in GM, a multiple of the AXI beat; with `fp8_584` bytes from `address` to "
              "the first row's scales, with either FP8 layout a multiple of 8",
     "rows": "rows transferred",
-    "rows_padded": "rows written to L1; those past `rows` become zeros",
+    "rows_padded": "rows written to L1; those past `rows` become zeros (LOAD with `sinks`: words of SINK)",
     "cols": "16-bit elements per row (for STORE with `lse` ignored), a multiple of the elements of a beat",
-    "l1": "first L1 word",
+    "l1": "first L1 word (LOAD with `sinks`: first SINK word)",
     "row0": "row inside the first row group at which the first row lands",
     "l0": "first L0A (L0B) word; words are written consecutively",
     "outer": "outer loop count",
@@ -248,11 +260,12 @@ FIELD_DOCS = {
     "out_pitch": "OUT words per row group",
     "lse": "first word of the LSE buffer, one word per row group",
     "sink": "first word of the SINK buffer, one word per row group",
-    "sinks": "with `first`: weigh the attention sinks into recip; the LSE does not count them",
     "a_side": "row groups of m rows (A operand) instead of n (B operand)",
-    "fp8_656": f"rows are FP8 tokens of 656 bytes, one behind the other, at most {FP8_ROWS}; cols is 576",
+    "fp8_656": f"rows are FP8 tokens of 656 bytes, one behind the other, at most {MOST_ROWS}; cols is 576",
     "fp8_584": f"rows are FP8 tokens of 576 + 8 bytes, the values one behind the other, the scales likewise, at most "
-               f"{FP8_ROWS}; cols is 512",
+               f"{MOST_ROWS}; cols is 512",
+    "sinks": "LOAD: each row is one beat, the m FP32 words of a row group's sinks in its low bytes, and goes to SINK; "
+             "NORMALIZE: with `first`, weigh the sinks into recip; the LSE does not count them",
     "transpose": "write the transposed k × k blocks: V is read as K's rows",
     "weights": "L0A holds P, in P's format, not Q",
     "accumulate": "start from L0C's content instead of +0",

@@ -208,6 +208,11 @@ class Scoreboard:
         self._observed.append(value)
         self._compare()
 
+    @property
+    def next(self) -> int | None:
+        """The value expected next, if one is known."""
+        return self._expected[0] if self._expected else None
+
     def finish(self) -> None:
         """Check that both sides are used up and that at least one transaction was compared."""
         assert not self._expected, f"{self.name}: {len(self._expected)} expected transactions never came, " \

@@ -2,16 +2,19 @@
 
 import enum
 
-from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa import ENGINE_STATES, INDEX_BITS, Engine, Fault
 
-__all__ = ["Control", "FaultSignature"]
+__all__ = ["ROW_BITS", "Control", "FaultSignature"]
 
 #: A fault of one source: its code and the index of the command at fault.
 FaultSignature = wiring.Signature({"strobe": Out(1), "code": Out(Fault), "index": Out(INDEX_BITS)})
+
+#: Bits of the row at which a LOAD or GATHER is at fault.
+ROW_BITS = 16
 
 
 class Phase(enum.Enum):
@@ -46,6 +49,7 @@ class Control(wiring.Component):
     quiet:    no AXI transaction is outstanding
     halted:   the sequencer reached HALT
     engine_fault: fault of each engine
+    load_row: row of the load engine's fault, with its strobe
     overflow, overflow_client, overflow_index: semaphore overflow
     state:    ``ENGINE_STATES`` of each engine; head_index: its oldest unfinished command
     progress: something moved on the AXI side or in the sequencer
@@ -53,7 +57,7 @@ class Control(wiring.Component):
     active:   the cube issues
     nonfinite: an engine met a NaN weight, or a NaN or infinite output
     running, done, error, nonfinite_seen, finished: status; ``finished`` is a strobe
-    error_code, error_engine, error_index, cycles, cube_active, counters: registers
+    error_code, error_engine, error_index, error_row, cycles, cube_active, counters: registers
     """
 
     def __init__(self):
@@ -61,14 +65,14 @@ class Control(wiring.Component):
         super().__init__({
             "start": In(1), "soft_reset": In(1), "quiet": In(1), "halted": In(1),
             "clear": Out(1), "launch": Out(1), "halt": Out(1),
-            "engine_fault": In(FaultSignature).array(engines),
+            "engine_fault": In(FaultSignature).array(engines), "load_row": In(ROW_BITS),
             "overflow": In(1), "overflow_client": In(range(engines)), "overflow_index": In(INDEX_BITS),
             "state": In(len(ENGINE_STATES)).array(engines),
             "head_index": In(INDEX_BITS).array(engines),
             "progress": In(1), "watchdog": In(32), "active": In(1), "nonfinite": In(1),
             "running": Out(1), "done": Out(1), "error": Out(1), "nonfinite_seen": Out(1), "finished": Out(1),
             "error_code": Out(Fault), "error_engine": Out(Engine), "error_index": Out(INDEX_BITS),
-            "cycles": Out(32), "cube_active": Out(32),
+            "error_row": Out(ROW_BITS), "cycles": Out(32), "cube_active": Out(32),
             "counters": Out(32).array(engines * len(ENGINE_STATES)),
         })
 
@@ -146,6 +150,8 @@ class Control(wiring.Component):
                     m.d.sync += [
                         self.error.eq(1), self.error_code.eq(code),
                         self.error_engine.eq(engine_at_fault), self.error_index.eq(index_at_fault),
+                        self.error_row.eq(Mux(self.engine_fault[Engine.LOAD].strobe & (engine_at_fault == Engine.LOAD),
+                                              self.load_row, 0)),
                     ]
                 with m.Elif(self.halted & self.quiet):
                     m.d.comb += [self.finished.eq(1), following.eq(Phase.ENDED)]
@@ -184,5 +190,6 @@ class Control(wiring.Component):
             m.d.sync += [
                 self.cycles.eq(0), self.cube_active.eq(0), self.nonfinite_seen.eq(0), self.done.eq(0),
                 self.error.eq(0), self.error_code.eq(Fault.NONE), self.error_engine.eq(0), self.error_index.eq(0),
+                self.error_row.eq(0),
             ]
         return m

@@ -72,6 +72,7 @@ def _registers():
         ("ERROR_INDEX", "ro", "index of the command at fault in the program", ()),
         ("CYCLES", "ro", "cycles from START to the interrupt", ()),
         ("CUBE_ACTIVE", "ro", "cycles in which a fractal triple issued", ()),
+        ("ERROR_ROW", "ro", "row of the LOAD or GATHER at fault: of its list, where an entry is", ()),
     ]
     address, out = 0, []
     for name, access, doc, fields in plan:

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from ..fp.nets import register
-from ..isa import FP8_ROWS
+from ..isa import MOST_ROWS
 from .burst import ADDRESS_BITS, BEATS_BITS, PITCH_BITS
 from .dequantizer import GRANULE, ROWS, SCALES_UNIT, Layout
 
@@ -26,7 +26,7 @@ class Fp8Region(wiring.Component):
     -------
     address:       of the first row, a multiple of 16
     scales_offset: layout 584: from there to its scales, a multiple of 8
-    rows:          at least one, at most ``FP8_ROWS``
+    rows:          at least one, at most ``MOST_ROWS``
     layout:        :class:`~amla.rtl.host.dequantizer.Layout`
     beats_address, beats: first byte and number of the beats that hold the rows
     scales_address, scales_beats: the same of their scales
@@ -39,7 +39,7 @@ class Fp8Region(wiring.Component):
     def __init__(self, *, data_bytes: int):
         self._bytes = data_bytes
         super().__init__({
-            "address": In(ADDRESS_BITS), "scales_offset": In(PITCH_BITS), "rows": In(ceil_log2(FP8_ROWS + 1)),
+            "address": In(ADDRESS_BITS), "scales_offset": In(PITCH_BITS), "rows": In(ceil_log2(MOST_ROWS + 1)),
             "layout": In(Layout),
             "beats_address": Out(ADDRESS_BITS), "beats": Out(BEATS_BITS),
             "scales_address": Out(ADDRESS_BITS), "scales_beats": Out(BEATS_BITS), "past": Out(1),

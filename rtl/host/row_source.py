@@ -1,6 +1,8 @@
-"""Rows for L1 out of AXI's beats: as they come, or dequantised."""
+"""What AXI's beats are for: rows of L1 as they come, rows to dequantise, lists of rows."""
 
-from amaranth import Module, Mux, Signal
+import enum
+
+from amaranth import Module, Signal
 from amaranth.hdl import unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
@@ -11,85 +13,87 @@ from .axi import Response
 from .burst import BEATS_BITS, ROWS_BITS
 from .dequantizer import Dequantizer
 
-__all__ = ["RowSource"]
+__all__ = ["Kind", "RowSource"]
+
+
+class Kind(enum.IntEnum):
+    """What answers are."""
+
+    PLAIN = 0
+    DEQUANTIZE = 1
+    LIST = 2
 
 
 class RowSource(wiring.Component):
-    """Gives the answers of each command to ``plain``, or through a :class:`Dequantizer` to ``converted``.
+    """Gives the answers to each request to ``plain``, to ``list``, or through a :class:`Dequantizer` to ``converted``.
 
-    **Latency**: none to ``plain``; to ``converted`` that of the dequantizer. **Throughput**: a beat of ``beats`` per
-    cycle; of a command that is dequantised from its third cycle on.
+    **Latency**: none to ``plain`` and ``list``; to ``converted`` that of the dequantizer. **Throughput**: a beat of
+    ``beats`` per cycle, across requests; of one to dequantise from its third cycle on.
 
     Parameters
     ----------
     data_bytes: bytes per beat
-    max_rows:   most rows of a command that is dequantised; None: there is none such, and no dequantizer
-    commands:   that may wait
+    max_rows:   most rows of a request that is dequantised; None: there is none such, and no dequantizer
+    requests:   that may wait for their beats
 
     Members
     -------
-    command:   ``In(stream)`` of {beats: of ``beats``, at least one; dequantize; task: of the dequantizer}, before the
-               first of these beats
+    request:   ``In(stream)`` of {beats: of ``beats``, at least one; kind; task: of the dequantizer}, before the first
+               of these beats
     beats:     ``In(stream)`` of {data, resp}, AXI's answers
-    plain, converted: ``Out(stream)`` of {data, resp}
+    plain, converted, list: ``Out(stream)`` of {data, resp}
     drop:      take all beats, and give none, for good
     """
 
-    def __init__(self, *, data_bytes: int, max_rows: int | None, commands: int):
+    def __init__(self, *, data_bytes: int, max_rows: int | None, requests: int):
         self._dequantizer = None if max_rows is None else Dequantizer(data_bytes=data_bytes, max_rows=max_rows)
-        self._commands = commands
+        self._requests = requests
         beat = data.StructLayout({"data": unsigned(8 * data_bytes), "resp": Response})
-        command: dict = {"beats": unsigned(ROWS_BITS + BEATS_BITS)}
+        request: dict = {"beats": unsigned(ROWS_BITS + BEATS_BITS), "kind": Kind}
         if self._dequantizer is not None:
-            command |= {"dequantize": unsigned(1), "task": self._dequantizer.task.payload.shape()}
-        self._command = data.StructLayout(command)
+            request["task"] = self._dequantizer.task.payload.shape()
+        self._request = data.StructLayout(request)
         super().__init__({
-            "command": In(stream.Signature(self._command)),
+            "request": In(stream.Signature(self._request)),
             "beats": In(stream.Signature(beat)),
             "plain": Out(stream.Signature(beat)),
+            "list": Out(stream.Signature(beat)),
             **({} if self._dequantizer is None else {"converted": Out(stream.Signature(beat))}),
             "drop": In(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.commands = commands = SyncFIFOBuffered(width=self._command.size, depth=self._commands)
-        following = data.View(self._command, commands.r_data)
-        active, taken = Signal(), Signal()
-        last = countdown(m, following.beats, start=commands.r_en, step=taken, name="beats")
+        m.submodules.requests = requests = SyncFIFOBuffered(width=self._request.size, depth=self._requests)
+        following = data.View(self._request, requests.r_data)
+        active, taken, accepts = Signal(), Signal(), Signal()
+        kind = Signal(Kind)
+        last = countdown(m, following.beats, start=requests.r_en, step=taken, name="beats")
         m.d.comb += [
-            self.command.ready.eq(commands.w_rdy),
-            commands.w_en.eq(self.command.valid),
-            commands.w_data.eq(self.command.payload),
-            commands.r_en.eq(~active | (taken & last)),
-            taken.eq(self.beats.valid & self.beats.ready & active),
-            self.plain.payload.eq(self.beats.payload),
+            self.request.ready.eq(requests.w_rdy),
+            requests.w_en.eq(self.request.valid),
+            requests.w_data.eq(self.request.payload),
+            requests.r_en.eq(~active | (taken & last)),
+            self.beats.ready.eq(self.drop | accepts),
+            taken.eq(self.beats.valid & accepts),
         ]
-        with m.If(commands.r_en):
-            m.d.sync += active.eq(commands.r_rdy)
-        dequantizer = self._dequantizer
-        if dequantizer is None:
-            m.d.comb += [
-                self.plain.valid.eq(self.beats.valid & active),
-                self.beats.ready.eq(self.drop | (active & self.plain.ready)),
-            ]
-            return m
-        m.submodules.dequantizer = dequantizer
-        dequantize, waits = Signal(), Signal()  # the dequantizer has yet to take the task
-        with m.If(commands.r_en):
-            m.d.sync += [dequantize.eq(following.dequantize), waits.eq(commands.r_rdy & following.dequantize),
-                         dequantizer.task.payload.eq(following.task)]
-        with m.Elif(dequantizer.task.ready):
-            m.d.sync += waits.eq(0)
-        passes = active & dequantize & ~waits
-        m.d.comb += [
-            dequantizer.task.valid.eq(waits),
-            dequantizer.beats.payload.eq(self.beats.payload),
-            dequantizer.beats.valid.eq(self.beats.valid & passes),
-            dequantizer.drop.eq(self.drop),
-            self.plain.valid.eq(self.beats.valid & active & ~dequantize),
-            self.beats.ready.eq(self.drop | Mux(dequantize, passes & dequantizer.beats.ready,
-                                                active & self.plain.ready)),
-        ]
-        wiring.connect(m, dequantizer.out, wiring.flipped(self.converted))
+        with m.If(requests.r_en):
+            m.d.sync += [active.eq(requests.r_rdy), kind.eq(following.kind)]
+        outputs = {Kind.PLAIN: (self.plain, 1), Kind.LIST: (self.list, 1)}
+        if self._dequantizer is not None:
+            m.submodules.dequantizer = dequantizer = self._dequantizer
+            waits = Signal()  # the dequantizer has yet to take the task
+            with m.If(requests.r_en):
+                m.d.sync += [waits.eq(requests.r_rdy & (following.kind == Kind.DEQUANTIZE)),
+                             dequantizer.task.payload.eq(following.task)]
+            with m.Elif(dequantizer.task.ready):
+                m.d.sync += waits.eq(0)
+            m.d.comb += [dequantizer.task.valid.eq(waits), dequantizer.drop.eq(self.drop)]
+            wiring.connect(m, dequantizer.out, wiring.flipped(self.converted))
+            outputs[Kind.DEQUANTIZE] = dequantizer.beats, ~waits
+        for of, (output, may) in outputs.items():
+            chosen = active & (kind == of) & may
+            m.d.comb += [output.payload.eq(self.beats.payload), output.valid.eq(self.beats.valid & chosen)]
+            with m.If(chosen):
+                m.d.comb += accepts.eq(output.ready)
         return m

@@ -87,7 +87,9 @@ def _grid(base: int, *axes: tuple[int, ...]) -> _Walk:
 
 
 def _load(c: Command, config: CoreConfig) -> _Walks:
-    """L1[row, chunk]"""
+    """L1[row, chunk] or SINK[row]"""
+    if "sinks" in c.flags:
+        return {}, {"SINK": _grid(c["l1"], (c["rows_padded"], 1))}
     chunks = c["cols"] // config.k
     group = config.m if "a_side" in c.flags else config.n
     return {}, {"L1": _grid(c["l1"], (c["rows_padded"], chunks, c["row0"], group), (chunks, 1))}
@@ -173,7 +175,7 @@ def _store(c: Command, config: CoreConfig) -> _Walks:
 
 
 _WALKS: dict[Opcode, Callable[[Command, CoreConfig], _Walks]] = {
-    Opcode.LOAD: _load, Opcode.FEED_A: _feed_a, Opcode.FEED_B: _feed_b, Opcode.MMAD: _mmad,
+    Opcode.LOAD: _load, Opcode.GATHER: _load, Opcode.FEED_A: _feed_a, Opcode.FEED_B: _feed_b, Opcode.MMAD: _mmad,
     Opcode.DRAIN_S: _drain_s, Opcode.DRAIN_O: _drain_o, Opcode.SOFTMAX: _softmax,
     Opcode.NORMALIZE: _normalize, Opcode.STORE: _store,
 }

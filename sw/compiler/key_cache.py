@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from amla.model.cache import fp8_cache, fp8_pages
-from amla.rtl.isa import FP8_ROWS, LAYOUTS, Opcode
+from amla.rtl.isa import LAYOUTS, MOST_ROWS, Opcode
 
 from ..workload.workload import Workload
 
@@ -57,7 +57,7 @@ class KeyCache:
     @property
     def most_rows(self) -> int:
         """Rows that one LOAD can bring."""
-        return FP8_ROWS if self.fp8 else _MOST_ROWS
+        return MOST_ROWS if self.fp8 else _MOST_ROWS
 
     @property
     def page_bytes(self) -> int:

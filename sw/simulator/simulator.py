@@ -4,16 +4,17 @@ Buffers have the layouts of ``docs/architecture.md`` and start as NaN, so that a
 has not written shows. A command is checked in the order of that page ("Order of checks"), as the core checks it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from amla.model.cache import fp8_cache, fp8_pages
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import (
-    FP8_ROWS,
     HALFWORD_BITS,
     MAX_LENGTH,
+    MOST_ROWS,
+    MOST_SLOTS,
     SEMAPHORE_MAX,
     SEMAPHORES,
     Engine,
@@ -30,12 +31,17 @@ from .executor import Executor
 
 __all__ = ["CommandFault", "SimulationResult", "Simulator", "simulate"]
 
-#: Layouts of FP8 caches, by the flag of LOAD.
+#: Layouts of FP8 caches, and bytes of a row without the scales that lie apart, by the flag of LOAD and GATHER.
 _FP8 = {"fp8_656": fp8_cache, "fp8_584": fp8_pages}
+_ROW_BYTES = {"fp8_656": fp8_cache.BYTES, "fp8_584": fp8_pages.VALUE_BYTES}
+_SCALE_BYTES = fp8_pages.BYTES - fp8_pages.VALUE_BYTES
+
+_LOADS = (Opcode.LOAD, Opcode.GATHER)
+_ENTRY_BYTES = 4
 
 #: Fields that count something and must not be zero.
 _COUNTS = {
-    Opcode.LOAD: ("rows_padded", "cols"), Opcode.FEED_A: ("outer", "inner"),
+    Opcode.LOAD: ("rows_padded", "cols"), Opcode.GATHER: ("rows_padded", "cols"), Opcode.FEED_A: ("outer", "inner"),
     Opcode.FEED_B: ("outer", "inner"),
     Opcode.MMAD: ("mt", "nt", "kt"), Opcode.DRAIN_S: ("mt", "nt"), Opcode.DRAIN_O: ("mt", "nt"),
     Opcode.SOFTMAX: ("mt", "kt"), Opcode.NORMALIZE: ("mt", "nt"), Opcode.STORE: ("rows",),
@@ -43,11 +49,12 @@ _COUNTS = {
 
 
 class CommandFault(Exception):
-    """A command at fault: ``code``, ``engine`` and ``index`` as in the core's registers."""
+    """A command at fault: ``code``, ``engine``, ``index`` and ``row`` as in the core's registers."""
 
-    def __init__(self, code: Fault, engine: Engine, index: int, text: str):
-        super().__init__(f"command {index} ({engine.name.lower()}): {code.name}: {text}")
-        self.code, self.engine, self.index = code, engine, index
+    def __init__(self, code: Fault, engine: Engine, index: int, text: str, *, row: int = 0):
+        place = f", row {row}" if row else ""
+        super().__init__(f"command {index} ({engine.name.lower()}){place}: {code.name}: {text}")
+        self.code, self.engine, self.index, self.row = code, engine, index, row
 
 
 @dataclass
@@ -179,14 +186,9 @@ class Simulator:
         lse = c.opcode == Opcode.STORE and "lse" in c.flags
         for name in _COUNTS.get(c.opcode, ()):
             require(c[name] > 0, f"{name} must be positive, not 0")
-        layouts = [flag for flag in _FP8 if flag in c.flags]
-        if layouts:
-            require(self._config.reads_fp8 and len(layouts) == 1, f"{' and '.join(layouts)} on {self._config.name}")
-            for name, multiple in (("address", 16), ("pitch", 8)):
-                require(c[name] % multiple == 0, f"{name} must be a multiple of {multiple}, not {c[name]:#x}")
-            require(c["cols"] == _FP8[layouts[0]].WIDTH, f"cols must be {_FP8[layouts[0]].WIDTH}, not {c['cols']}")
-            require(self._rows_read(c) <= FP8_ROWS, f"rows must be at most {FP8_ROWS}, not {self._rows_read(c)}")
-        elif c.opcode in (Opcode.LOAD, Opcode.STORE):
+        if c.opcode in _LOADS:
+            self._check_load(c, require)
+        elif c.opcode == Opcode.STORE:
             for name in ("address",) if lse else ("address", "pitch"):
                 require(c[name] % self._beat == 0,
                         f"{name} must be a multiple of {self._beat}, not {c[name]:#x}")
@@ -194,9 +196,26 @@ class Simulator:
                 elements = self._config.beat_elements
                 require(c["cols"] > 0 and c["cols"] % elements == 0,
                         f"cols must be a positive multiple of {elements}, not {c['cols']}")
-        if c.opcode == Opcode.LOAD:
-            banks = self._config.l1_banks
-            require(c["l1"] % banks == 0, f"l1 must be a multiple of {banks}, not {c['l1']}")
+
+    def _check_load(self, c: Command, require: Callable[[bool, str], None]) -> None:
+        config, beat, gather = self._config, self._beat, c.opcode == Opcode.GATHER
+        flags = [flag for flag in (*_FP8, "sinks") if flag in c.flags]
+        require(len(flags) < 2, f"{' and '.join(flags)} exclude each other")
+        layout = _FP8.get(flags[0]) if flags else None
+        require(config.reads_fp8 or not layout, f"{' '.join(flags)} on {config.name}, which reads no FP8")
+        pitch = "page_bytes" if gather else "pitch"
+        multiples = {"address": 16, pitch: 16 if gather else 8} if layout else {"address": beat, pitch: beat}
+        for name, multiple in (multiples | ({"list": beat} if gather else {})).items():
+            require(c[name] % multiple == 0, f"{name} must be a multiple of {multiple}, not {c[name]:#x}")
+        cols = layout.WIDTH if layout else config.beat_elements
+        whole = c["cols"] == cols if flags else c["cols"] % cols == 0
+        require(whole, f"cols must be {'' if flags else 'a multiple of '}{cols}, not {c['cols']}")
+        if "sinks" not in flags:
+            require(c["l1"] % config.l1_banks == 0, f"l1 must be a multiple of {config.l1_banks}, not {c['l1']}")
+        if layout or gather:
+            require(self._rows_read(c) <= MOST_ROWS, f"rows must be at most {MOST_ROWS}, not {self._rows_read(c)}")
+        if gather:
+            require(0 < c["page_size"] <= MOST_SLOTS, f"page_size must be 1 to {MOST_SLOTS}, not {c['page_size']}")
 
     def _check_bounds(self, index: int, command: Command) -> None:
         for buffer, last in last_words(command, self._config).items():
@@ -205,16 +224,16 @@ class Simulator:
                 raise CommandFault(Fault.BUFFER_OVERRUN, command.engine, index,
                                    f"word {last} of {buffer}, which has {depth}")
 
-    def _check_memory(self, index: int, engine: Engine, first: int, stop: int) -> None:
+    def _check_memory(self, index: int, engine: Engine, first: int, stop: int, *, row: int = 0) -> None:
         """The bytes from ``first`` to before ``stop`` are in the engine's window, and in memory."""
         write = engine == Engine.STORE
         low, high = self._write_window if write else self._read_window
         if first < low or stop > high:
             raise CommandFault(Fault.WRITE_WINDOW if write else Fault.READ_WINDOW, engine, index,
-                               f"bytes {first:#x} to {stop:#x} outside of {low:#x} to {high:#x}")
+                               f"bytes {first:#x} to {stop:#x} outside of {low:#x} to {high:#x}", row=row)
         if first < self._base or stop > self._base + len(self._memory):
             raise CommandFault(Fault.WRITE_DECERR if write else Fault.READ_DECERR, engine, index,
-                               f"no memory answers at bytes {first:#x} to {stop:#x}")
+                               f"no memory answers at bytes {first:#x} to {stop:#x}", row=row)
 
     # Commands.
 
@@ -226,8 +245,8 @@ class Simulator:
         for first, stop in self._gm_ranges(command):
             self._check_memory(index, command.engine, first, stop)
         touched = footprint(command, self._config)
-        if command.opcode == Opcode.LOAD:
-            self._load(command, touched)
+        if command.opcode in _LOADS:
+            self._load(index, command, touched)
         elif command.opcode == Opcode.STORE:
             self._store(index, command, touched)
         else:
@@ -237,22 +256,22 @@ class Simulator:
         return min(c["rows"], c["rows_padded"])
 
     def _gm_ranges(self, c: Command) -> list[tuple[int, int]]:
-        """First byte, and first byte past, of what a command touches in GM."""
-        if c.opcode == Opcode.LOAD and self._rows_read(c) and c.flags & _FP8.keys():
-            beat = self._beat
-            return [(first // beat * beat, -(-(first + count) // beat) * beat) for first, count in self._fp8_runs(c)]
-        if c.opcode not in (Opcode.LOAD, Opcode.STORE):
+        """First byte, and first byte past, of what a command touches in GM; of a GATHER its list."""
+        if c.opcode not in (*_LOADS, Opcode.STORE):
             return []
+        if c.opcode in _LOADS and not self._rows_read(c):
+            return []
+        if c.opcode == Opcode.GATHER:
+            return [self._beats_of(c["list"], _ENTRY_BYTES * self._rows_read(c))]
+        if c.flags & _FP8.keys():
+            return [self._beats_of(*run) for run in _fp8_runs(c, c["address"], c["address"] + c["pitch"],
+                                                              self._rows_read(c))]
         rows = self._gm_rows(c)
-        return [(int(rows[0]), int(rows[-1]) + self._row_bytes(c))] if rows.size else []
+        return [(int(rows[0]), int(rows[-1]) + self._row_bytes(c))]
 
-    def _fp8_runs(self, c: Command) -> list[tuple[int, int]]:
-        """First byte, and bytes, of the values of FP8 rows, and of their scales where these lie apart."""
-        rows = self._rows_read(c)
-        if "fp8_656" in c.flags:
-            return [(c["address"], rows * fp8_cache.BYTES)]
-        return [(c["address"], rows * fp8_pages.VALUE_BYTES),
-                (c["address"] + c["pitch"], rows * (fp8_pages.BYTES - fp8_pages.VALUE_BYTES))]
+    def _beats_of(self, first: int, size: int) -> tuple[int, int]:
+        """The whole beats that hold some bytes: first byte, first byte past."""
+        return first // self._beat * self._beat, -(-(first + size) // self._beat) * self._beat
 
     def _gm_rows(self, c: Command) -> np.ndarray:
         """GM address of every row (of every LSE beat)."""
@@ -264,25 +283,64 @@ class Simulator:
     def _row_bytes(self, c: Command) -> int:
         return self._beat if "lse" in c.flags else 2 * c["cols"]
 
-    def _load(self, c: Command, touched: Footprint) -> None:
-        group = self._config.m if "a_side" in c.flags else self._config.n
+    def _load(self, index: int, c: Command, touched: Footprint) -> None:
+        rows = self._gather(index, c) if c.opcode == Opcode.GATHER else self._rows(c)
+        if "sinks" in c.flags:
+            sinks = np.zeros((c["rows_padded"], self._config.m), np.uint32)
+            sinks[:len(rows)] = rows.view(np.uint32)[:, :self._config.m]
+            self.buffers["SINK"][touched.writes["SINK"]] = sinks
+            return
         data = np.zeros((c["rows_padded"], c["cols"]), np.uint16)
-        count = self._rows_read(c)
-        if count and c.flags & _FP8.keys():
-            runs = [self._memory[first - self._base:first - self._base + size] for first, size in self._fp8_runs(c)]
-            tokens = np.concatenate(runs)
-            if "fp8_656" in c.flags:
-                data[:count] = fp8_cache.dequantize_fp8(tokens.reshape(count, -1))
-            else:
-                data[:count] = fp8_pages.dequantize_fp8_pages(tokens.reshape(1, count, -1), np.arange(count))
-            self._result.bytes_read += len(tokens)
-        elif count:
-            places = self._gm_rows(c)[:, None] - self._base + np.arange(2 * c["cols"])
-            data[:count] = self._memory[places].view(np.uint16)
-            self._result.bytes_read += places.size
+        data[:len(rows)] = rows
+        group = self._config.m if "a_side" in c.flags else self._config.n
         inside = (c["row0"] + np.arange(c["rows_padded"])) % group
         fractal_rows = data.reshape(len(data), -1, self._config.k)
         self.buffers["L1"][touched.writes["L1"], inside[:, None]] = fractal_rows
+
+    def _rows(self, c: Command) -> np.ndarray:
+        """The rows of a LOAD, uint16[rows, cols]."""
+        count = self._rows_read(c)
+        if count and c.flags & _FP8.keys():
+            return self._fp8_rows(c, c["address"], c["address"] + c["pitch"], count)
+        places = self._gm_rows(c)[:, None] - self._base + np.arange(2 * c["cols"])
+        self._result.bytes_read += places.size
+        return np.ascontiguousarray(self._memory[places]).view(np.uint16)
+
+    def _fp8_rows(self, c: Command, address: int, scales: int, count: int) -> np.ndarray:
+        tokens = np.concatenate([self._bytes(*run) for run in _fp8_runs(c, address, scales, count)])
+        self._result.bytes_read += len(tokens)
+        if "fp8_656" in c.flags:
+            return fp8_cache.dequantize_fp8(tokens.reshape(count, -1))
+        return fp8_pages.dequantize_fp8_pages(tokens.reshape(1, count, -1), np.arange(count))
+
+    def _gather(self, index: int, c: Command) -> np.ndarray:
+        """The rows of a GATHER, uint16[rows, cols]; stops at the first entry at fault."""
+        rows = np.zeros((self._rows_read(c), c["cols"]), np.uint16)
+        size = _ENTRY_BYTES * len(rows)
+        entries = self._bytes(c["list"], size).view("<i4") if size else np.zeros(0, np.int32)
+        self._result.bytes_read += size
+        row_bytes = next((_ROW_BYTES[flag] for flag in _FP8 if flag in c.flags), 2 * c["cols"])
+        for number, entry in enumerate(entries.tolist()):
+            if entry < 0:
+                continue
+            page, offset = divmod(entry, 1 << (c["page_size"] - 1).bit_length())
+            start = c["address"] + page * c["page_bytes"]
+            address, scales = start + offset * row_bytes, start + c["page_size"] * row_bytes + offset * _SCALE_BYTES
+            runs = _fp8_runs(c, address, scales, 1) if c.flags & _FP8.keys() else [(address, row_bytes)]
+            if offset >= c["page_size"]:
+                raise CommandFault(Fault.READ_WINDOW, c.engine, index,
+                                   f"entry {entry} is slot {offset} of a page of {c['page_size']}", row=number)
+            for run in runs:
+                self._check_memory(index, c.engine, *self._beats_of(*run), row=number)
+            if len(runs) == 1 and row_bytes == 2 * c["cols"]:
+                rows[number] = self._bytes(address, row_bytes).view(np.uint16)
+                self._result.bytes_read += row_bytes
+            else:
+                rows[number] = self._fp8_rows(c, address, scales, 1)[0]
+        return rows
+
+    def _bytes(self, address: int, size: int) -> np.ndarray:
+        return self._memory[address - self._base:address - self._base + size]
 
     def _store(self, index: int, c: Command, touched: Footprint) -> None:
         m, rows = self._config.m, self._gm_rows(c)
@@ -298,3 +356,10 @@ class Simulator:
         self._memory[places - self._base] = data
         self._result.writer[(places - self._output) // self._beat] = index
         self._result.bytes_written += places.size
+
+
+def _fp8_runs(c: Command, address: int, scales: int, rows: int) -> list[tuple[int, int]]:
+    """First byte, and bytes, of FP8 rows, and of their scales where these lie apart."""
+    flag = next(iter(c.flags & _FP8.keys()))
+    apart = [(scales, rows * _SCALE_BYTES)] if flag == "fp8_584" else []
+    return [(address, rows * _ROW_BYTES[flag]), *apart]

@@ -14,4 +14,4 @@ from amla.tb.runner import run_bench
 def test_store(label):
     config = CONFIGURATIONS[label]
     top = FlatAxi(Store(config), address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes)
-    run_bench(top, name=f"store_{label}", module="amla.tb.engines.test_store", env={"AMLA_CONFIG": label})
+    run_bench(top, name=f"store_{label}", module="amla.tb.transfer.test_store", env={"AMLA_CONFIG": label})
