@@ -16,7 +16,7 @@ from .inputs import Inputs, load_npz
 __all__ = ["MAX_TOKENS", "Workload"]
 
 #: Query tokens of a request; the rows of one tile may span this many (mask fields of the commands).
-MAX_TOKENS = 4
+MAX_TOKENS = 16
 
 _LIMITS = {
     "heads": (1, 1024), "q_tokens": (1, MAX_TOKENS), "head_dim": (1, 4096), "head_dim_v": (1, 4096),
@@ -37,7 +37,7 @@ class Workload:
     name:          label in reports and folders
     heads:         query heads
     lengths:       keys of each request, 0 included
-    q_tokens:      query tokens of each request, 1 to 4
+    q_tokens:      query tokens of each request, 1 to 16
     causal:        query token t sees the keys below length - q_tokens + 1 + t
     head_dim:      columns of a query and of a key (latent and rotary part)
     head_dim_v:    columns of a value: the first ones of the key

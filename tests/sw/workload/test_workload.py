@@ -45,7 +45,7 @@ def test_numbers_of_any_kind_are_taken():
     ({"heads": 0}, "heads must be an integer from 1 to 1024, not 0"),
     ({"heads": "8"}, "heads must be an integer from 1 to 1024, not '8'"),
     ({"heads": True}, "heads must be an integer from 1 to 1024, not True"),
-    ({"q_tokens": 5}, "q_tokens must be an integer from 1 to 4, not 5"),
+    ({"q_tokens": 17}, "q_tokens must be an integer from 1 to 16, not 17"),
     ({"causal": 1}, "causal must be true or false, not 1"),
     ({"lengths": []}, "lengths must be a list of at least one length"),
     ({"lengths": 5}, "lengths must be a list of at least one length, not 5"),
@@ -115,9 +115,9 @@ def test_npz_settles_the_shape(tmp_path):
 
 def test_npz_with_too_many_tokens(tmp_path):
     inputs = make_inputs(Workload.from_dict(_GOOD))
-    tall = type(inputs)(q=np.repeat(inputs.q, 5, axis=1), kv_cache=inputs.kv_cache,
+    tall = type(inputs)(q=np.repeat(inputs.q, 17, axis=1), kv_cache=inputs.kv_cache,
                         block_table=inputs.block_table,
                         cache_seqlens=inputs.cache_seqlens)
     save_npz(tmp_path / "a.npz", tall)
-    with pytest.raises(AmlaError, match="at most 4 query tokens"):
+    with pytest.raises(AmlaError, match="at most 16 query tokens"):
         Workload.from_npz(tmp_path / "a.npz")
