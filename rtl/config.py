@@ -220,17 +220,17 @@ class CoreConfig:
 
     @property
     def state_words(self) -> int:
-        """Row groups of row state; row maxima, row offsets and LSE have as many."""
+        """Row groups of row state; row maxima, row offsets, LSE and sinks have as many."""
         return self.state_rows // self.m
 
     @property
     def sram_bytes(self) -> dict[str, int]:
-        """Bytes of every buffer; ``state``: the row state, with row maxima, row offsets, 1/l and LSE.
+        """Bytes of every buffer; ``state``: the row state, with row maxima, row offsets, 1/l, LSE and sinks.
 
         Row maxima and m count twice, as two engines, and the two halves of the vector engine, each have a copy.
         """
         sums = sum(name in ("l", "L") for name in self.state_fields)  # which have a base each
-        per_row = 4 * (len(self.state_fields) + sums + 5) + (4 << self.comp_bits) + (2 if self.mode == "amla" else 0)
+        per_row = 4 * (len(self.state_fields) + sums + 6) + (4 << self.comp_bits) + (2 if self.mode == "amla" else 0)
         buffers = {key: getattr(self, f"{key}_bytes") for key in self._word_bytes()}
         return {**buffers, "state": self.state_rows * per_row}
 

@@ -5,7 +5,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from .config import MODES, P_FORMATS, CoreConfig
 from .engines.cube import Cube
@@ -176,6 +176,9 @@ class AmlaCore(wiring.Component):
         self._two_banks(m, "o", config.o_words, drain.o_write, vector.o, drain.o_read, drain.o_ready)
         self._buffer(m, "out", config.out_words, vector.out, store.out)
         self._buffer(m, "lse", state, vector.lse, store.lse)
+        # TODO: load.sink writes it; until then the sinks are zeros.
+        unwritten = memory.WritePort.Signature(addr_width=ceil_log2(state), shape=config.m * 32).flip().create()
+        self._buffer(m, "sink", state, unwritten, vector.sink)
 
         # L1: the vector's word of P has priority over load's row; load holds its beat meanwhile.
         banks = config.l1_banks

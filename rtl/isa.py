@@ -172,7 +172,7 @@ _PAYLOADS = {
     },
     Opcode.NORMALIZE: {
         "o": unsigned(16), "o_pitch": unsigned(16), "state": unsigned(16), "out": unsigned(16),
-        "out_pitch": unsigned(16), "lse": unsigned(16), "mt": unsigned(16), "nt": unsigned(16),
+        "out_pitch": unsigned(16), "lse": unsigned(16), "mt": unsigned(16), "nt": unsigned(16), "sink": unsigned(16),
     },
     Opcode.STORE: {
         "address": unsigned(48), "pitch": unsigned(32), "rows": unsigned(16), "cols": unsigned(16),
@@ -191,7 +191,7 @@ FLAGS = {
     Opcode.DRAIN_S: {"first": 0},
     Opcode.DRAIN_O: {"first": 0},
     Opcode.SOFTMAX: {"first": 0},
-    Opcode.NORMALIZE: {"first": 0},
+    Opcode.NORMALIZE: {"first": 0, "sinks": 1},
     Opcode.STORE: {"lse": 0},
 }
 
@@ -239,11 +239,13 @@ FIELD_DOCS = {
     "offsets": "first word of the row offsets, one word per row group",
     "p": "first L1 word of P; chunk c of row group i is at p + i·kt + c",
     "limit": "valid columns of the first row, counted from the tile's first column (may be negative or large)",
-    "heads": "rows per query token: the limit grows by one at every token boundary (0: one limit for all rows)",
+    "heads": "rows per query token: the limit grows by one from token to token, by at most 15 (0: one for all)",
     "head0": "position of the first row inside its token",
     "out": "first OUT word (STORE with `lse`: first LSE word); beat j of row group i is at out + i·out_pitch + j",
     "out_pitch": "OUT words per row group",
     "lse": "first word of the LSE buffer, one word per row group",
+    "sink": "first word of the SINK buffer, one word per row group",
+    "sinks": "with `first`: weigh the attention sinks into recip; the LSE does not count them",
     "a_side": "row groups of m rows (A operand) instead of n (B operand)",
     "transpose": "write the transposed k × k blocks: V is read as K's rows",
     "weights": "L0A holds P, in P's format, not Q",

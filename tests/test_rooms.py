@@ -72,6 +72,7 @@ COVERED = {
     "rtl.ram": "rtl/test_emit",
     "rtl.softmax.element_pass": "rtl/engines/test_vector",
     "rtl.softmax.row_result": "rtl/softmax/test_row_update",
+    "rtl.softmax.row_sink": "rtl/softmax/test_row_update",
     "rtl.softmax.row_state": "rtl/engines/test_vector",
     "rtl.two_banks": "rtl/test_memories",
     "rtl.yaml_file": "rtl/test_config",

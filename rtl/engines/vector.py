@@ -15,6 +15,7 @@ from ..softmax.element_pass import ElementPass
 from ..softmax.element_walk import ElementWalk
 from ..softmax.lanes import VectorLane
 from ..softmax.row_result import RowResult
+from ..softmax.row_sink import RowSink
 from ..softmax.row_state import RowState
 from ..softmax.row_sums import RowSums
 from ..softmax.row_update import RowUpdate
@@ -33,7 +34,7 @@ class Vector(wiring.Component):
 
     **Latency**: from ``start`` to ``done`` the lane groups of the tile (with a row pass, before the last row
     group at least m per row group) plus a constant: SOFTMAX ``softmax_latency``; NORMALIZE ``normalize_latency``, and
-    with ``first`` also ``result_latency``.
+    with ``first`` also ``result_latency``, with ``first`` and ``sinks`` ``sink_latency`` more.
 
     **Throughput**: a lane group per cycle inside a command; commands do not overlap.
 
@@ -46,7 +47,7 @@ class Vector(wiring.Component):
     start, done, stall, fault, fault_code: engine protocol; ``stall`` is never set, nothing here waits
     scale:     FP32 word sigma, constant during a program
     nonfinite: strobe: a valid exponential is NaN, or an output NaN or infinite
-    s, rowmax, o: read ports
+    s, rowmax, o, sink: read ports
     offsets:   write port, a write enable per row
     out:       write port, a write enable per lane group of a beat
     lse:       write port
@@ -65,6 +66,7 @@ class Vector(wiring.Component):
                                 + Add.latency + RowSums(rows, config.lanes).latency + 2 * rows + 7)
         self.normalize_latency = VectorLane.product_latency + 4
         self.result_latency = RowResult().latency + rows + 3
+        self.sink_latency = 1 + RowSink().latency
         state_bits = ceil_log2(config.state_words)
         super().__init__({
             **dict(EngineSignature.members.items()),
@@ -73,6 +75,7 @@ class Vector(wiring.Component):
             "s": In(memory.ReadPort.Signature(addr_width=ceil_log2(config.s_words), shape=group_bits * 32)),
             "rowmax": In(memory.ReadPort.Signature(addr_width=state_bits, shape=rows * 32)),
             "o": In(memory.ReadPort.Signature(addr_width=ceil_log2(config.o_words), shape=group_bits * 32)),
+            "sink": In(memory.ReadPort.Signature(addr_width=state_bits, shape=rows * 32)),
             "offsets": In(memory.WritePort.Signature(
                 addr_width=state_bits, shape=rows * 32 << config.comp_bits,
                 granularity=32 << config.comp_bits)),
@@ -95,6 +98,7 @@ class Vector(wiring.Component):
         softmax = data.View(LAYOUTS[Opcode.SOFTMAX], command)
         normalize = data.View(LAYOUTS[Opcode.NORMALIZE], command)
         first = softmax.header.flags[FLAGS[Opcode.SOFTMAX]["first"]]
+        sinks = normalize.header.flags[FLAGS[Opcode.NORMALIZE]["sinks"]]
         # What both commands have, each in a place of its own.
         incoming_softmax = data.View(LAYOUTS[Opcode.SOFTMAX], self.start.payload)
         incoming_normalize = data.View(LAYOUTS[Opcode.NORMALIZE], self.start.payload)
@@ -139,11 +143,12 @@ class Vector(wiring.Component):
                 pass
 
         m.d.comb += [
-            rows.scale.eq(self.scale), rows.normalize.eq(ends), rows.first.eq(first),
+            rows.scale.eq(self.scale), rows.normalize.eq(ends), rows.first.eq(first), rows.sinks.eq(sinks),
             elements.scale.eq(self.scale), elements.normalize.eq(ends),
             self.nonfinite.eq(elements.nonfinite),
         ]
-        words = {"state": state, "rowmax": softmax.rowmax, "offsets": softmax.offsets, "lse": normalize.lse}
+        words = {"state": state, "rowmax": softmax.rowmax, "offsets": softmax.offsets, "lse": normalize.lse,
+                 "sink": normalize.sink}
         row_overrun = self._row_pass(
             m, rows, begin=begin, running=running, active=~ends | first, ends=ends, row_groups=row_groups,
             words=words, softmax=softmax)
@@ -191,17 +196,19 @@ class Vector(wiring.Component):
             m.d.comb += word.eq(base + row_group)
         past = {name: word >= config.state_words for name, word in at.items()}
         m.d.comb += [
-            overrun.eq(here & (past["state"] | Mux(ends, past["lse"], past["rowmax"] | past["offsets"]))),
+            overrun.eq(here & (past["state"] | Mux(ends, past["lse"] | (rows.sinks & past["sink"]),
+                                                      past["rowmax"] | past["offsets"]))),
             issue.eq(running & here & ~overrun),
             row_end.eq(row == config.m - 1),
             limits.advance.eq(issue & row_end),
             self.rowmax.addr.eq(at["rowmax"]), self.rowmax.en.eq(issue & ~ends),
             rows.issue.eq(issue), rows.row.eq(row), rows.smax.eq(self.rowmax.data),
-            *(getattr(rows, f"{name}_word").eq(at[name]) for name in ("state", "offsets", "lse")),
+            *(getattr(rows, f"{name}_word").eq(at[name]) for name in ("state", "offsets", "lse", "sink")),
         ]
         m.d.comb += rows.rows_valid.eq(Cat(columns != 0 for columns in limits.columns))
         wiring.connect(m, rows.offsets, wiring.flipped(self.offsets))
         wiring.connect(m, rows.lse, wiring.flipped(self.lse))
+        wiring.connect(m, rows.sink, wiring.flipped(self.sink))
         with m.If(begin):
             m.d.sync += [here.eq(active), row.eq(0), row_group.eq(0)]
         with m.Elif(issue):

@@ -10,6 +10,7 @@ from ..fp.add import Add
 from ..fp.fixed import FromFixed
 from ..pipeline import Pipeline
 from .row_result import RowResult
+from .row_sink import RowSink
 from .row_sums import SUM_BITS
 from .row_update import RowUpdate
 
@@ -24,13 +25,13 @@ class RowState(wiring.Component):
     A row enters by ``issue``. With ``normalize`` low it runs through :class:`RowUpdate`: the state but the
     sums is written back, the offsets leave, and the sums, already in the new frame, wait for the tile's own
     sums, which enter in the same order by ``sum_valid`` and are added. With ``normalize`` high it runs
-    through :class:`RowResult`: R and the LSE. What elements need is kept in words of a row group, the rest
-    row by row.
+    through :class:`RowResult`: R and the LSE; with ``sinks`` R then runs through :class:`RowSink`. What elements
+    need is kept in words of a row group, the rest row by row.
 
-    **Latency**: ``group_ready`` 3 + ``RowUpdate.latency`` (``normalize``: ``RowResult.latency``) cycles after
-    the last row of a row group; its words can be read from then on. ``sum_done`` 1 + ``FromFixed.latency`` +
-    ``Add.latency`` cycles after the last row's sums. OFFSETS and LSE are written at most ``latency`` cycles
-    after ``issue``.
+    **Latency**: ``group_ready`` 3 + ``RowUpdate.latency`` (``normalize``: ``RowResult.latency``, with ``sinks``
+    also 1 + ``RowSink.latency``) cycles after the last row of a row group; its words can be read from then on.
+    ``sum_done`` 1 + ``FromFixed.latency`` + ``Add.latency`` cycles after the last row's sums. OFFSETS and LSE are
+    written at most ``latency`` cycles after ``issue``.
 
     **Throughput**: one row per cycle in either pass.
 
@@ -40,14 +41,15 @@ class RowState(wiring.Component):
 
     Members
     -------
-    scale, normalize, first: constant while a command runs
+    scale, normalize, first, sinks: constant while a command runs
     issue:         a row enters
     row:           its number inside the row group
-    state_word, offsets_word, lse_word: words of its row group
+    state_word, offsets_word, lse_word, sink_word: words of its row group
     smax, rows_valid: ROWMAX word of its row group, and which of the group's rows have a valid column, one cycle
                    after ``issue``
     group_ready:   strobe: all rows of a row group have been written
     offsets, lse:  write ports of OFFSETS and LSE
+    sink:          read port of SINK
     read_en, read_word: read ``m``, ``s16`` (mode ``amla``) and ``recip`` of a row group; they are there one
                    cycle later and hold
     begin:         strobe: the next sums are those of row group ``sum_word``, and on for ``sum_groups``
@@ -60,19 +62,21 @@ class RowState(wiring.Component):
         self._amla = config.mode == "amla"
         #: State words that are sums.
         self._sums = [name for name in config.state_fields if name in ("l", "L")]
-        self._update, self._result = RowUpdate(config), RowResult()
-        self.latency = 2 + max(self._update.latency, self._result.latency)
+        self._update, self._result, self._sink = RowUpdate(config), RowResult(), RowSink()
+        self.latency = 2 + max(self._update.latency, self._result.latency + 1 + self._sink.latency)
         word_bits = ceil_log2(config.state_words)
         super().__init__({
-            "scale": In(32), "normalize": In(1), "first": In(1),
+            "scale": In(32), "normalize": In(1), "first": In(1), "sinks": In(1),
             "issue": In(1), "row": In(range(config.m)), "rows_valid": In(config.m),
             "state_word": In(word_bits), "offsets_word": In(word_bits), "lse_word": In(word_bits),
+            "sink_word": In(word_bits),
             "smax": In(config.m * 32),
             "group_ready": Out(1),
             "offsets": In(memory.WritePort.Signature(
                 addr_width=word_bits, shape=config.m * 32 << config.comp_bits,
                 granularity=32 << config.comp_bits)),
             "lse": In(memory.WritePort.Signature(addr_width=word_bits, shape=config.m * 32)),
+            "sink": In(memory.ReadPort.Signature(addr_width=word_bits, shape=config.m * 32)),
             "read_en": In(1), "read_word": In(word_bits),
             "m": Out(config.m * 32), "recip": Out(config.m * 32),
             "begin": In(1), "sum_word": In(word_bits), "sum_groups": In(16),
@@ -113,12 +117,14 @@ class RowState(wiring.Component):
         config, amla = self.config, self._amla
         pipe = Pipeline()
         row = pipe.data(self.row, "row")
-        state_word, offsets_word, lse_word = (
-            pipe.data(getattr(self, name), name) for name in ("state_word", "offsets_word", "lse_word"))
+        state_word, offsets_word, lse_word, sink_word = (
+            pipe.data(getattr(self, name), name) for name in ("state_word", "offsets_word", "lse_word", "sink_word"))
         row_address = self._address(self.row, self.state_word)
         address = pipe.data(row_address, "address")
         starts = pipe.strobe(self.issue & ~self.normalize, "starts")
         results = pipe.strobe(self.issue & self.normalize, "results")
+        plain = pipe.strobe(self.issue & self.normalize & ~self.sinks, "plain")
+        weighed = pipe.strobe(self.issue & self.normalize & self.sinks, "weighed")
 
         state = {}
         for name in config.state_fields:
@@ -149,8 +155,6 @@ class RowState(wiring.Component):
         stage = result.latency + pipe.place("result", result, m=state["m"], L=state["L"],
                                             divisor=state["l" if "l" in self._sums else "L"])
         strobe, index = pipe.at(results, stage), pipe.at(row, stage)
-        enable = Cat(strobe & (index == i) for i in range(config.m))
-        self._write(m, group_writes["recip"], pipe.at(state_word, stage), enable, result.recip)
         # The rows of an LSE word come one after another; the last one enters as the word is written.
         lse = Signal(config.m * 32, reset_less=True)
         shifted = Cat(lse[32:], result.lse)
@@ -158,7 +162,21 @@ class RowState(wiring.Component):
         with m.If(strobe):
             m.d.sync += lse.eq(shifted)
         self._write(m, self.lse, pipe.at(lse_word, stage), finished, shifted)
-        m.d.sync += self.group_ready.eq(updated | finished)
+
+        # The sinks are read so late that nothing of them is delayed.
+        m.d.comb += [self.sink.addr.eq(pipe.at(sink_word, stage - 1)), self.sink.en.eq(pipe.at(weighed, stage - 1))]
+        sink = pipe.register(pipe.comb("sink_read", lambda value, index: value.word_select(index, 32),
+                                       pipe.data(self.sink.data, "sink_row", stage=stage), row))
+        late = self._sink.latency + pipe.place("sinks", self._sink, sink=sink, **{
+            name: pipe.register(pipe.data(getattr(result, name), f"result_{name}", stage=stage))
+            for name in ("recip", "lse")})
+        # Commands do not overlap: a row comes with its sink, or without.
+        with_sink = pipe.at(weighed, late)
+        index, word = (Mux(with_sink, pipe.at(operand, late), pipe.at(operand, stage)) for operand in (row, state_word))
+        strobe = with_sink | pipe.at(plain, stage)
+        enable = Cat(strobe & (index == i) for i in range(config.m))
+        self._write(m, group_writes["recip"], word, enable, Mux(with_sink, self._sink.weighed, result.recip))
+        m.d.sync += self.group_ready.eq(updated | (strobe & (index == config.m - 1)))
         pipe.add_to(m)
 
     def _sum_pass(self, m, rows, row_writes):

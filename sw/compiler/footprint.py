@@ -30,7 +30,7 @@ def buffer_words(config: CoreConfig) -> dict[str, int]:
     state = config.state_words
     return {"L1": config.l1_words, "L0A": config.l0a_words, "L0B": config.l0b_words, "L0C": config.l0c_words,
             "S": config.s_words, "ROWMAX": state, "OFFSETS": state, "STATE": state, "O": config.o_words,
-            "OUT": config.out_words, "LSE": state}
+            "OUT": config.out_words, "LSE": state, "SINK": state}
 
 
 def footprint(command: Command, config: CoreConfig) -> Footprint:
@@ -158,6 +158,8 @@ def _normalize(c: Command, config: CoreConfig) -> _Walks:
     writes = {"OUT": _grid(c["out"], (c["mt"], c["out_pitch"]), (c["nt"], 1))}
     if "first" in c.flags:
         writes["LSE"] = _grid(c["lse"], (c["mt"], 1))
+        if "sinks" in c.flags:
+            reads["SINK"] = _grid(c["sink"], (c["mt"], 1))
     return reads, writes
 
 

@@ -39,7 +39,7 @@ class Executor:
         shapes = {
             "L1": (max(m, n), k), "L0A": (m, k), "L0B": (n, k), "L0C": (m, n), "S": (m, lanes),
             "ROWMAX": (m,), "OFFSETS": (m, 1 << config.comp_bits), "O": (m, lanes), "LSE": (m,),
-            "OUT": (config.beat_elements // lanes, m, lanes),
+            "OUT": (config.beat_elements // lanes, m, lanes), "SINK": (m,),
         }
         depths = buffer_words(config)
         self.buffers = {
@@ -116,7 +116,8 @@ class Executor:
         places = touched.reads["STATE"]
         if "first" in c.flags:
             state = RowState(**{name: self._state[name][places].reshape(-1) for name in ("m", "c", "l", "L")})
-            factor, lse = reciprocal_and_lse(state, mode=self._config.mode)
+            sinks = self.buffers["SINK"][touched.reads["SINK"]].reshape(-1) if "sinks" in c.flags else None
+            factor, lse = reciprocal_and_lse(state, mode=self._config.mode, sinks=sinks)
             self._state["R"][places] = factor.reshape(len(places), -1)
             self.buffers["LSE"][touched.writes["LSE"]] = lse.reshape(len(places), -1)
         words = self.buffers["O"][touched.reads["O"]]  # [mt, nt, lane group, m, lanes]

@@ -352,6 +352,7 @@ def _overruns(config: CoreConfig) -> Iterator[FaultCase]:
         "O by NORMALIZE": build(Opcode.NORMALIZE, **normalize, o=config.o_words - 3, first=True),
         "STATE by NORMALIZE": build(Opcode.NORMALIZE, **normalize, state=state - 1, first=True),
         "LSE by NORMALIZE": build(Opcode.NORMALIZE, **normalize, lse=state - 1, first=True),
+        "SINK by NORMALIZE": build(Opcode.NORMALIZE, **normalize, sink=state - 1, first=True, sinks=True),
         "OUT by NORMALIZE": build(Opcode.NORMALIZE, **normalize, out=config.out_words - 3, first=True),
         "OUT by STORE": store(**store_out, out=config.out_words - 3),
         "LSE by STORE": store(rows=config.m + 1, out=state - 1, lse=True),

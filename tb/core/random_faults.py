@@ -14,7 +14,7 @@ __all__ = ["random_program"]
 
 #: Field -> the buffer that it is the first word of, where every command means the same.
 _BUFFERS = {"l1": "L1", "p": "L1", "l0a": "L0A", "l0b": "L0B", "l0c": "L0C", "s": "S", "o": "O", "rowmax": "ROWMAX",
-            "offsets": "OFFSETS", "state": "STATE", "lse": "LSE"}
+            "offsets": "OFFSETS", "state": "STATE", "lse": "LSE", "sink": "SINK"}
 _COUNTS = ("outer", "inner", "mt", "nt", "kt")
 
 

@@ -23,9 +23,10 @@ def check_timing(run: CoreRun, commands: Sequence[Command], config: CoreConfig) 
     spans = {index: (int(start), int(end)) for index, start, end in
              zip(*(run.trace[name] for name in ("index", "start", "end")), strict=True)}
     taken: set[tuple[str, int, int]] = set()
-    row_pass = Vector(config).result_latency + 2
+    vector = Vector(config)
     for index, command in enumerate(commands):
         if command.opcode == Opcode.NORMALIZE:
+            row_pass = vector.result_latency + 2 + ("sinks" in command.flags) * vector.sink_latency
             taken.update(_normalize_reads(command, config, spans[index][0], row_pass))
     models: dict[Engine, tuple[Timeline, Callable[[Command, CoreConfig], Iterable]]] = {
         Engine.FEED: (feed_timeline(config), _feed_items),

@@ -98,10 +98,10 @@ def softmax_cycles(mt: int, kt: int) -> int:
     return element_cycles(mt, kt * P_PARTS, row_pass=True) + ENGINE.softmax_latency
 
 
-def normalize_cycles(mt: int, nt: int, *, first: bool) -> int:
+def normalize_cycles(mt: int, nt: int, *, first: bool, sinks: bool) -> int:
     """Cycles from the acceptance of a NORMALIZE to ``done``."""
     return (element_cycles(mt, nt * OUT_PARTS, row_pass=first) + ENGINE.normalize_latency
-            + (ENGINE.result_latency if first else 0))
+            + (ENGINE.result_latency + (ENGINE.sink_latency if sinks else 0) if first else 0))
 
 
 class VectorModel:
@@ -133,6 +133,7 @@ class VectorModel:
             "s": SyncMemory(dut, "s", CONFIG.s_words, width=group * 32),
             "rowmax": SyncMemory(dut, "rowmax", CONFIG.state_words, width=CONFIG.m * 32),
             "o": SyncMemory(dut, "o", CONFIG.o_words, width=group * 32, holds=False),
+            "sink": SyncMemory(dut, "sink", CONFIG.state_words, width=CONFIG.m * 32),
         }
         self.buffers: dict[str, Any] = {
             "p": PWords(dut),
@@ -153,6 +154,14 @@ class VectorModel:
         words = numbers.astype(np.float32).view(np.uint32)
         special = self.numbers.random(words.shape) < self.special
         return np.where(special, self.numbers.choice(np.array(SPECIAL, np.uint32), words.shape), words)
+
+    def _sinks(self, lse: np.ndarray) -> np.ndarray:
+        """A sink for each row: beside its LSE, far from it, or a special word."""
+        rows = len(lse)
+        near = np.where(lse == SPECIAL[2], 0, lse.view(np.float32)) + self.numbers.normal(0, 3, rows)
+        sinks = np.where(self.numbers.random(rows) < 0.7, near, self.numbers.normal(0, 1e3, rows))
+        words = sinks.astype(np.float32).view(np.uint32)
+        return np.where(self.numbers.random(rows) < 0.2, self.numbers.choice(np.array(SPECIAL, np.uint32), rows), words)
 
     def _place(self, command, buffer, base, pitch, words) -> np.ndarray:
         """Put ``words`` into the buffer's lane groups; return what is read there: row groups may overlap."""
@@ -222,21 +231,31 @@ class VectorModel:
         """A NORMALIZE, its inputs and its writes."""
         m, mt, nt = CONFIG.m, fields["mt"], fields["nt"]
         command = VectorCommand(encode(Opcode.NORMALIZE, *flags, **fields))
+        weighs = {"first", "sinks"} <= {*flags}
         ends = {
             "o": (CONFIG.o_words, fields["o"] + (mt - 1) * fields["o_pitch"] + nt * OUT_PARTS),
             "out": (CONFIG.out_words, fields["out"] + (mt - 1) * fields["out_pitch"] + nt),
             "state": (CONFIG.state_words, fields["state"] + mt),
             **({"lse": (CONFIG.state_words, fields["lse"] + mt)} if "first" in flags else {}),
+            **({"sink": (CONFIG.state_words, fields["sink"] + mt)} if weighs else {}),
         }
         if self._at_fault(command, mt * nt, ends):
             command.writes = {(name, address): 0 for name in ("out", "lse")
                               for address in range(len(self.buffers[name].storage))}
             return command
-        command.items = [normalize_cycles(mt, nt, first="first" in flags)]
+        command.items = [normalize_cycles(mt, nt, first="first" in flags, sinks="sinks" in flags)]
         here = slice(fields["state"] * m, (fields["state"] + mt) * m)
         if "first" in flags:
             state = RowState(**{name: getattr(self.state, name)[here] for name in ("m", "c", "l", "L")})
             self.recip[here], lse = reciprocal_and_lse(state, mode=CONFIG.mode)
+            if weighs:
+                sinks = self._sinks(lse)
+                plain = self.recip[here].copy()
+                self.recip[here], _ = reciprocal_and_lse(state, mode=CONFIG.mode, sinks=sinks)
+                for mi in range(mt):
+                    command.inputs["sink", fields["sink"] + mi] = pack(sinks[mi * m:(mi + 1) * m])
+                self.seen["weighed row"] += bool((self.recip[here] != plain).any())
+                self.seen["sink without key"] += bool(((lse == SPECIAL[2]) & (sinks & 0x7F800000 > 0)).any())
             for mi in range(mt):
                 command.writes["lse", fields["lse"] + mi] = pack(lse[mi * m:(mi + 1) * m])
             self.ended[fields["state"]:fields["state"] + mt] = True
@@ -287,7 +306,7 @@ class VectorModel:
             s=self._spot(CONFIG.s_words, (mt - 1) * pitch + groups),
             rowmax=self._spot(CONFIG.state_words, mt), offsets=self._spot(CONFIG.state_words, mt),
             p=self._spot(CONFIG.l1_words, mt * kt), limit=limit, heads=heads,
-            head0=rng.choice([0, 0, rng.randint(0, max(heads - 1, 0))]))
+            head0=rng.choice([0, 0, rng.randint(0, max(heads - 1, 0)), rng.randint(0, 60)]))
 
     def random_normalize(self) -> VectorCommand:
         """A legal NORMALIZE of row groups that have a state."""
@@ -301,8 +320,11 @@ class VectorModel:
         state = rng.choice(states)
         again = self.ended[state:state + mt].all() and rng.random() < 0.5
         pitch, out_pitch = self._pitch(CONFIG.o_words, groups, mt), self._pitch(CONFIG.out_words, nt, mt)
+        sinks = rng.random() < 0.5
         return self.normalize(
-            *(() if again else ("first",)), mt=mt, nt=nt, state=state, o_pitch=pitch, out_pitch=out_pitch,
+            *(() if again else ("first",)), *(("sinks",) if sinks else ()), mt=mt, nt=nt, state=state,
+            o_pitch=pitch, out_pitch=out_pitch,
+            sink=self._spot(CONFIG.state_words, mt) if sinks and not again else rng.getrandbits(16),
             o=self._spot(CONFIG.o_words, (mt - 1) * pitch + groups),
             out=self._spot(CONFIG.out_words, (mt - 1) * out_pitch + nt),
             lse=self._spot(CONFIG.state_words, mt))
@@ -363,10 +385,13 @@ async def back_to_back(dut):
     fields = {"mt": 1, "state": CONFIG.state_words - 1}
     commands.append(model.softmax("first", **fields, kt=2, s=0, s_pitch=0, rowmax=0, offsets=0, p=0, limit=0,
                                   heads=CONFIG.m - 1, head0=0))
-    commands.append(model.normalize("first", **fields, nt=1, o=0, o_pitch=0, out=0, out_pitch=0, lse=0))
+    normalize = {**fields, "nt": 1, "o": 0, "o_pitch": 0, "out": 0, "out_pitch": 0, "lse": 0, "sink": 1}
+    # With sinks and without, one behind the other, so that a row of one would be seen in the other.
+    commands += [model.normalize("first", *flags, **normalize) for flags in ((), ("sinks",)) * 3]
     await bench.run(commands)
     assert bench.finished == len(commands)
-    for event in ("masked row", "empty row", "rescaled row", "row without key"):
+    for event in ("masked row", "empty row", "rescaled row", "row without key",
+                  "weighed row", "sink without key"):
         assert model.seen[event], f"no {event} among the commands"
 
 
@@ -410,9 +435,9 @@ async def long_rows(dut):
     for index in range(40):
         model.means = [index * rise]  # the row maxima rise
         commands.append(model.softmax(*(() if index else ("first",)), **fields))
-    for flags in (("first",), (), ()):
+    for flags in (("first", "sinks"), (), ("sinks",)):
         commands.append(model.normalize(*flags, mt=2, nt=1, state=1, o=0, o_pitch=OUT_PARTS, out=0,
-                                        out_pitch=1, lse=3))
+                                        out_pitch=1, lse=3, sink=0))
     await bench.run(commands)
     assert model.seen["rescaled row"] > 30
 
@@ -433,7 +458,7 @@ def faults():
     softmax = {"mt": 2, "kt": 2, "s": 0, "s_pitch": 2 * P_PARTS, "rowmax": 0, "state": 0, "offsets": 0,
                "p": 0, "limit": 3, "heads": 0, "head0": 0}
     normalize = {"mt": 2, "nt": 1, "o": 0, "o_pitch": OUT_PARTS, "state": 0, "out": 0, "out_pitch": 1,
-                 "lse": 0}
+                 "lse": 0, "sink": 0}
     for name in ("mt", "kt"):
         yield "softmax", ("first",), softmax | {name: 0}
         yield "softmax", ("first",), softmax | {name: 65535}
@@ -458,6 +483,8 @@ def faults():
     for name, words, used in (("o", CONFIG.o_words, OUT_PARTS), ("out", CONFIG.out_words, 1)):
         for pitch in wraps(words, 16, base=words - used):
             yield "normalize", ("first",), normalize | {name: words - used, f"{name}_pitch": pitch}
+    for start in (CONFIG.state_words - 1, CONFIG.state_words, 65535, *wraps(CONFIG.state_words, 16)):
+        yield "normalize", ("first", "sinks"), normalize | {"sink": start}
     for start in (CONFIG.state_words - 1, CONFIG.state_words):  # without the row pass
         yield "normalize", (), normalize | {"state": start}
 

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""RowUpdate and RowResult against the golden model, on arbitrary states, in Amaranth's simulator."""
+"""RowUpdate, RowResult and RowSink against the golden model, on arbitrary states, in Amaranth's simulator."""
 
 from dataclasses import replace
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from amla.model.attention.accumulate import reciprocal_and_lse
+from amla.model.attention.sink import sink_factor_word
 from amla.model.attention.softmax import RowState, softmax_tile
 from amla.model.fp.add import sub
 from amla.model.fp.convert import narrow, rint
@@ -17,6 +18,7 @@ from amla.model.numerics import Numerics
 from amla.model.rescale import rescale
 from amla.rtl.config import CoreConfig
 from amla.rtl.softmax.row_result import RowResult
+from amla.rtl.softmax.row_sink import RowSink
 from amla.rtl.softmax.row_update import RowUpdate
 
 ROWS = 400
@@ -121,3 +123,17 @@ def test_row_result():
     assert usual.sum() > ROWS // 2
     for row in np.flatnonzero(usual):
         assert seen[row] == [recip[row], lse[row]]
+
+
+@pytest.mark.smoke
+def test_row_sink():
+    """Sinks near the LSE and far from it, special words, rows without key."""
+    rng = np.random.default_rng(5)
+    lse = words(rng, rng.normal(0, 40, ROWS), 0.1)
+    near = lse.view(np.float32) + rng.choice([0, 1e-3, 1, 30], ROWS).astype(np.float32) * rng.normal(size=ROWS)
+    sink, recip = words(rng, near, 0.2), words(rng, np.exp(rng.normal(0, 20, ROWS)), 0.1)
+    seen = simulate(RowSink(), {"recip": recip, "lse": lse, "sink": sink}, ["weighed"])
+    factor = np.array([sink_factor_word(*row) for row in zip(lse, sink, strict=True)], np.uint32)
+    empty = recip == 0x7F800000
+    assert empty.any() and np.isfinite(near).sum() > ROWS // 2
+    assert [row for row, in seen] == np.where(empty, recip, mul(recip, factor)).tolist()

@@ -94,6 +94,11 @@ def test_walks(small, seed):
     _same(touched.writes["OUT"],
           [c["out"] + mi * c["out_pitch"] + j for mi in range(c["mt"]) for j in range(c["nt"])])
     _same(touched.writes["LSE"], [c["lse"] + mi for mi in range(c["mt"])])
+    assert "SINK" not in touched.reads
+    c = Command.build(Opcode.NORMALIZE, mt=r(4), nt=1, sink=r(9), first=True, sinks=True)
+    _same(_footprint(c, small).reads["SINK"], [c["sink"] + mi for mi in range(c["mt"])])
+    c = Command.build(Opcode.NORMALIZE, mt=r(4), nt=1, sinks=True)
+    assert "SINK" not in _footprint(c, small).reads
 
     c = Command.build(Opcode.STORE, rows=r(30), cols=beat * r(4), out=r(9), out_pitch=r(9))
     _same(_footprint(c, small).reads["OUT"],
@@ -104,7 +109,7 @@ def test_walks(small, seed):
 def test_words_of_every_buffer(tiny):
     assert buffer_words(tiny) == {"L1": 512, "L0A": 64, "L0B": 64, "L0C": 64, "S": 64, "ROWMAX": 32,
                                   "OFFSETS": 32,
-                                  "STATE": 32, "O": 256, "OUT": 32, "LSE": 32}
+                                  "STATE": 32, "O": 256, "OUT": 32, "LSE": 32, "SINK": 32}
 
 
 def test_commands_without_data(tiny):

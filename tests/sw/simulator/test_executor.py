@@ -148,3 +148,23 @@ def test_normalize_lays_out_beats_by_lane_group_and_row(core, config):
             expected = numbers[3 + 5 * groups * mi + groups * beat:][:groups] / 4
             assert ((words.astype(np.uint32) << 16).view(np.float32) == expected).all()
     assert np.allclose(after["LSE"][5:7].view(np.float32), np.log(4))
+
+
+def test_normalize_weighs_a_sink_for_each_row(core, config):
+    """Four keys of score 0: a sink of log(4) halves O; the LSE is the keys' alone, later commands keep the factor."""
+    before, execute = core
+    before["S"][:] = before["ROWMAX"][:] = 0
+    parts, groups, m = config.k // config.lanes, config.beat_elements // config.lanes, config.m
+    execute(Opcode.SOFTMAX, s=0, s_pitch=parts, rowmax=0, state=1, offsets=0, mt=2, kt=1, p=0, limit=4, first=True)
+    before["O"][...] = np.float32(32).view(np.uint32)
+    sinks = np.full((2, m), np.log(4), np.float32)
+    sinks[0, 1], sinks[1, 0] = -np.inf, np.inf
+    before["SINK"][3:5] = sinks.view(np.uint32)
+    fields = {"o": 0, "o_pitch": groups, "state": 1, "out": 2, "out_pitch": 1, "mt": 2, "nt": 1}
+    wanted = np.full((2, m), 4.0)
+    wanted[0, 1], wanted[1, 0] = 8, 0
+    for flags in ({"first": True, "sinks": True}, {}):
+        after = execute(Opcode.NORMALIZE, **fields, lse=5, sink=3, **flags)
+        for out, expected in zip(after["OUT"][2:4], wanted, strict=True):
+            assert ((out.astype(np.uint32) << 16).view(np.float32) == expected[:, None]).all()
+    assert np.allclose(after["LSE"][5:7].view(np.float32), np.log(4))
