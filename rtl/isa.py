@@ -254,7 +254,7 @@ FIELD_DOCS = {
     "offsets": "first word of the row offsets, one word per row group",
     "p": "first L1 word of P; chunk c of row group i is at p + i·kt + c",
     "limit": "valid columns of the first row, counted from the tile's first column (may be negative or large)",
-    "heads": "rows per query token: the limit grows by one at every token boundary (0: one limit for all rows)",
+    "heads": "rows per query token: the limit grows by one from token to token, by at most 15 (0: one for all)",
     "head0": "position of the first row inside its token",
     "out": "first OUT word (STORE with `lse`: first LSE word); beat j of row group i is at out + i·out_pitch + j",
     "out_pitch": "OUT words per row group",

@@ -58,7 +58,7 @@ COVERED = {
     "flow.plots": "flow/test_report",
     "flow.tools": "flow/test_mapping",
     "flow.units": "flow/test_price",
-    "model.attention.key_groups": "model/test_flash_mla",
+    "model.attention.key_groups": "model/attention/test_batch",
     "model.fp.corners": "tb/fp/test_vectors",
     "model.fp.operator": "model/test_arguments",
     "model.hopper.recorded": "model/test_recorded",

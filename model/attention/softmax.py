@@ -40,7 +40,7 @@ _ZERO = np.uint32(0)
 _AMLA, _MUL, _POW2 = (HARDWARE_MODES.index(mode) for mode in ("amla", "mul", "pow2"))
 
 #: Rows of one command reach over at most this many query tokens beyond the first.
-_LAST_TOKEN = 3
+_LAST_TOKEN = 15
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,6 +11,7 @@ from amla.model.fp.formats import OPERANDS, dtype_of
 
 from ..errors import AmlaError
 from .caches import paged
+from .extra import ExtraCache
 from .inputs import Inputs, load_npz
 from .lists import lists_of_slots
 from .workload import Workload
@@ -55,16 +56,25 @@ def make_inputs(workload: Workload, *, format: str = "bf16") -> Inputs:
             rng, np.maximum(lengths[:, None] - later, 0), table, page_size=workload.page_size, topk=workload.topk,
             topk_lengths=workload.topk_lengths, window=workload.window, poison=workload.poison)
         arrays |= _counts("topk_length", workload.topk_lengths)
-    if (extra := workload.extra) is not None:
-        keys = [source.keys(length) for length in extra.lengths]
-        arrays["extra_k_cache"], table = paged(rng, keys, page_size=extra.page_size, **format_of_pages)
-        arrays["extra_indices_in_kvcache"] = lists_of_slots(
-            rng, np.tile(np.array(extra.lengths)[:, None], workload.q_tokens), table, page_size=extra.page_size,
-            topk=extra.topk, topk_lengths=extra.topk_lengths, poison=workload.poison)
-        arrays |= _counts("extra_topk_length", extra.topk_lengths)
+    if workload.extra is not None:
+        arrays |= _extra_arrays(rng, workload, workload.extra, source, format_of_pages)
     if workload.sink:
         arrays["attn_sink"] = _sinks(rng, workload.heads)
     return Inputs(**arrays)
+
+
+def _extra_arrays(
+    rng: np.random.Generator, workload: Workload, extra: ExtraCache, source: "_Normal | _Layer",
+    format_of_pages: dict[str, Any],
+) -> dict[str, np.ndarray]:
+    """The second cache, and its lists of which every query token may pick any key."""
+    keys = [source.keys(length) for length in extra.lengths]
+    cache, table = paged(rng, keys, page_size=extra.page_size, **format_of_pages)
+    lists = lists_of_slots(
+        rng, np.tile(np.array(extra.lengths)[:, None], workload.q_tokens), table, page_size=extra.page_size,
+        topk=extra.topk, topk_lengths=extra.topk_lengths, poison=workload.poison)
+    counts = _counts("extra_topk_length", extra.topk_lengths)
+    return {"extra_k_cache": cache, "extra_indices_in_kvcache": lists, **counts}
 
 
 def _counts(name: str, counts: tuple[int, ...] | None) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from .rules import integer, integers, known_keys, require
 
 __all__ = ["CACHES", "FP8_CACHES", "MAX_TOKENS", "Workload"]
 
-#: Query tokens of a request; the rows of one tile may span this many (mask fields of the commands).
+#: Query tokens of a request; the rows of one tile may span this many (the fields of the masks).
 MAX_TOKENS = 16
 
 #: FP8 caches by name: columns and bytes of a key; 64 of the columns are rotary, in BF16.

@@ -10,7 +10,7 @@ from amla.sw.compiler.memory_map import Job, build_job
 from amla.sw.memory.preset import IDEAL, Memory
 from amla.sw.workload.generate import make_inputs
 from amla.sw.workload.inputs import Inputs
-from amla.sw.workload.workload import Workload
+from amla.sw.workload.workload import MAX_TOKENS, Workload
 
 __all__ = ["RandomJob", "lose_keys", "random_job"]
 
@@ -54,7 +54,7 @@ def random_job(rng: random.Random, config: CoreConfig, memory: Memory | None = N
     dim_v = unit * rng.choice((1, 1, 2, 4))
     dim = dim_v + unit * rng.choice((0, 1, 1, 2))
     heads = rng.choice((1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 31, 32, 33, 40))
-    tokens = rng.randint(1, 4)
+    tokens = rng.choice((1, 2, 3, 4, rng.randint(5, MAX_TOKENS)))
     lengths = [_length(rng, config) for _ in range(rng.choice((1, 1, 2, 3)))]
     while _cycles(config, heads * tokens, lengths, dim + dim_v) > _CYCLES:
         longest = max(lengths)

@@ -137,7 +137,7 @@ class DrainModel:
         former = unpack(self.state["rowmax"][rowmax + mi], np.uint32, (CONFIG.m,))
         maxima = []
         for i in range(CONFIG.m):
-            tokens = min(3, (mi * CONFIG.m + i + head0) // heads) if heads else 0
+            tokens = min(15, (mi * CONFIG.m + i + head0) // heads) if heads else 0
             valid = scores[i, :max(0, limit + tokens)]
             maxima.append(reduce(maximum, valid, NEGATIVE_INFINITY if first else former[i]))
         return pack(np.array(maxima, np.uint32))
@@ -164,7 +164,7 @@ class DrainModel:
     def random_mask(self, columns: int) -> dict[str, int]:
         rng = self.rng
         return {"limit": rng.choice([rng.randint(-3, columns + 1), columns, -2**23, 2**23 - 1]),
-                "heads": rng.choice([0, 1, 2, 3, 5, 65535]), "head0": rng.choice([0, 1, 4, 65535])}
+                "heads": rng.choice([0, 1, 2, 3, 5, 65535]), "head0": rng.choice([0, 1, 4, rng.randint(0, 60), 65535])}
 
 
 class Taken:

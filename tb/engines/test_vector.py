@@ -306,7 +306,7 @@ class VectorModel:
             s=self._spot(CONFIG.s_words, (mt - 1) * pitch + groups),
             rowmax=self._spot(CONFIG.state_words, mt), offsets=self._spot(CONFIG.state_words, mt),
             p=self._spot(CONFIG.l1_words, mt * kt), limit=limit, heads=heads,
-            head0=rng.choice([0, 0, rng.randint(0, max(heads - 1, 0))]))
+            head0=rng.choice([0, 0, rng.randint(0, max(heads - 1, 0)), rng.randint(0, 60)]))
 
     def random_normalize(self) -> VectorCommand:
         """A legal NORMALIZE of row groups that have a state."""

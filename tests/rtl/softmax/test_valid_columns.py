@@ -9,7 +9,7 @@ from amla.rtl.softmax.valid_columns import ValidColumns
 
 
 def expected(row: int, *, limit: int, heads: int, head0: int) -> int:
-    tokens = min(3, (row + head0) // heads) if heads else 0
+    tokens = min(15, (row + head0) // heads) if heads else 0
     return max(0, limit + tokens)
 
 
@@ -19,6 +19,9 @@ def cases(rng: random.Random):
     yield -2, 1, 0, 4
     yield 0, 0, 5, 2
     yield 7, 65535, 65535, 3
+    for limit in (0, 5, -9, -16, 2**23 - 1):
+        for heads in (1, 2, 3, 7):
+            yield limit, heads, rng.randrange(heads), 20 * heads  # every token, and past the last one
     for _ in range(60):
         yield (rng.choice([rng.randrange(-8, 40), rng.randrange(-2**23, 2**23)]),
                rng.choice([rng.randrange(0, 12), rng.randrange(65536)]),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import ml_dtypes
 import numpy as np
 import pytest
-from amla.model import mla_reference
+from amla.model import error_metrics, mla_decode, mla_reference
 from amla.model.attention.batch import DecodeBatch
 from amla.sw.errors import AmlaError
 from amla.sw.workload.caches import UNUSED_PAGE
@@ -116,6 +116,14 @@ def test_the_layer_attends_like_a_layer():
     effective = 1 / np.square(weights).sum(axis=-1)
     assert 1.5 < np.median(effective) < 256
     assert 0.5 < np.sqrt(np.mean(np.square(keys[:, :512]))) < 3
+
+
+@pytest.mark.parametrize("name", ["fp8", "sparse", "tiny-sparse"])
+def test_shipped_workloads_of_lists_and_fp8_caches(name):
+    load = Workload.load(name)
+    arguments = {**make_inputs(load).arguments(), "head_dim_v": load.head_dim_v, "softmax_scale": load.scale}
+    result = mla_decode(**arguments, out_dtype=np.float32)
+    assert error_metrics(*result, *mla_reference(**arguments))["relative_frobenius"] < 2e-4
 
 
 def test_rotary_scores_depend_on_the_distance_alone():
