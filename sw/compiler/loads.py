@@ -1,16 +1,15 @@
-"""The loads of a program: Q row tiles and KV blocks into L1, page by page."""
+"""The loads of a program: sinks, Q row tiles, and KV blocks run by run."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 from amla.rtl.isa import Opcode, Semaphore
 
 from .drafts import Draft, Drafts
 from .items import Item
-from .key_cache import KeyCache
+from .key_cache import KeyRun, KeySource
 from .plan import Piece, Plan
 from .program import Annotation
 
@@ -19,12 +18,12 @@ __all__ = ["Addresses", "Layout", "Loader"]
 
 @dataclass(frozen=True, kw_only=True)
 class Addresses:
-    """Where the arrays lie in GM (byte addresses)."""
+    """Where the arrays lie in GM (byte addresses); ``sink``: None without sinks."""
 
     q: int
-    kv: int
     o: int
     lse: int
+    sink: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,15 +49,14 @@ class Loader:
     Q comes in column panels, each a slot of its own (Q_READY, Q_FREE), so that the next tile's queries take the
     places that the last block's C1 leaves. KV comes in blocks of whole rows, which make long bursts, a token of
     KV_READY each. At first, though, the cube computes as fast as memory loads and lags behind by what it has to wait
-    for at a time: the first blocks come in panels, too, a token each, the first one's between those of Q. FP8 keys have
-    their scales beside all of their columns and come whole: the first block before Q.
+    for at a time: the first blocks come in panels, too, a token each, the first one's between those of Q. Keys
+    that come whole, FP8 and listed ones, come before Q.
     """
 
-    def __init__(self, drafts: Drafts, addresses: Addresses, block_table: np.ndarray, items: Sequence[Item]):
-        self._drafts, self._addresses, self._table = drafts, addresses, block_table
+    def __init__(self, drafts: Drafts, addresses: Addresses, keys: KeySource, items: Sequence[Item]):
+        self._drafts, self._addresses, self._keys = drafts, addresses, keys
         self._plan: Plan = drafts.plan
         self._row_bytes = 2 * self._plan.workload.head_dim
-        self._cache = KeyCache.of(self._plan.workload, addresses.kv)
         self._whole = (Piece(0, self._plan.workload.head_dim // self._plan.config.k),)
         self._todo = deque(self._order(items))
 
@@ -99,8 +97,10 @@ class Loader:
             q = [partial(self._load_q, item, number) for number in range(len(self._plan.panels)) if item.first]
             keys = [partial(self._load_keys, item, panel) for panel in self._kv_panels(item) if item.loads_block]
             if item.sequence == 0:
-                pairs = [load for pair in zip(q, keys, strict=True) for load in pair] if len(keys) > 1 else keys + q
-                todo.append((0, item, pairs))
+                first = [load for pair in zip(q, keys, strict=True) for load in pair] if len(keys) > 1 else keys + q
+                if self._addresses.sink is not None:
+                    first.insert(0, partial(self._load_sinks, self._addresses.sink))
+                todo.append((0, item, first))
                 continue
             if keys:
                 # The block that has the slot ends while the C1 runs that is a block further than the preload depth. The
@@ -136,28 +136,27 @@ class Loader:
         load.signals(Semaphore.Q_READY)
 
     def _load_keys(self, item: Item, panel: Piece) -> None:
-        """Load a panel of the item's block. One LOAD per page; the last one pads with zeros."""
-        plan, cache = self._plan, self._cache
-        k, page = plan.config.k, cache.page_size
-        base = self.kv_layout(item).locate(panel.start)[0]
-        pieces = []
-        key, stop = 0, item.keys.size
-        while key < stop:
-            entry, slot = divmod(item.keys.start + key, page)
-            count = min(page - slot, stop - key, cache.most_rows)
-            pieces.append((key, count, int(self._table[item.request, entry]) * page + slot))
-            key += count
-        if not pieces:
-            pieces.append((0, 0, 0))
+        """Load a panel of the item's block, run by run; the last one pads with zeros."""
+        plan = self._plan
+        k, base = plan.config.k, self.kv_layout(item).locate(panel.start)[0]
+        runs = [*self._keys.runs(item.request, item.keys)]
+        if not runs:
+            runs.append(KeyRun(0, 0, Opcode.LOAD, {"address": self._addresses.q, "pitch": 0}))
         loads = []
-        for index, (key, count, place) in enumerate(pieces):
-            group, row0 = divmod(key, plan.config.n)
-            address, pitch = cache.locate(place)
-            loads.append(self._drafts.emit(
-                Opcode.LOAD, address=address + 2 * k * panel.start, pitch=pitch, rows=count, cols=k * panel.size,
-                l1=base + group * panel.size, row0=row0,
-                rows_padded=plan.padded_keys(stop) - key if index == len(pieces) - 1 else count, **cache.flags,
-            ))
+        for run in runs:
+            group, row0 = divmod(run.key, plan.config.n)
+            load = self._drafts.emit(
+                run.opcode, rows=run.count, cols=k * panel.size, l1=base + group * panel.size, row0=row0,
+                rows_padded=plan.padded_keys(item.keys.size) - run.key if run is runs[-1] else run.count,
+                **{**run.operands, "address": run.operands["address"] + 2 * k * panel.start})
+            loads.append(load)
         if panel.start == 0:
             self._drafts.take("KV", loads[0])
         loads[-1].signals(Semaphore.KV_READY)
+
+    def _load_sinks(self, address: int) -> None:
+        """Load the sinks, before anything else: all that NORMALIZE waits for comes behind them."""
+        config = self._plan.config
+        words = self._plan.sink_words
+        self._drafts.emit(Opcode.LOAD, address=address, pitch=config.axi_data_bytes, rows=words, rows_padded=words,
+                          cols=config.beat_elements, l1=0, row0=0, sinks=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import gcd
 
 from amla.rtl.config import CoreConfig
 
@@ -129,6 +130,25 @@ class Plan:
     def together(self) -> tuple[Piece, ...]:
         """The row tiles of a request in the groups that are resident together."""
         return split(len(self.tiles), self.resident_tiles)
+
+    @property
+    def sink_words(self) -> int:
+        """Words of SINK: the sinks of each row group that rows of a request can begin with, and of those behind it."""
+        return min(self._groups, self._sink_period + self.tiles[0].groups - 1)
+
+    def sink_word(self, tile: RowTile) -> int:
+        """Word of SINK with the sinks of a row tile's first row group; its other ones follow."""
+        group = tile.row // self.config.m
+        return group if self._groups <= self.sink_words else group % self._sink_period
+
+    @property
+    def _groups(self) -> int:
+        return -(-self.workload.rows // self.config.m)
+
+    @property
+    def _sink_period(self) -> int:
+        """Row groups until one begins with the same head again."""
+        return self.workload.heads // gcd(self.workload.heads, self.config.m)
 
     def parts(self, *, final: bool) -> list[Part]:
         """The value product of an item, part by part; ``final``: of the program's last item."""

@@ -17,11 +17,11 @@ that the core itself writes O = 0 and LSE = +inf.
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-import numpy as np
 from amla.rtl.isa import Opcode, Semaphore
 
 from .drafts import Draft, Drafts
 from .items import Item, work_items
+from .key_cache import KeySource
 from .loads import Addresses, Loader
 from .order import by_estimated_start
 from .plan import Part, Piece, Plan, split
@@ -31,7 +31,7 @@ __all__ = ["schedule"]
 
 
 def schedule(
-    plan: Plan, addresses: Addresses, block_table: np.ndarray,
+    plan: Plan, addresses: Addresses, keys: KeySource,
 ) -> tuple[list[Command], list[Annotation]]:
     """Commands of a plan, HALT last, and what each works on.
 
@@ -40,23 +40,23 @@ def schedule(
 
     Parameters
     ----------
-    plan:        of the tiler
-    addresses:   of the arrays in GM
-    block_table: int32 [b, max_blocks]; only the entries in use are read
+    plan:      of the tiler
+    addresses: of the arrays in GM
+    keys:      where the keys of its requests are
     """
-    drafts = by_estimated_start(_Scheduler(plan, addresses, block_table).drafts(), plan.config, plan.memory)
+    drafts = by_estimated_start(_Scheduler(plan, addresses, keys).drafts(), plan.config, plan.memory)
     return [draft.command() for draft in drafts], [draft.note for draft in drafts]
 
 
 class _Scheduler:
     """Emits the stages of all items. Each engine's order is final; how the engines mix is settled later."""
 
-    def __init__(self, plan: Plan, addresses: Addresses, block_table: np.ndarray):
+    def __init__(self, plan: Plan, addresses: Addresses, keys: KeySource):
         self._plan, self._config, self._workload = plan, plan.config, plan.workload
         self._addresses = addresses
         self._out = Drafts(plan)
         self._items = list(work_items(plan))
-        self._loader = Loader(self._out, addresses, block_table, self._items)
+        self._loader = Loader(self._out, addresses, keys, self._items)
 
     def drafts(self) -> list[Draft]:
         if self._plan.preload:
@@ -283,10 +283,12 @@ class _Scheduler:
         start, columns = part.tiles[0].start, sum(tile.size for tile in part.tiles)
         beats = columns // config.beat_elements
         slot, lse = out.next("OUT"), out.slot("LSE", item.tile_sequence)
+        sinks = {} if self._addresses.sink is None else {"sinks": True, "sink": self._plan.sink_word(tile)}
         normalize = out.emit(
             Opcode.NORMALIZE, o=self._o(item) + start // config.lanes,
             o_pitch=workload.head_dim_v // config.lanes, state=out.slot("STATE", item.tile_sequence),
             out=slot, out_pitch=beats, lse=lse, mt=tile.groups, nt=beats, first=start == 0,
+            **(sinks if start == 0 else {}),
         )
         normalize.waits_for(Semaphore.DRAINED)
         normalize.signals(Semaphore.OUT_READY)

@@ -64,7 +64,7 @@ class _TooSmall(Exception):
 
 
 def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memory: Memory = IDEAL,
-               kv_block: int | None = None) -> Plan:
+               kv_block: int | None = None, listed: bool = False) -> Plan:
     """Cut a workload for a core beside a memory.
 
     Row tiles and KV block are those of the lowest estimated time, among those that fit.
@@ -73,6 +73,7 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memo
     ----------
     memory:   beside the core; its latency and rate bound what L1 must hold ahead
     kv_block: keys of a KV block instead of the best; at most the core's
+    listed:   keys come by lists
 
     Raises
     ------
@@ -97,7 +98,7 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memo
     while True:
         for block in blocks:
             try:
-                fits.append(_Fit(workload, config, preload, groups, block, memory))
+                fits.append(_Fit(workload, config, preload, groups, block, memory, listed))
             except _TooSmall as error:
                 if groups == 1 and block == blocks[0] and not fits:
                     keys = "" if kv_block is None else f" and a KV block of {kv_block} keys"
@@ -122,14 +123,17 @@ class _Fit:
     ``cycles``: estimated, of the steady state of all requests and what follows the last load.
     """
 
-    def __init__(self, workload: Workload, config: CoreConfig, preload: int, groups: int, block: int, memory: Memory):
+    def __init__(self, workload: Workload, config: CoreConfig, preload: int, groups: int, block: int, memory: Memory,
+                 listed: bool):
         self._workload, self._config, self._preload, self._memory = workload, config, preload, memory
         self._tiles = tuple(RowTile.of(piece, workload, config)
                             for piece in split(-(-workload.rows // config.m), groups))
         self.groups = self._tiles[0].groups
         self.block = block
         self._chunks, self._value_chunks = workload.head_dim // config.k, block // config.k
-        self._keys = KeyCache.of(workload, 0)
+        cache = KeyCache.of(workload)
+        self._whole = listed or cache.flag is not None
+        self._key_bytes = cache.gathered_bytes(config.axi_data_bytes) if listed else cache.key_bytes
         self._regions: dict[str, Region] = {}
         self._next: dict[str, int] = {}
         self._fit_l0()
@@ -252,14 +256,14 @@ class _Fit:
         columns, tiles = self._workload.head_dim_v, len(self.value_tiles)
         fractals = groups * (padded + columns) // config.n
         commands = (len(self.score_slabs) + tiles) * _SLAB_BYTES + (tiles + 1) * _DRAIN_BYTES
-        row_bytes = self._keys.page_bytes / self._keys.page_size
         return {
             "cube": multiply_cycles(groups * padded // config.n, self._chunks) + sum(
                 multiply_cycles(groups * tile.size // config.n, padded // config.k) for tile in self.value_tiles),
             "drain of O": fractals * config.n // config.lanes + (tiles + 1) * DRAIN_GAP,
             "feed": (groups + padded // config.n) * self._chunks + (groups * tiles + columns // config.n)
             * (padded // config.k),
-            "memory": (keys * row_bytes / self.sharing + commands) / self._memory.sustained(config.axi_data_bytes),
+            "memory": ((keys * self._key_bytes / self.sharing + commands)
+                       / self._memory.sustained(config.axi_data_bytes)),
             "L1": keys * self._workload.head_dim / config.beat_elements / self.sharing + groups * (padded // config.k),
         }
 
@@ -318,7 +322,7 @@ class _Fit:
 
         The serial baseline waits for whole stages: only its first block comes in panels.
         """
-        if self._keys.fp8:
+        if self._whole:
             return 0
         if not self._preload:
             return 1

@@ -23,6 +23,7 @@ from amla.rtl.files import check_folder, make_folder, write
 from amla.rtl.isa import Engine, Opcode
 
 from ..compiler.drafts import Draft
+from ..compiler.key_cache import KeyCache, Paged
 from ..compiler.loads import Addresses
 from ..compiler.order import duration, estimated_cycles
 from ..compiler.plan import Plan
@@ -56,7 +57,8 @@ def _program(load: Workload, config: CoreConfig, memory: Memory, kv_block: int |
     plan = plan_tiles(load, config, preload=PRELOAD, memory=memory, kv_block=kv_block)
     pages = max(-(-max(load.lengths) // load.page_size), 1)
     table = np.arange(len(load.lengths) * pages, dtype=np.int32).reshape(len(load.lengths), pages)
-    return plan, *schedule(plan, Addresses(q=0, kv=1 << 30, o=1 << 31, lse=3 << 30), table)
+    return plan, *schedule(plan, Addresses(q=0, o=1 << 31, lse=3 << 30),
+                           Paged(KeyCache.of(load, 1 << 30), table))
 
 
 def _sram_kib(config: CoreConfig) -> float:

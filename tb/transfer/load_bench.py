@@ -321,11 +321,11 @@ class Bench(MemoryBench):
     def random_sinks(self) -> Command:
         """Sinks of a few row groups."""
         config, rng, size = self.config, self.rng, self.size
-        rows_padded = rng.randrange(1, config.state_words + 1)
+        rows_padded = rng.randrange(1, min(config.state_words, 40) + 1)
         rows = rng.choice([0, rows_padded, rows_padded, rng.randrange(rows_padded + 1)])
         address = self.base + rng.randrange(GM_BYTES // size - rows_padded) * size
         return Command(address=address, pitch=rng.choice([0, size]), rows=rows, rows_padded=rows_padded,
-                       cols=config.beat_elements, l1=rng.randrange(config.state_words + 1 - rows_padded), sinks=True)
+                       cols=config.beat_elements, l1=rng.choice([0, config.state_words - rows_padded]), sinks=True)
 
     def random_gather(self, *, holes: float = 0.2, longest: int = 24) -> Gather:
         """A list of slots of a cache somewhere in memory, of any layout and page; its list is written to memory."""

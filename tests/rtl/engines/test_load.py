@@ -6,7 +6,6 @@ from amla.tb.engines.configurations import CONFIGURATIONS
 from amla.tb.engines.flat import FlatAxi
 from amla.tb.runner import run_bench
 
-
 _LABELS = pytest.mark.parametrize("label", [
     pytest.param(label, marks=pytest.mark.smoke if label == "tiny" else pytest.mark.regress)
     for label in CONFIGURATIONS

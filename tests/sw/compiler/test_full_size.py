@@ -5,6 +5,7 @@ import pytest
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Opcode, Semaphore
 from amla.sw.compiler.hazards import find_hazards
+from amla.sw.compiler.key_cache import KeyCache, Paged
 from amla.sw.compiler.loads import Addresses
 from amla.sw.compiler.order import estimated_cycles
 from amla.sw.compiler.schedule import schedule
@@ -31,7 +32,8 @@ def _program(load, config, preload=1):
     plan = plan_tiles(load, config, preload=preload)
     pages = max(-(-max(load.lengths) // load.page_size), 1)
     table = np.arange(len(load.lengths) * pages, dtype=np.int32).reshape(len(load.lengths), pages)
-    return plan, *schedule(plan, Addresses(q=0, kv=1 << 30, o=1 << 31, lse=3 << 30), table)
+    return plan, *schedule(plan, Addresses(q=0, o=1 << 31, lse=3 << 30),
+                           Paged(KeyCache.of(load, 1 << 30), table))
 
 
 @pytest.mark.parametrize(("name", "bar"), BARS.items())

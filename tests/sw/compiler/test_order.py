@@ -5,6 +5,7 @@ import pytest
 from amla.rtl.fp.fdpa import Fdpa
 from amla.rtl.isa import Engine, Opcode, Semaphore
 from amla.sw.compiler.drafts import Draft
+from amla.sw.compiler.key_cache import KeyCache, Paged
 from amla.sw.compiler.loads import Addresses
 from amla.sw.compiler.order import by_estimated_start, duration, estimated_cycles
 from amla.sw.compiler.program import Annotation
@@ -94,7 +95,7 @@ def test_engine_orders_survive(small):
     """Each engine's commands stand in the program in the order in which the scheduler wrote them."""
     load = Workload.load("decode")
     table = np.zeros((5, 17), np.int32)
-    drafts = _Scheduler(plan_tiles(load, small), Addresses(q=0, kv=0, o=0, lse=0), table).drafts()
+    drafts = _Scheduler(plan_tiles(load, small), Addresses(q=0, o=0, lse=0), Paged(KeyCache.of(load), table)).drafts()
     ordered = by_estimated_start(drafts, small)
     for engine in Engine:
         assert [d for d in ordered if d.engine == engine] == [d for d in drafts if d.engine == engine]
