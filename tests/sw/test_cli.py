@@ -177,7 +177,7 @@ _SMALL = "heads: 8\nhead_dim: 48\nhead_dim_v: 32\n"
         (_SMALL + "lengths: [-1]\n", "lengths"),
         (_SMALL + "lengths: 10\n", "lengths"),
         (_SMALL + "lengths: [ten]\n", "lengths"),
-        (_SMALL + "lengths: [10]\nq_tokens: 5\n", "q_tokens"),
+        (_SMALL + "lengths: [10]\nq_tokens: 17\n", "q_tokens"),
         (_SMALL + "lengths: [10]\ncausal: 1\n", "causal"),
         (_SMALL + "lengths: [10]\npage_size: 0\n", "page_size"),
         (_SMALL + "lengths: [10]\nsoftmax_scale: -1\n", "softmax_scale"),
