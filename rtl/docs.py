@@ -37,6 +37,7 @@ _SUMMARIES = {
     Opcode.FENCE: "wait for every command before it, then for `wait`, then signal",
     Opcode.HALT: "wait for every command before it, then for `wait`, then signal and end the program",
     Opcode.LOAD: "rows × cols elements of memory → L1, in fractal order",
+    Opcode.GATHER: "rows of a paged cache, by a list of slots in memory → L1, in fractal order",
     Opcode.FEED_A: "L1 → L0A, fractals by two strides",
     Opcode.FEED_B: "L1 → L0B, fractals by two strides, optionally transposed",
     Opcode.MMAD: "L0C (+)= L0A · L0Bᵀ over mt × nt × kt fractals",

@@ -221,7 +221,7 @@ LAYOUTS = {opcode: _layout(payload) for opcode, payload in _PAYLOADS.items()}
 
 #: What each payload field and flag means, for the docs and for ``amla schedule``.
 FIELD_DOCS = {
-    "address": "byte address in GM, a multiple of the AXI beat; with `fp8_656` or `fp8_584` of 16; GATHER: of the cache",
+    "address": "byte address in GM, a multiple of the AXI beat; with an FP8 layout of 16; GATHER: of the cache",
     "list": "byte address in GM of the list, a multiple of the AXI beat: an int32 per row, page · 2^s + offset, where "
             "2^s is the smallest power of two that holds page_size slots; a negative number is a row of zeros",
     "page_bytes": "bytes from one page to the next, a multiple of the AXI beat; with an FP8 layout of 16",
