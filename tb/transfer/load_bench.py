@@ -119,8 +119,8 @@ class Model:
     def bursts(self, command: Command | Gather) -> list[tuple[int, int]]:
         """(address, beats) of every burst of its rows, in order."""
         if isinstance(command, Gather):
-            rows = (command.row(index) for index in range(command.rows))
-            return [burst for row in rows if row is not None for burst in self.bursts(row)]
+            found = (command.row(index) for index in range(command.rows))
+            return [burst for row in found if row is not None for burst in self.bursts(row)]
         rows, size = min(command.rows, command.rows_padded), self.config.axi_data_bytes
         if command.fp8 is None or not rows:
             return expected_bursts(address=command.address, pitch=command.pitch, rows=rows,

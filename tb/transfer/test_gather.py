@@ -171,7 +171,7 @@ async def error_responses(dut):
         test.memory.read_errors.append(PlannedError(response, addresses=range(address, address + 1)))
         good = Gather(**{**vars(command), "entries": command.entries[:bad], "rows_padded": max(bad, 1)})
         writes = test.model.writes(good) if bad else []
-        seen = []
+        seen: list[int] = []
         test.writes.observe = seen.append
         test.bursts.observe = lambda burst: None
         await ends_in_fault(test, Fault[f"READ_{response.name}"], [command])
