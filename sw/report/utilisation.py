@@ -1,11 +1,12 @@
 """What a workload costs at least: useful MACs, bytes that must move, and the bound of a core beside its memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from amla.rtl.config import CoreConfig
 
+from ..compiler.key_cache import KeyCache
 from ..memory.preset import IDEAL, Memory
 from ..workload.inputs import KeySequence
 from ..workload.workload import Workload
@@ -19,10 +20,10 @@ class Bound:
 
     Attributes
     ----------
-    by:     "compute" or "memory": what fills the time between start and end
+    by:     "compute", "memory" or "L1": what fills the time between start and end
     cycles: in all
     start:  of these, before the first bytes have come or while too few have come to keep the cube busy
-    end:    of these, after the last useful MAC (compute) or the last key (memory)
+    end:    of these, after the last useful MAC (compute) or the last key (memory, L1)
     """
 
     by: str
@@ -57,40 +58,68 @@ def _most_listed(workload: Workload) -> Iterator[int]:
             yield from map(min, counts, part.lengths)
 
 
-def bytes_of(workload: Workload) -> tuple[int, int]:
-    """Bytes that must be read (queries, and every key once) and written (O in BF16, LSE in FP32)."""
+def bytes_of(workload: Workload, config: CoreConfig, sequences: Iterable[KeySequence] | None = None) -> tuple[int, int]:
+    """Bytes that must be read (queries, and the keys of every sequence once) and written (O in BF16, LSE in FP32).
+
+    Of a key in a list the bus moves the whole beats that hold it, and its entry.
+    """
     rows = workload.rows * len(workload.lengths)
-    return 2 * workload.head_dim * (rows + sum(workload.lengths)), rows * (2 * workload.head_dim_v + 4)
+    return (2 * workload.head_dim * rows + _key_bytes(workload, config) * _keys(workload, sequences),
+            rows * (2 * workload.head_dim_v + 4))
 
 
-def bound_of(workload: Workload, config: CoreConfig, memory: Memory = IDEAL) -> Bound:
+def _keys(workload: Workload, sequences: Iterable[KeySequence] | None) -> int:
+    """Keys of all sequences, each of which O's rows take together."""
+    if workload.topk is None:
+        return sum(workload.lengths)
+    if sequences is None:
+        return workload.q_tokens * sum(_most_listed(workload))
+    return sum(sequence.length for sequence in sequences)
+
+
+def _key_bytes(workload: Workload, config: CoreConfig) -> int:
+    cache = KeyCache.of(workload)
+    return cache.key_bytes if workload.topk is None else cache.gathered_bytes(config.axi_data_bytes)
+
+
+def bound_of(workload: Workload, config: CoreConfig, memory: Memory = IDEAL,
+             sequences: Sequence[KeySequence] | None = None) -> Bound:
     """The bound of a workload on a core beside a memory; every part of it is unavoidable.
 
     * Memory: the program is fetched, then the first bytes are: two latencies. The bus moves all that is read, keys once
       for the rows that O holds; then O of the rows that waited for the last key is written. Or memory moves all bytes
       at the sustained rate, which both directions share. The last write is answered a latency later.
-    * Compute: with q rows of queries and k of keys there, at most q k (d + dv) MACs can have been done. After the time
-      of q + k = 2 q rows that is q^2 (d + dv) at best, and the difference to the cube's peak is lost; it is largest for
-      q = 2 d / rate * peak / (d + dv).
+    * L1: a beat of 16-bit columns a cycle, whatever the cache.
+    * Compute: with q rows of queries and k of keys there, at most q k (d + dv) MACs can have been done. A row of queries
+      takes a cycles to come, one of keys b. After the time of q a + k b = 2 q a that is at best q² a / b (d + dv), and
+      the difference to the cube's peak is lost; it is largest for q = b * peak / (d + dv).
 
     A workload without keys is bound by its writes.
+
+    Parameters
+    ----------
+    sequences: sparse: those of the inputs; without them the most that the lists can have
     """
-    read, written = bytes_of(workload)
+    read, written = bytes_of(workload, config, sequences)
+    together = workload.rows if workload.topk is None else workload.heads  # rows of queries that share their keys
     in_o = config.o_words // (workload.head_dim_v // config.lanes) * config.m
-    passes = -(-workload.rows // max(in_o, 1))
-    read += (passes - 1) * 2 * workload.head_dim * sum(workload.lengths)
+    passes = -(-together // max(in_o, 1))
+    queries, keys = workload.rows * len(workload.lengths), _keys(workload, sequences)
+    key_bytes = _key_bytes(workload, config)
+    read += (passes - 1) * key_bytes * keys
     rate = memory.sustained(config.axi_data_bytes)
-    rows = workload.rows * len(workload.lengths) + sum(workload.lengths)
-    per_row = 2 * workload.head_dim / rate  # cycles for a row of queries or keys to come
+    row_beats = workload.head_dim / config.beat_elements
+    per_query, per_key = (max(count / rate, row_beats) for count in (2 * workload.head_dim, key_bytes))
     per_pair = (workload.head_dim + workload.head_dim_v) / config.macs_per_cycle
-    queries = min(per_row / per_pair, rows / 2)
-    computed = macs_of(workload) / config.macs_per_cycle
-    lost = max(2 * queries * per_row - queries**2 * per_pair, 0) if computed else 0
-    last = min(workload.rows, config.max_rows) * (2 * workload.head_dim_v + 4)
+    at_once = min(per_key / per_pair, (queries + keys) / 2)
+    computed = macs_of(workload, sequences) / config.macs_per_cycle
+    lost = max(2 * at_once * per_query - at_once**2 * per_pair * per_query / per_key, 0) if computed else 0
+    last = min(together, config.max_rows) * (2 * workload.head_dim_v + 4)
     bounds = [
         ("compute", 2 * memory.latency + lost, computed, memory.latency),
         ("memory", 2 * memory.latency, max(read, written - last) / rate, last / rate + memory.latency),  # the bus
         ("memory", 2 * memory.latency, (read + written) / memory.sustained(), memory.latency),
+        ("L1", 2 * memory.latency, (queries + passes * keys) * row_beats, last / rate + memory.latency),
     ]
     by, start, middle, end = max(bounds, key=lambda bound: sum(bound[1:]))
     return Bound(by=by, cycles=ceil(start + middle + end), start=ceil(start), end=ceil(end))

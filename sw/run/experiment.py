@@ -12,7 +12,7 @@ from amla.rtl.config import CoreConfig
 
 from ..compiler.memory_map import Job, build_job
 from ..memory.preset import IDEAL, Memory
-from ..report.utilisation import bound_of, macs_of
+from ..report.utilisation import Bound, bound_of, macs_of
 from ..workload.generate import make_inputs
 from ..workload.workload import Workload
 from .compare import Expected, Mismatch, check_levels, expect
@@ -40,6 +40,7 @@ class Experiment:
     error:    against float64, O before its last rounding, in the mode of the configuration
     error_mul: the same of plain FlashAttention
     macs:     useful multiply-accumulates
+    bound:    the fewest cycles of the core beside the memory
     seconds:  wall time of the command simulator and the golden model
     """
 
@@ -48,6 +49,7 @@ class Experiment:
     error: dict[str, float]
     error_mul: dict[str, float]
     macs: int
+    bound: Bound
     seconds: float
 
     @property
@@ -72,7 +74,7 @@ class Experiment:
         check_levels(self.expected, None if run is None else run.output)
         config, load, simulated = self.job.config, self.job.workload, self.expected.simulated
         memory = self.job.plan.memory
-        macs, bound = self.macs, bound_of(load, config, memory)
+        macs, bound = self.macs, self.bound
         report: dict[str, Any] = {
             "config": config.name, "workload": load.name, "description": _describe(load),
             "device": "rtl" if run else "simulator", "mode": config.mode, "format": config.format,
@@ -140,7 +142,8 @@ def prepare(workload: Workload, config: CoreConfig, *, preload: int, baseline: b
         error_metrics(*mla_decode(**arguments, mode=mode, out_dtype=np.float32, numerics=job.numerics), *reference)
         for mode in (config.mode, "mul"))
     return Experiment(expected=expected, serial=expect(serial, inputs) if serial else None, error=error,
-                      error_mul=error_mul, macs=macs_of(workload, inputs.sequences), seconds=seconds)
+                      error_mul=error_mul, macs=macs_of(workload, inputs.sequences),
+                      bound=bound_of(workload, config, memory, inputs.sequences), seconds=seconds)
 
 
 def _checked_cycles(run: RtlRun, job: Job) -> int:

@@ -113,11 +113,3 @@ def test_output_beat_names_the_writer(make_job):
     assert "lse" in job.program.commands[index].flags and job.program.annotations[index].request == 1
     index = result.writer[job.output_beat("O", (0, 1, 2, 31))]
     assert job.program.annotations[index].request == 0 and job.program.commands[index]["cols"] > 0
-
-
-@pytest.mark.parametrize("change", [{"head_dim": 576, "head_dim_v": 512, "cache": "fp8-656"}, {"topk": 8},
-                                    {"sink": True}], ids=lambda change: next(iter(change)))
-def test_what_the_golden_model_alone_computes(make_job, change):
-    load = Workload.from_dict({"heads": 4, "lengths": [9], "head_dim": 48, "head_dim_v": 32, **change})
-    with pytest.raises(AmlaError, match=r"^workload: an FP8 cache, topk and sink are "):
-        make_job(load)

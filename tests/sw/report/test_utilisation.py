@@ -34,7 +34,7 @@ def test_macs_of_lists_count_valid_entries():
 def test_single_on_small(small):
     """18 cycles bring a row, 1.0625 multiply a pair: 16.9 rows of queries and as many of keys are a loss of 304.9."""
     load = Workload.load("single")
-    assert macs_of(load) == 64 * 1024 * 1088 and bytes_of(load) == (2 * 576 * (64 + 1024), 64 * (1024 + 4))
+    assert macs_of(load) == 64 * 1024 * 1088 and bytes_of(load, small) == (2 * 576 * (64 + 1024), 64 * (1024 + 4))
     assert bound_of(load, small) == Bound(by="compute", cycles=20 + 20 + 305 + 69632 + 20, start=345, end=20)
 
 
@@ -75,7 +75,7 @@ def test_no_keys_at_all(small):
 def test_memory_may_be_slower_than_the_bus(small):
     """Both directions share its rate, less refresh; where it is twice the bus's the bus alone limits."""
     load = Workload(name="x", heads=8, lengths=(1000,))
-    moved, hbm = sum(bytes_of(load)), Memory.load("hbm")
+    moved, hbm = sum(bytes_of(load, small)), Memory.load("hbm")
     assert hbm.sustained(64) == 37 * (1 - 468 / 7020)
     assert bound_of(load, small, hbm).cycles == -int(-(moved / hbm.sustained(64) + 3 * hbm.latency) // 1)
     fast = Memory(name="fast", latency=20, bytes_per_cycle=128)
@@ -88,3 +88,23 @@ def test_latency_is_paid_three_times(small):
     load = Workload.load("single")
     near, far = (bound_of(load, small, Memory.load(name)) for name in ("ideal", "far"))
     assert far.cycles - near.cycles == 3 * 480
+
+
+def test_fp8_of_few_heads_is_bound_by_l1(small):
+    """656 bytes come in 10.25 beats, their 576 columns go into L1 in 18."""
+    load = Workload(name="x", heads=8, lengths=(1000,), cache="fp8-656")
+    assert bytes_of(load, small)[0] == 8 * 1152 + 1000 * 656
+    end = 20 + -(-8 * (1024 + 4) // 64)
+    assert bound_of(load, small) == Bound(by="L1", cycles=40 + 1008 * 18 + end, start=40, end=end)
+
+
+def test_listed_keys_come_in_whole_beats(small):
+    """A key of 656 bytes lies in 11 beats wherever it begins, one of 584 in 9 and one of scales; entries of 4."""
+    for cache, width, size in (("fp8-656", 576, 11 * 64 + 4), ("fp8-584", 512, 10 * 64 + 4), ("bf16", 576, 1156)):
+        load = Workload(name="x", heads=8, q_tokens=2, lengths=(500,), head_dim=width, cache=cache, topk=100,
+                        extra=ExtraCache(lengths=(50,), topk=20, page_size=2))
+        sequences = make_inputs(load).sequences
+        keys = sum(sequence.length for sequence in sequences)
+        assert bytes_of(load, small, sequences)[0] == 16 * 2 * width + keys * size
+        assert bytes_of(load, small)[0] == 16 * 2 * width + 2 * 120 * size
+        assert bound_of(load, small, Memory.load("hbm"), sequences).cycles > keys * size / 37
