@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """What is priced: arithmetic units by themselves, the parts of a core of configuration `tiny`, whole cores."""
 
 from collections.abc import Callable
@@ -19,10 +20,15 @@ from amla.rtl.fp.log2 import Log2
 from amla.rtl.fp.mul import Dequantize, Mul
 from amla.rtl.fp.recip import Recip
 from amla.rtl.fp.word import BF16, U6_10
+from amla.rtl.host.dequantizer import Dequantizer
+from amla.rtl.host.row_gather import RowGather
+from amla.rtl.host.row_source import RowSource
+from amla.rtl.isa import MOST_ROWS
 from amla.rtl.issue.sequencer import Sequencer
 from amla.rtl.rescale import Rescale
 from amla.rtl.softmax.lanes import AccumulateLane, VectorLane
 from amla.rtl.softmax.row_result import RowResult
+from amla.rtl.softmax.row_sink import RowSink
 from amla.rtl.softmax.row_update import RowUpdate
 
 __all__ = ["CORES", "DESIGNS", "ON_ECP5", "PARTS", "QUICK", "TARGET_FO4", "UNITS", "Unit"]
@@ -79,6 +85,12 @@ UNITS = {
 PARTS = {
     "row_update": _of_tiny("row update", RowUpdate),
     "row_result": Unit(title="row result", make=RowResult),
+    "row_sink": Unit(title="attention sink of a row", make=RowSink),
+    "dequantizer": _of_tiny("FP8 rows to BF16", lambda config: Dequantizer(
+        data_bytes=config.axi_data_bytes, max_rows=MOST_ROWS)),
+    "row_gather": _of_tiny("rows by a list", lambda config: RowGather(
+        RowSource(data_bytes=config.axi_data_bytes, max_rows=MOST_ROWS, requests=MOST_ROWS),
+        address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes)),
     "cube": _of_tiny("cube engine", Cube),
     "drain": _of_tiny("drain engine", Drain),
     "vector": _of_tiny("vector engine", Vector),

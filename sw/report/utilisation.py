@@ -90,7 +90,7 @@ def bound_of(workload: Workload, config: CoreConfig, memory: Memory = IDEAL,
       for the rows that O holds; then O of the rows that waited for the last key is written. Or memory moves all bytes
       at the sustained rate, which both directions share. The last write is answered a latency later.
     * L1: a beat of 16-bit columns a cycle, whatever the cache.
-    * Compute: with q rows of queries and k of keys there, at most q k (d + dv) MACs can have been done. A row of queries
+    * Compute: with q rows of queries and k of keys there, at most q k (d + dv) MACs have been done. A row of queries
       takes a cycles to come, one of keys b. After the time of q a + k b = 2 q a that is at best q² a / b (d + dv), and
       the difference to the cube's peak is lost; it is largest for q = b * peak / (d + dv).
 
