@@ -9,6 +9,7 @@ MEMORIES  := hbm far ideal
 # --no-baseline leaves out the same work without preload
 BASELINE  ?=
 FULL_SIZE := ds-1x4096 ds-4x4096 ds-1x16384 ds-mtp-4096 ds-16heads ds-ragged
+PRODUCTION := ds-16heads ds-fp8-16heads ds-1x4096 ds-fp8-4096 ds-sparse ds-sparse-extra ds-16tokens
 VENV     := .venv
 BIN      := $(VENV)/bin
 STAMP    := $(VENV)/.installed
@@ -95,10 +96,17 @@ full-size: $(STAMP) ## the ds-* workloads on the full-size core beside hbm, far 
 	  $(foreach memory,$(MEMORIES),$(FULL_SIZE:%=build/full-size/$(memory)/deepseek-%)) \
 	  --title "Full size: decode on the 4096-MAC core" --command "make full-size"
 
+production: $(STAMP) ## FP8 caches, lists, sinks, 16 query tokens on the full-size core beside hbm: docs/production.md
+	@$(BIN)/python -m amla.tb.build_core deepseek
+	@for load in $(PRODUCTION); do \
+	  $(BIN)/amla run $$load --config deepseek --device rtl --memory hbm $(BASELINE) --out build/production || exit $$?; done
+	@$(BIN)/python -m amla.sw.report.summary docs/production.md $(PRODUCTION:%=build/production/deepseek-%) \
+	  --title "Production: FP8 caches, lists, sinks, 16 query tokens on the 4096-MAC core" --command "make production"
+
 nightly: $(STAMP) ## full size on the RTL and every exhaustive test (hours)
 	@$(BIN)/python -m pytest -m nightly
 
 clean: ## remove build results (keeps .venv)
 	rm -rf build
 
-.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep formal opensta price energy full-size nightly clean
+.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep formal opensta price energy full-size production nightly clean

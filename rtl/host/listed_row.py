@@ -17,6 +17,9 @@ __all__ = ["ENTRY_BITS", "CacheShape", "Listed", "ListedRow"]
 #: Bits of a list's entry.
 ENTRY_BITS = 32
 
+#: Products that are added in a stage.
+_TERMS = 2
+
 _OFFSET_BITS = exact_log2(MOST_SLOTS)
 _FIELDS = LAYOUTS[Opcode.GATHER].members
 
@@ -108,12 +111,14 @@ class ListedRow(wiring.Component):
         }, self)
 
     def _product(self, name: str, a: Staged, b: Value) -> Staged:
-        """a·b in two stages, as :func:`~amla.rtl.fp.product.product` does it."""
-        pipe, digits = self._pipe, range(0, len(b), DIGIT_BITS)
-        parts = [pipe.register(pipe.comb(f"{name}_{low}", lambda x, low=low: x * b[low:low + DIGIT_BITS], a))
-                 for low in digits]
-        return pipe.register(pipe.comb(name, lambda *values: sum(
-            (value << low for value, low in zip(values, digits, strict=True)), start=C(0)), *parts))
+        """a·b: products with the digits of b as in :func:`~amla.rtl.fp.product.product`, then sums of a few at a time."""
+        pipe = self._pipe
+        parts = [pipe.register(pipe.comb(f"{name}_{low}", lambda x, low=low: x * b[low:low + DIGIT_BITS] << low, a))
+                 for low in range(0, len(b), DIGIT_BITS)]
+        while len(parts) > 1:
+            parts = [pipe.register(pipe.comb(f"{name}_of_{len(parts)}_{first}", lambda *terms: sum(terms, start=C(0)),
+                                             *parts[first:first + _TERMS])) for first in range(0, len(parts), _TERMS)]
+        return parts[0]
 
     @staticmethod
     def _fault(entry, error, past_page, outside, scales_outside):
