@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     ("flow.energy",),
     ("flow", "tb.run_job"),
-    ("tb.core",),
+    ("tb.core", "tb.transfer"),
     ("tb.engines", "tb.formal", "tb.issue", "tb.softmax", "tb.rescale", "tb.test_rescale", "tb.test_stream",
      "tb.test_two_banks"),
     ("tb.host", "tb.fp"),
@@ -70,7 +70,7 @@ COVERED = {
     "rtl.host.burst": "rtl/engines/test_load",
     "rtl.host.csr": "rtl/host/test_registers",
     "rtl.host.fp8_region": "rtl/engines/test_load",
-    "rtl.host.row_source": "rtl/engines/test_load",
+    **{f"rtl.host.{name}": "rtl/engines/test_load" for name in ("listed_row", "row_gather", "row_source")},
     "rtl.ram": "rtl/test_emit",
     "rtl.softmax.element_pass": "rtl/engines/test_vector",
     "rtl.softmax.row_result": "rtl/softmax/test_row_update",

@@ -10,10 +10,10 @@ import cocotb
 from amla.rtl.host.dequantizer import ROWS, Layout
 from amla.rtl.isa import MOST_ROWS, Fault
 from amla.rtl.issue.dispatch import MAX_UNFINISHED
+from amla.tb.engines.wraps import wraps
 from amla.tb.host.gm import PlannedError, Response
 from amla.tb.stream import start_clock
 from amla.tb.transfer.load_bench import CONFIG, GM_BYTES, IN_FLIGHT, LONGEST, Bench, Command, bench, ends_in_fault
-from amla.tb.transfer.wraps import wraps
 from cocotb.triggers import RisingEdge
 
 

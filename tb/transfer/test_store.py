@@ -14,6 +14,7 @@ from amla.rtl.config import CoreConfig
 from amla.rtl.isa import FLAGS, LAYOUTS, Fault, Opcode
 from amla.rtl.issue.dispatch import MAX_UNFINISHED
 from amla.tb.engines.configurations import bench_configuration
+from amla.tb.engines.wraps import wraps
 from amla.tb.host.axi import AxiMemory
 from amla.tb.host.gm import GlobalMemory, PlannedError, Response
 from amla.tb.memory import SyncMemory
@@ -21,7 +22,6 @@ from amla.tb.signals import Pin
 from amla.tb.stream import Scoreboard, StreamDriver, reset, start_clock
 from amla.tb.transfer.bursts import expected_bursts, longest_burst
 from amla.tb.transfer.memory_bench import MemoryBench
-from amla.tb.transfer.wraps import wraps
 from cocotb.triggers import RisingEdge
 
 CONFIG = bench_configuration()
