@@ -9,7 +9,7 @@ MEMORIES  := hbm far ideal
 # --no-baseline leaves out the same work without preload
 BASELINE  ?=
 FULL_SIZE := ds-1x4096 ds-4x4096 ds-1x16384 ds-mtp-4096 ds-16heads ds-ragged
-PRODUCTION := ds-16heads ds-fp8-16heads ds-1x4096 ds-fp8-4096 ds-sparse ds-sparse-extra ds-16tokens
+PRODUCTION := ds-16heads ds-fp8-16heads ds-1x4096 ds-fp8-4096 ds-sparse ds-sparse-extra ds-sparse-extra-1 ds-16tokens
 VENV     := .venv
 BIN      := $(VENV)/bin
 STAMP    := $(VENV)/.installed

@@ -111,7 +111,7 @@ class ListedRow(wiring.Component):
         }, self)
 
     def _product(self, name: str, a: Staged, b: Value) -> Staged:
-        """a·b: products with the digits of b as in :func:`~amla.rtl.fp.product.product`, then sums of a few at a time."""
+        """a·b: products with digits of b as in :func:`~amla.rtl.fp.product.product`, then sums of pairs of them."""
         pipe = self._pipe
         parts = [pipe.register(pipe.comb(f"{name}_{low}", lambda x, low=low: x * b[low:low + DIGIT_BITS] << low, a))
                  for low in range(0, len(b), DIGIT_BITS)]

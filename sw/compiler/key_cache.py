@@ -13,7 +13,8 @@ from ..workload.inputs import KeySequence
 from ..workload.workload import Workload
 from .plan import Piece
 
-__all__ = ["FP8_FLAGS", "KeyCache", "KeyRun", "KeySource", "Listed", "Paged", "bytes_of_row"]
+__all__ = ["FP8_FLAGS", "KeyCache", "KeyRun", "KeySource", "Listed", "Paged", "bytes_of_row",
+           "gathered_bytes"]
 
 #: Flag of LOAD and GATHER by the cache of a workload; the others lie as these take them without.
 FP8_FLAGS = {"fp8-656": "fp8_656", "fp8-584": "fp8_584"}
@@ -26,6 +27,18 @@ _SCALE_BYTES = fp8_pages.BYTES - fp8_pages.VALUE_BYTES
 def bytes_of_row(flags: frozenset[str], cols: int) -> int:
     """Bytes of GM that a row of a LOAD or GATHER is made from."""
     return fp8_cache.BYTES if "fp8_656" in flags else fp8_pages.BYTES if "fp8_584" in flags else 2 * cols
+
+
+def gathered_bytes(flags: frozenset[str], cols: int, beat: int) -> int:
+    """Bytes that the bus moves for a row of a GATHER: whole beats, wherever it begins; and its entry."""
+    size = _row_bytes(flags, cols)
+    beats = -(-(size + beat - gcd(size, beat)) // beat) + ("fp8_584" in flags)
+    return beats * beat + _ENTRY_BYTES
+
+
+def _row_bytes(flags: frozenset[str], cols: int) -> int:
+    """Bytes from one key of a page to the next: without the scales that lie apart."""
+    return fp8_pages.VALUE_BYTES if "fp8_584" in flags else bytes_of_row(flags, cols)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +77,7 @@ class KeyCache:
     @property
     def row_bytes(self) -> int:
         """Bytes from one key of a page to the next: without the scales that lie apart."""
-        return fp8_pages.VALUE_BYTES if self.flag == "fp8_584" else self.key_bytes
+        return _row_bytes(frozenset(self.flags), self.head_dim)
 
     @property
     def page_bytes(self) -> int:
@@ -74,9 +87,7 @@ class KeyCache:
 
     def gathered_bytes(self, beat: int) -> int:
         """Bytes that the bus moves for a key by its entry in a list: whole beats, wherever it begins; and the entry."""
-        step = gcd(self.row_bytes, beat)
-        beats = -(-(self.row_bytes + beat - step) // beat) + (self.flag == "fp8_584")
-        return beats * beat + _ENTRY_BYTES
+        return gathered_bytes(frozenset(self.flags), self.head_dim, beat)
 
     def locate(self, slot: int) -> tuple[int, int]:
         """Address and pitch of a LOAD whose first row is this slot."""
