@@ -8,7 +8,7 @@ from amla.rtl.isa import COMMAND_BITS, FLAGS, GIVEN, HALFWORD_BITS, SEMAPHORE_MA
 from amla.sw.compiler.footprint import buffer_words
 from amla.sw.compiler.program import Command
 
-from .faults import DATA, OUTPUT, READ_WINDOW, WRITE_WINDOW
+from .fault_case import DATA, OUTPUT, READ_WINDOW, WRITE_WINDOW
 
 __all__ = ["random_program"]
 

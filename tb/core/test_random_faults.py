@@ -10,7 +10,7 @@ from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Fault
 from amla.sw.compiler.program import Command
 from amla.tb.core.driver import CoreBench
-from amla.tb.core.faults import PROGRAM, WRITE_WINDOW, binary_of, ordinary_registers, simulated_fault
+from amla.tb.core.fault_case import PROGRAM, WRITE_WINDOW, binary_of, ordinary_registers, simulated_fault
 from amla.tb.core.random_faults import random_program
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
