@@ -14,8 +14,8 @@ from amla.sw.workload.workload import FP8_CACHES, MAX_TOKENS, Workload
 
 __all__ = ["random_workload"]
 
-#: Cube cycles that one workload may need, so that hundreds stay a matter of minutes. With FP8 keys, of which a small core
-#: holds but a few at a time, a program takes several times as long as its cube.
+#: Cube cycles that one workload may need, so that hundreds stay a matter of minutes. With FP8 keys, of which a small
+#: core holds but a few at a time, a program takes several times as long as its cube.
 _CYCLES, _FP8_CYCLES = 6000, 2000
 
 _HEADS = (1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 31, 32, 33, 40)
