@@ -286,7 +286,6 @@ class Load(wiring.Component):
         """One entry per beat goes to the write register, which holds it until L1 takes it."""
         config = self._config
         following = data.View(task_layout, tasks.r_data)
-        listed_row = data.View(Listed, listed.r_data)
         active = Signal()
         now = Signal(task_layout, reset_less=True)
         number = Signal(_ROW_BITS, reset_less=True)  # of the row in its command
@@ -308,9 +307,13 @@ class Load(wiring.Component):
         arrived = Signal(source.plain.payload.shape())  # from AXI, or dequantised
         arrived_valid = Signal()
         by_list = wants_read & now.gather
+        listed_row, listed_valid = Signal(Listed, reset_less=True), Signal()  # of the row, from a register
+        m.d.comb += listed.r_en.eq(~listed_valid | (push & row_ends & by_list))
+        with m.If(listed.r_en):
+            m.d.sync += [listed_row.eq(listed.r_data), listed_valid.eq(listed.r_rdy)]
         m.d.comb += [
             reads.eq(wants_read & (~now.gather | listed_row.read)),
-            known.eq(~by_list | listed.r_rdy),
+            known.eq(~by_list | listed_valid),
             arrived.eq(source.plain.payload), arrived_valid.eq(source.plain.valid),
             source.plain.ready.eq(reads & known & free & ~now.fp8),
         ]
@@ -325,7 +328,6 @@ class Load(wiring.Component):
             last_read.eq(countdown(m, following.rows, start=tasks.r_en, step=push & row_ends, name="rows")),
             last_row.eq(countdown(m, following.rows_padded, start=tasks.r_en, step=push & row_ends,
                                   name="rows_padded")),
-            listed.r_en.eq(push & row_ends & by_list),
             group_ends.eq(now.sinks | (now.row == Mux(now.a_side, config.m - 1, config.n - 1))),
             task_ends.eq(row_ends & last_row),
             fault.eq(now.fault),

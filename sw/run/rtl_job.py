@@ -64,7 +64,7 @@ class RtlRun:
     cycles:        register CYCLES
     cube_active:   register CUBE_ACTIVE
     counters:      engine name -> state name -> cycles, both in lower case
-    error:         None, or {"code", "engine", "index"} with names as in the command set
+    error:         None, or {"code", "engine", "index", "row"} with names as in the command set
     nonfinite:     STATUS.NONFINITE
     bytes_read, bytes_written: bytes of AXI bursts
     peak_read, peak_write:     most bytes per cycle over any 64 cycles

@@ -152,7 +152,8 @@ class Simulator:
                                f"PROGRAM_BASE must be a multiple of {self._beat}, not {program:#x}")
         for first in range(program, program + size * length, self._beat):
             stop = first + self._beat
-            self._check_memory(self._result.commands, Engine.SEQUENCER, first, stop)
+            self._check_window(self._result.commands, Engine.SEQUENCER, first, stop)
+            self._check_answer(self._result.commands, Engine.SEQUENCER, first, stop)
             beat = self._memory[first - self._base:stop - self._base].view("<u2")
             yield from beat[:length - (first - program) // size].tolist()
 
@@ -224,15 +225,18 @@ class Simulator:
                 raise CommandFault(Fault.BUFFER_OVERRUN, command.engine, index,
                                    f"word {last} of {buffer}, which has {depth}")
 
-    def _check_memory(self, index: int, engine: Engine, first: int, stop: int, *, row: int = 0) -> None:
-        """The bytes from ``first`` to before ``stop`` are in the engine's window, and in memory."""
+    def _check_window(self, index: int, engine: Engine, first: int, stop: int, *, row: int = 0) -> None:
+        """The bytes from ``first`` to before ``stop`` are in the engine's window."""
         write = engine == Engine.STORE
         low, high = self._write_window if write else self._read_window
         if first < low or stop > high:
             raise CommandFault(Fault.WRITE_WINDOW if write else Fault.READ_WINDOW, engine, index,
                                f"bytes {first:#x} to {stop:#x} outside of {low:#x} to {high:#x}", row=row)
+
+    def _check_answer(self, index: int, engine: Engine, first: int, stop: int, *, row: int = 0) -> None:
+        """The bytes from ``first`` to before ``stop`` are in memory."""
         if first < self._base or stop > self._base + len(self._memory):
-            raise CommandFault(Fault.WRITE_DECERR if write else Fault.READ_DECERR, engine, index,
+            raise CommandFault(Fault.WRITE_DECERR if engine == Engine.STORE else Fault.READ_DECERR, engine, index,
                                f"no memory answers at bytes {first:#x} to {stop:#x}", row=row)
 
     # Commands.
@@ -243,7 +247,8 @@ class Simulator:
         self._check_fields(index, command)
         self._check_bounds(index, command)
         for first, stop in self._gm_ranges(command):
-            self._check_memory(index, command.engine, first, stop)
+            self._check_window(index, command.engine, first, stop)
+        self._check_answers(index, command)
         touched = footprint(command, self._config)
         if command.opcode in _LOADS:
             self._load(index, command, touched)
@@ -255,19 +260,38 @@ class Simulator:
     def _rows_read(self, c: Command) -> int:
         return min(c["rows"], c["rows_padded"])
 
+    def _check_answers(self, index: int, c: Command) -> None:
+        """Memory answers to all of a command but the list and the rows of a GATHER; else of a LOAD the row is named."""
+        if c.opcode == Opcode.STORE:
+            for first, stop in self._gm_ranges(c):
+                self._check_answer(index, c.engine, first, stop)
+        elif c.opcode == Opcode.LOAD:
+            for row in range(self._rows_read(c)):
+                for first, stop in self._row_ranges(c, row):
+                    self._check_answer(index, c.engine, first, stop, row=row)
+
     def _gm_ranges(self, c: Command) -> list[tuple[int, int]]:
         """First byte, and first byte past, of what a command touches in GM; of a GATHER its list."""
-        if c.opcode not in (*_LOADS, Opcode.STORE):
+        if c.opcode not in (*_LOADS, Opcode.STORE) or not self._gm_count(c):
             return []
-        if c.opcode in _LOADS and not self._rows_read(c):
-            return []
+        return [(first, stop) for (first, _), (_, stop) in zip(
+            self._row_ranges(c, 0), self._row_ranges(c, self._gm_count(c) - 1), strict=True)]
+
+    def _gm_count(self, c: Command) -> int:
+        """Rows in GM (beats of LSE, entries of a list)."""
+        if c.opcode in _LOADS:
+            return self._rows_read(c)
+        return -(-c["rows"] // self._config.m) if "lse" in c.flags else c["rows"]
+
+    def _row_ranges(self, c: Command, row: int) -> list[tuple[int, int]]:
+        """First byte, and first byte past, of a row (beat of LSE, entry of a list), and of its scales."""
         if c.opcode == Opcode.GATHER:
-            return [self._beats_of(c["list"], _ENTRY_BYTES * self._rows_read(c))]
+            return [self._beats_of(c["list"] + row * _ENTRY_BYTES, _ENTRY_BYTES)]
         if c.flags & _FP8.keys():
-            return [self._beats_of(*run) for run in _fp8_runs(c, c["address"], c["address"] + c["pitch"],
-                                                              self._rows_read(c))]
-        rows = self._gm_rows(c)
-        return [(int(rows[0]), int(rows[-1]) + self._row_bytes(c))]
+            address, scales = c["address"] + row * self._row_bytes(c), c["address"] + c["pitch"] + row * _SCALE_BYTES
+            return [self._beats_of(*run) for run in _fp8_runs(c, address, scales, 1)]
+        first = c["address"] + row * (self._beat if "lse" in c.flags else c["pitch"])
+        return [(first, first + self._row_bytes(c))]
 
     def _beats_of(self, first: int, size: int) -> tuple[int, int]:
         """The whole beats that hold some bytes: first byte, first byte past."""
@@ -281,7 +305,10 @@ class Simulator:
         return c["address"] + np.arange(rows) * c["pitch"]
 
     def _row_bytes(self, c: Command) -> int:
-        return self._beat if "lse" in c.flags else 2 * c["cols"]
+        """Bytes of a row (beat of LSE) in GM, without scales that lie apart."""
+        if "lse" in c.flags:
+            return self._beat
+        return next((_ROW_BYTES[flag] for flag in _FP8 if flag in c.flags), 2 * c["cols"])
 
     def _load(self, index: int, c: Command, touched: Footprint) -> None:
         rows = self._gather(index, c) if c.opcode == Opcode.GATHER else self._rows(c)
@@ -316,27 +343,30 @@ class Simulator:
     def _gather(self, index: int, c: Command) -> np.ndarray:
         """The rows of a GATHER, uint16[rows, cols]; stops at the first entry at fault."""
         rows = np.zeros((self._rows_read(c), c["cols"]), np.uint16)
-        size = _ENTRY_BYTES * len(rows)
-        entries = self._bytes(c["list"], size).view("<i4") if size else np.zeros(0, np.int32)
-        self._result.bytes_read += size
-        row_bytes = next((_ROW_BYTES[flag] for flag in _FP8 if flag in c.flags), 2 * c["cols"])
-        for number, entry in enumerate(entries.tolist()):
+        size = self._row_bytes(c)
+        for number in range(len(rows)):
+            for first, stop in self._row_ranges(c, number):
+                self._check_answer(index, c.engine, first, stop, row=number)
+            entry = int(self._bytes(c["list"] + number * _ENTRY_BYTES, _ENTRY_BYTES).view("<i4")[0])
+            self._result.bytes_read += _ENTRY_BYTES
             if entry < 0:
                 continue
             page, offset = divmod(entry, 1 << (c["page_size"] - 1).bit_length())
-            start = c["address"] + page * c["page_bytes"]
-            address, scales = start + offset * row_bytes, start + c["page_size"] * row_bytes + offset * _SCALE_BYTES
-            runs = _fp8_runs(c, address, scales, 1) if c.flags & _FP8.keys() else [(address, row_bytes)]
             if offset >= c["page_size"]:
                 raise CommandFault(Fault.READ_WINDOW, c.engine, index,
                                    f"entry {entry} is slot {offset} of a page of {c['page_size']}", row=number)
-            for run in runs:
-                self._check_memory(index, c.engine, *self._beats_of(*run), row=number)
-            if len(runs) == 1 and row_bytes == 2 * c["cols"]:
-                rows[number] = self._bytes(address, row_bytes).view(np.uint16)
-                self._result.bytes_read += row_bytes
-            else:
+            start = c["address"] + page * c["page_bytes"]
+            address, scales = start + offset * size, start + c["page_size"] * size + offset * _SCALE_BYTES
+            fp8 = c.flags & _FP8.keys()
+            runs = [self._beats_of(*run) for run in (_fp8_runs(c, address, scales, 1) if fp8 else [(address, size)])]
+            for check in (self._check_window, self._check_answer):
+                for first, stop in runs:
+                    check(index, c.engine, first, stop, row=number)
+            if fp8:
                 rows[number] = self._fp8_rows(c, address, scales, 1)[0]
+            else:
+                rows[number] = self._bytes(address, size).view(np.uint16)
+                self._result.bytes_read += size
         return rows
 
     def _bytes(self, address: int, size: int) -> np.ndarray:

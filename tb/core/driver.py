@@ -27,14 +27,16 @@ _PROGRESS_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Error:
-    """Registers ERROR_CODE, ERROR_ENGINE and ERROR_INDEX."""
+    """Registers ERROR_CODE, ERROR_ENGINE, ERROR_INDEX and ERROR_ROW."""
 
     code: Fault
     engine: Engine
     index: int
+    row: int = 0
 
     def __str__(self) -> str:
-        return f"{self.code.name} at command {self.index} ({self.engine.name.lower()})"
+        row = f", row {self.row}" if self.row else ""
+        return f"{self.code.name} at command {self.index} ({self.engine.name.lower()}){row}"
 
 
 @dataclass(kw_only=True)
@@ -173,7 +175,7 @@ class CoreBench:
         error = None
         if status["ERROR"]:
             error = Error(Fault(await read("ERROR_CODE")), Engine(await read("ERROR_ENGINE")),
-                          await read("ERROR_INDEX"))
+                          await read("ERROR_INDEX"), await read("ERROR_ROW"))
         if interrupted:
             assert status["DONE"] != status["ERROR"] and not status["RUNNING"], (
                 f"interrupt with status {status}"

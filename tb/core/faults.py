@@ -1,103 +1,32 @@
 """Programs at fault, each with the fault that the core must report."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 
-import numpy as np
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import COMMAND_BYTES, HALFWORDS, INDEX_BITS, SEMAPHORE_MAX, Engine, Fault, Opcode, Semaphore
 from amla.sw.compiler.program import Command
-from amla.sw.simulator.simulator import CommandFault, Simulator
 
 from ..host.gm import PlannedError, Response
 from .driver import CoreBench, Error
+from .fault_case import (
+    DATA,
+    FENCE,
+    HALT,
+    OUTPUT,
+    PROGRAM,
+    READ_WINDOW,
+    UNMAPPED_READ,
+    UNMAPPED_WRITE,
+    WRITE_WINDOW,
+    FaultCase,
+    load,
+    one,
+    store,
+    wide,
+)
+from .load_faults import load_faults
 
-__all__ = [
-    "DATA",
-    "OUTPUT",
-    "OUTPUT_BYTES",
-    "PROGRAM",
-    "READ_WINDOW",
-    "WRITE_WINDOW",
-    "FaultCase",
-    "binary_of",
-    "fault_cases",
-    "ordinary_registers",
-    "simulated_fault",
-    "wide",
-]
-
-#: GM of the hand-written programs. Both windows end past what is mapped.
-PROGRAM, DATA, DATA_BYTES = 0x10000, 0x20000, 0x4000
-OUTPUT, OUTPUT_BYTES = 0x80000, 0x1000
-READ_WINDOW, WRITE_WINDOW = (PROGRAM, 0x30000), (OUTPUT, 0x90000)
-
-_UNMAPPED_READ, _UNMAPPED_WRITE = 0x28000, 0x88000
-_FENCE, _HALT = Command.build(Opcode.FENCE), Command.build(Opcode.HALT)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaultCase:
-    """A program and the fault that stops it.
-
-    Attributes
-    ----------
-    commands:   words of commands that are none are given as integers
-    error:      what the registers must say
-    registers:  that differ from the ordinary
-    prepare:    called with the bench before START
-    simulated:  the command simulator must report the same
-    """
-
-    name: str
-    commands: list[Command | int]
-    error: Error
-    registers: Mapping[str, int] = field(default_factory=dict)
-    prepare: Callable[[CoreBench], None] = lambda bench: None
-    simulated: bool = True
-
-    def binary(self) -> bytes:
-        """The program in memory."""
-        return binary_of(self.commands)
-
-
-def binary_of(commands: Iterable[Command | int]) -> bytes:
-    """The words of a program, some of which may be no commands; each command gives all its halfwords."""
-    return b"".join((command if isinstance(command, int) else command.encode()).to_bytes(COMMAND_BYTES, "little")
-                    for command in commands)
-
-
-def ordinary_registers(program: bytes) -> dict[str, int]:
-    """Registers that a hand-written program runs with, unless a case wants others."""
-    registers = {"PROGRAM_LENGTH": len(program) // 2, "SCALE": 0x3F800000}
-    for name, address in (
-        ("PROGRAM_BASE", PROGRAM),
-        ("READ_BASE", READ_WINDOW[0]),
-        ("READ_LIMIT", READ_WINDOW[1]),
-        ("WRITE_BASE", WRITE_WINDOW[0]),
-        ("WRITE_LIMIT", WRITE_WINDOW[1]),
-    ):
-        registers |= wide(name, address)
-    return registers
-
-
-def wide(name: str, value: int) -> dict[str, int]:
-    """The two registers of a value of 64 bits."""
-    return {f"{name}_LO": value & 0xFFFFFFFF, f"{name}_HI": value >> 32}
-
-
-def simulated_fault(config: CoreConfig, memory: np.ndarray, registers: Mapping[str, int]) -> Error | None:
-    """What the command simulator reports for the program in ``memory``, which begins at ``PROGRAM``."""
-    def value(name: str) -> int:
-        return registers[f"{name}_LO"] | registers[f"{name}_HI"] << 32
-
-    simulator = Simulator(config, memory, base=PROGRAM, read_window=(value("READ_BASE"), value("READ_LIMIT")),
-                          write_window=(value("WRITE_BASE"), value("WRITE_LIMIT")), scale_word=registers["SCALE"])
-    try:
-        simulator.run(value("PROGRAM_BASE"), registers["PROGRAM_LENGTH"])
-    except CommandFault as fault:
-        return Error(fault.code, fault.engine, fault.index)
-    return None
+__all__ = ["fault_cases"]
 
 
 def fault_cases(config: CoreConfig) -> Iterator[FaultCase]:
@@ -108,61 +37,31 @@ def fault_cases(config: CoreConfig) -> Iterator[FaultCase]:
     yield from _bus_faults(config)
     yield from _field_faults(config)
     yield from _overruns(config)
-
-
-def _one(name: str, command: Command, code: Fault, **options) -> FaultCase:
-    """The command is the second of its program."""
-    return FaultCase(
-        name=name, commands=[_FENCE, command, _HALT], error=Error(code, command.engine, 1), **options
-    )
-
-
-def load(**operands) -> Command:
-    """A LOAD that is in order but for ``operands``."""
-    return Command.build(
-        Opcode.LOAD,
-        **{"address": DATA, "pitch": 256, "rows": 4, "rows_padded": 4, "cols": 16, "l1": 0, **operands},
-    )
-
-
-def store(**operands) -> Command:
-    """A STORE that is in order but for ``operands``."""
-    return Command.build(
-        Opcode.STORE,
-        **{
-            "address": OUTPUT + 256,
-            "pitch": 256,
-            "rows": 3,
-            "cols": 16,
-            "out": 0,
-            "out_pitch": 2,
-            **operands,
-        },
-    )
+    yield from load_faults(config)
 
 
 def _program_faults() -> Iterator[FaultCase]:
     sequencer = Engine.SEQUENCER
-    for opcode in (0x00, 0x03, 0x11, 0x22, 0x7F, 0xFF):
-        yield FaultCase(name=f"opcode {opcode:#04x}", commands=[_FENCE, _FENCE, opcode, _HALT],
+    for opcode in (0x00, 0x03, 0x12, 0x22, 0x7F, 0xFF):
+        yield FaultCase(name=f"opcode {opcode:#04x}", commands=[FENCE, FENCE, opcode, HALT],
                         error=Error(Fault.UNKNOWN_OPCODE, sequencer, 2))
-    yield FaultCase(name="unknown opcode while loads run", commands=[*[load()] * 5, 0xAB, _HALT],
+    yield FaultCase(name="unknown opcode while loads run", commands=[*[load()] * 5, 0xAB, HALT],
                     error=Error(Fault.UNKNOWN_OPCODE, sequencer, 5))
     for count in (1, 3, 4, 9):
-        yield FaultCase(name=f"{count} commands without HALT", commands=[_FENCE] * count,
+        yield FaultCase(name=f"{count} commands without HALT", commands=[FENCE] * count,
                         error=Error(Fault.TRUNCATED_PROGRAM, sequencer, count))
     for halfwords in (0, 1, 2, HALFWORDS - 1):
-        yield FaultCase(name=f"HALT {halfwords} halfwords past PROGRAM_LENGTH", commands=[_FENCE, _FENCE, _HALT],
+        yield FaultCase(name=f"HALT {halfwords} halfwords past PROGRAM_LENGTH", commands=[FENCE, FENCE, HALT],
                         registers={"PROGRAM_LENGTH": 2 * HALFWORDS + halfwords},
                         error=Error(Fault.TRUNCATED_PROGRAM, sequencer, 2))
-    yield FaultCase(name="no commands", commands=[_HALT], registers={"PROGRAM_LENGTH": 0},
+    yield FaultCase(name="no commands", commands=[HALT], registers={"PROGRAM_LENGTH": 0},
                     error=Error(Fault.TRUNCATED_PROGRAM, sequencer, 0))
     for name, base in (("below", PROGRAM - 0x1000), ("past", READ_WINDOW[1])):
-        yield FaultCase(name=f"program {name} the read window", commands=[_HALT],
+        yield FaultCase(name=f"program {name} the read window", commands=[HALT],
                         registers={"PROGRAM_BASE_LO": base}, error=Error(Fault.READ_WINDOW, sequencer, 0))
-    yield FaultCase(name="program base not a multiple of the beat", commands=[_HALT],
+    yield FaultCase(name="program base not a multiple of the beat", commands=[HALT],
                     registers={"PROGRAM_BASE_LO": PROGRAM + 8}, error=Error(Fault.BAD_FIELD, sequencer, 0))
-    yield FaultCase(name="a length past the largest index", commands=[_FENCE] * 6,
+    yield FaultCase(name="a length past the largest index", commands=[FENCE] * 6,
                     registers={"PROGRAM_LENGTH": 1 << INDEX_BITS, "READ_LIMIT_LO": PROGRAM + 4 * COMMAND_BYTES},
                     error=Error(Fault.READ_WINDOW, sequencer, 4))
 
@@ -174,17 +73,17 @@ def _semaphore_faults() -> Iterator[FaultCase]:
     for name, command in (("FENCE", signal), ("LOAD", load(signal=[kv_ready]))):
         yield FaultCase(
             name=f"semaphore overflow by {name}",
-            commands=[*[command] * (SEMAPHORE_MAX + 1), _HALT],
+            commands=[*[command] * (SEMAPHORE_MAX + 1), HALT],
             error=Error(Fault.SEMAPHORE_OVERFLOW, command.engine, SEMAPHORE_MAX),
         )
-    yield FaultCase(name="FENCE waits for ever", commands=[signal, wait, _FENCE, wait, _HALT],
+    yield FaultCase(name="FENCE waits for ever", commands=[signal, wait, FENCE, wait, HALT],
                     error=Error(Fault.WATCHDOG, Engine.SEQUENCER, 3))
-    yield FaultCase(name="LOAD waits for ever", commands=[load(), load(wait=[kv_free]), _HALT],
+    yield FaultCase(name="LOAD waits for ever", commands=[load(), load(wait=[kv_free]), HALT],
                     error=Error(Fault.WATCHDOG, Engine.LOAD, 1))
     yield FaultCase(
         name="two engines wait for each other",
         simulated=False,
-        commands=[load(wait=[kv_free], signal=[kv_ready]), store(wait=[kv_ready], signal=[kv_free]), _HALT],
+        commands=[load(wait=[kv_free], signal=[kv_ready]), store(wait=[kv_ready], signal=[kv_free]), HALT],
         error=Error(Fault.WATCHDOG, Engine.LOAD, 0),
     )
 
@@ -197,7 +96,7 @@ def _window_faults(config: CoreConfig) -> Iterator[FaultCase]:
         "by its last row": {"pitch": (READ_WINDOW[1] - DATA) // 2, "rows": 3},
         "by a huge pitch": {"pitch": 0xFFFFFF00, "rows": 4},
     }.items():
-        yield _one(f"LOAD {name}", load(**operands), Fault.READ_WINDOW)
+        yield one(f"LOAD {name}", load(**operands), Fault.READ_WINDOW)
     for name, operands in {
         "below": {"address": WRITE_WINDOW[0] - 16}, "past": {"address": WRITE_WINDOW[1] - 16},
         "at zero": {"address": 0}, "to the inputs": {"address": DATA},
@@ -205,8 +104,8 @@ def _window_faults(config: CoreConfig) -> Iterator[FaultCase]:
         "by its last row": {"pitch": (WRITE_WINDOW[1] - OUTPUT) // 2, "rows": 3},
         "by a huge pitch": {"pitch": 0xFFFFFF00, "rows": 3},
     }.items():
-        yield _one(f"STORE {name}", store(**operands), Fault.WRITE_WINDOW)
-    yield _one("STORE of LSE past", store(address=WRITE_WINDOW[1] - 16, rows=5, lse=True), Fault.WRITE_WINDOW)
+        yield one(f"STORE {name}", store(**operands), Fault.WRITE_WINDOW)
+    yield one("STORE of LSE past", store(address=WRITE_WINDOW[1] - 16, rows=5, lse=True), Fault.WRITE_WINDOW)
     yield from _beyond_the_address_space(config)
 
 
@@ -225,17 +124,17 @@ def _beyond_the_address_space(config: CoreConfig) -> Iterator[FaultCase]:
         "base and window": wide("PROGRAM_BASE", space + PROGRAM) | window("READ", *moved),
         "window's base": wide("READ_BASE", space),
     }.items():
-        yield FaultCase(name=f"program {name} beyond the address space", commands=[_HALT], registers=registers,
+        yield FaultCase(name=f"program {name} beyond the address space", commands=[HALT], registers=registers,
                         error=Error(Fault.READ_WINDOW, Engine.SEQUENCER, 0))
     for name, command in {"beyond": load(address=space + DATA), "across": load(address=space - 512)}.items():
-        yield _one(f"LOAD {name} the end of the address space", command, Fault.READ_WINDOW,
+        yield one(f"LOAD {name} the end of the address space", command, Fault.READ_WINDOW,
                    registers=window("READ", *everything))
     moved = (space + WRITE_WINDOW[0], space + WRITE_WINDOW[1])
     for name, command, limits in (
         ("beyond", store(address=space + OUTPUT), everything), ("across", store(address=space - 512), everything),
         ("whose window is beyond", store(), moved), ("and its window beyond", store(address=space + OUTPUT), moved),
     ):
-        yield _one(f"STORE {name} the end of the address space", command, Fault.WRITE_WINDOW,
+        yield one(f"STORE {name} the end of the address space", command, Fault.WRITE_WINDOW,
                    registers=window("WRITE", *limits))
 
 
@@ -250,30 +149,30 @@ def _bus_faults(config: CoreConfig) -> Iterator[FaultCase]:
             return range(address, address + size)
 
         name = response.name
-        yield FaultCase(name=f"{name} on the first command", commands=[_FENCE] * 9 + [_HALT], simulated=False,
+        yield FaultCase(name=f"{name} on the first command", commands=[FENCE] * 9 + [HALT], simulated=False,
                         prepare=plan("read_errors", addresses=at(PROGRAM), beat=0),
                         error=Error(read, Engine.SEQUENCER, 0))
         burst_of_6 = range(PROGRAM + 6 * COMMAND_BYTES, PROGRAM + 6 * COMMAND_BYTES + 1)
         first = 6 * COMMAND_BYTES // (8 * config.axi_data_bytes) * 8  # first beat of the burst with command 6
-        yield FaultCase(name=f"{name} on command 6", commands=[_FENCE] * 9 + [_HALT], simulated=False,
+        yield FaultCase(name=f"{name} on command 6", commands=[FENCE] * 9 + [HALT], simulated=False,
                         prepare=plan("read_errors", addresses=burst_of_6, beat=int(6 * beats) - first),
                         error=Error(read, Engine.SEQUENCER, int(int(6 * beats) / beats)))
         for beat in (0, -1, None):
-            yield _one(f"{name} on beat {beat} of LOAD", load(), read, simulated=False,
+            yield one(f"{name} on beat {beat} of LOAD", load(), read, row=1, simulated=False,
                        prepare=plan("read_errors", addresses=at(DATA + 256), beat=beat))
         yield FaultCase(name=f"{name} on the second of three LOADs", simulated=False,
-                        commands=[load(), load(address=DATA + 0x1000), load(address=DATA + 0x2000), _HALT],
+                        commands=[load(), load(address=DATA + 0x1000), load(address=DATA + 0x2000), HALT],
                         prepare=plan("read_errors", addresses=at(DATA + 0x1000, 0x400), beat=-1),
                         error=Error(read, Engine.LOAD, 1))
-        yield _one(f"{name} on STORE", store(), write, simulated=False, prepare=plan("write_errors"))
-        yield _one(f"{name} on the last row of STORE", store(), write, simulated=False,
+        yield one(f"{name} on STORE", store(), write, simulated=False, prepare=plan("write_errors"))
+        yield one(f"{name} on the last row of STORE", store(), write, simulated=False,
                    prepare=plan("write_errors", addresses=at(OUTPUT + 256 + 512)))
-        yield _one(
+        yield one(
             f"{name} on STORE of LSE", store(lse=True), write, simulated=False, prepare=plan("write_errors")
         )
-    yield _one("LOAD from unmapped memory", load(address=_UNMAPPED_READ), Fault.READ_DECERR, simulated=False)
-    yield _one(
-        "STORE to unmapped memory", store(address=_UNMAPPED_WRITE), Fault.WRITE_DECERR, simulated=False
+    yield one("LOAD from unmapped memory", load(address=UNMAPPED_READ), Fault.READ_DECERR, simulated=False)
+    yield one(
+        "STORE to unmapped memory", store(address=UNMAPPED_WRITE), Fault.WRITE_DECERR, simulated=False
     )
 
 
@@ -288,9 +187,9 @@ def _field_faults(config: CoreConfig) -> Iterator[FaultCase]:
         "no rows of STORE": store(rows=0), "address of STORE of LSE": store(address=OUTPUT + half, lse=True),
         "no rows of STORE of LSE": store(rows=0, lse=True),
     }.items():
-        yield _one(f"bad field: {name}", command, Fault.BAD_FIELD)
+        yield one(f"bad field: {name}", command, Fault.BAD_FIELD)
     if config.l1_banks > 1:
-        yield _one("bad field: l1 of LOAD", load(l1=1), Fault.BAD_FIELD)
+        yield one("bad field: l1 of LOAD", load(l1=1), Fault.BAD_FIELD)
     for opcode, counts in {
         Opcode.FEED_A: ("outer", "inner"), Opcode.FEED_B: ("outer", "inner"), Opcode.MMAD: ("mt", "nt", "kt"),
         Opcode.DRAIN_S: ("mt", "nt"), Opcode.DRAIN_O: ("mt", "nt"), Opcode.SOFTMAX: ("mt", "kt"),
@@ -298,7 +197,7 @@ def _field_faults(config: CoreConfig) -> Iterator[FaultCase]:
     }.items():
         for count in counts:
             fields = {name: int(name != count) for name in counts}
-            yield _one(
+            yield one(
                 f"bad field: no {count} of {opcode.name}", Command.build(opcode, **fields), Fault.BAD_FIELD
             )
 
@@ -316,12 +215,12 @@ def _overruns(config: CoreConfig) -> Iterator[FaultCase]:
     store_out = {"rows": config.m + 1, "cols": 2 * config.beat_elements, "out_pitch": 2}
     transposed = config.k // config.n  # words per step of a transposed FEED_B, on either side
     build = Command.build
-    yield _one(
+    yield one(
         "overrun of L1 by LOAD's columns",
         load(l1=config.l1_words - config.l1_banks, rows=1, rows_padded=1, cols=2 * config.beat_elements),
         Fault.BUFFER_OVERRUN,
     )
-    yield _one(
+    yield one(
         "overrun of L1 by LOAD's rows",
         load(l1=config.l1_words - config.l1_banks, rows_padded=config.n + 1, cols=config.beat_elements),
         Fault.BUFFER_OVERRUN,
@@ -357,4 +256,4 @@ def _overruns(config: CoreConfig) -> Iterator[FaultCase]:
         "OUT by STORE": store(**store_out, out=config.out_words - 3),
         "LSE by STORE": store(rows=config.m + 1, out=state - 1, lse=True),
     }.items():
-        yield _one(f"overrun of {buffer}", command, Fault.BUFFER_OVERRUN)
+        yield one(f"overrun of {buffer}", command, Fault.BUFFER_OVERRUN)

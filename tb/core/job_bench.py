@@ -71,5 +71,5 @@ def _record(name: str, result: CoreRun) -> dict:
     del record["trace"], record["traffic"]
     if result.error:
         record["error"] = {"code": result.error.code.name, "engine": result.error.engine.name,
-                           "index": result.error.index}
+                           "index": result.error.index, "row": result.error.row}
     return record

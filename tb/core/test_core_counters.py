@@ -11,7 +11,7 @@ from amla.rtl.softmax.lanes import AccumulateLane
 from amla.sw.compiler.program import Command, assemble
 from amla.sw.run.counters import check_counters
 from amla.tb.core.driver import CoreBench, CoreRun
-from amla.tb.core.faults import DATA, OUTPUT
+from amla.tb.core.fault_case import DATA, OUTPUT
 from amla.tb.core.random_jobs import random_job
 from amla.tb.core.test_core_faults import lay_out
 from amla.tb.core.timing import check_timing

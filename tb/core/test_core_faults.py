@@ -1,4 +1,4 @@
-"""Bench of the core's faults: each stops the program with its code, engine and index; the core recovers."""
+"""Bench of the core's faults: each stops the program with its code, engine, index and row; the core recovers."""
 
 import os
 import random
@@ -14,21 +14,22 @@ from amla.sw.compiler.program import Command
 from amla.sw.run.compare import Expected, check_levels, expect
 from amla.sw.run.counters import check_counters, check_states
 from amla.tb.core.driver import CoreBench, CoreRun, Error
-from amla.tb.core.faults import (
+from amla.tb.core.fault_case import (
     DATA,
+    DATA_BYTES,
     OUTPUT,
     OUTPUT_BYTES,
     PROGRAM,
     WRITE_WINDOW,
     FaultCase,
     binary_of,
-    fault_cases,
     load,
     ordinary_registers,
     simulated_fault,
     store,
     wide,
 )
+from amla.tb.core.faults import fault_cases
 from amla.tb.core.random_jobs import random_job
 from amla.tb.host.gm import PlannedError, Response
 from amla.tb.signals import Pin
@@ -60,14 +61,16 @@ async def run_good(bench: CoreBench, good: Expected) -> None:
     check_counters(run, job.program.commands, CONFIG)
 
 
-def lay_out(bench: CoreBench, program: bytes) -> dict[str, int]:
-    """Map GM for a hand-written program; return the registers."""
-    data = np.random.default_rng(SEED).integers(0, 256, 0x4000, np.uint8)
+def lay_out(bench: CoreBench, program: bytes, content: Mapping[int, bytes] = {}) -> dict[str, int]:
+    """Map GM for a hand-written program, with ``content`` by address; return the registers."""
+    data = np.random.default_rng(SEED).integers(0, 256, DATA_BYTES, np.uint8)
     gap = bytes(DATA - PROGRAM - len(program))
     memory = np.frombuffer(program + gap + data.tobytes(), np.uint8)
     bench.memory.clear()
     bench.memory.add(PROGRAM, memory, name="inputs")
     bench.memory.add(OUTPUT, b"\xa5" * OUTPUT_BYTES, name="output", guard=4096)
+    for address, data in content.items():
+        bench.memory.write(address, data)
     return ordinary_registers(program)
 
 
@@ -82,15 +85,15 @@ def check_fault(bench: CoreBench, run: CoreRun, error: Error) -> None:
 def check_simulator(case: FaultCase, registers: Mapping[str, int]) -> None:
     """The command simulator reports the same fault."""
     memory = np.zeros(WRITE_WINDOW[1] - PROGRAM, np.uint8)
-    binary = case.binary()
-    memory[:len(binary)] = np.frombuffer(binary, np.uint8)
+    for address, data in {PROGRAM: case.binary(), **case.content}.items():
+        memory[address - PROGRAM:][:len(data)] = np.frombuffer(data, np.uint8)
     found = simulated_fault(CONFIG, memory, registers)
     assert found == case.error, f"the simulator reports {found}, expected {case.error}"
 
 
 @cocotb.test()
 async def every_fault_stops_and_recovers(dut):
-    """Code, engine, index; nothing written that should not be; START is refused; then a clean program."""
+    """Code, engine, index, row; nothing written that should not be; START is refused; then a clean program."""
     rng = random.Random(f"{SEED}/faults")
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
     await bench.start(cycles=10 * BENCH_CYCLES)
@@ -100,7 +103,7 @@ async def every_fault_stops_and_recovers(dut):
         count += 1
         latency = rng.choice((1, 10, 60))
         bench.behave(latency=(latency, latency + 9), stall=rng.choice((0.0, 0.3)), rng=rng)
-        registers = lay_out(bench, case.binary()) | dict(case.registers)
+        registers = lay_out(bench, case.binary(), case.content) | dict(case.registers)
         case.prepare(bench)
         try:
             if case.simulated:
@@ -272,7 +275,7 @@ async def much_in_flight(dut):
     fetched = PROGRAM + 40 * COMMAND_BYTES
     for name, commands, error, plan in (
         ("loads", loads, None, None), ("stores", stores, None, None),
-        ("a load", loads, Error(Fault.READ_SLVERR, Engine.LOAD, 3),
+        ("a load", loads, Error(Fault.READ_SLVERR, Engine.LOAD, 3, row=rows - 1),
          (errors, PlannedError(Response.SLVERR, addresses=range(DATA + 0x2200, DATA + 0x2201), beat=-1))),
         ("a store", stores, Error(Fault.WRITE_SLVERR, Engine.STORE, 4),
          (writes, PlannedError(Response.SLVERR, burst=3 * out_rows + out_rows // 2))),

@@ -10,8 +10,8 @@ from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Fault
 from amla.sw.compiler.program import Command
 from amla.tb.core.driver import CoreBench
-from amla.tb.core.faults import PROGRAM, WRITE_WINDOW, binary_of, ordinary_registers, simulated_fault
-from amla.tb.core.random_faults import random_program
+from amla.tb.core.fault_case import DATA, PROGRAM, WRITE_WINDOW, binary_of, ordinary_registers, simulated_fault
+from amla.tb.core.random_faults import random_lists, random_program
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
 SEED = int(os.environ["AMLA_SEED"])
@@ -27,17 +27,19 @@ MET = (Fault.NONE, Fault.UNKNOWN_OPCODE, Fault.BAD_FIELD, Fault.READ_WINDOW, Fau
 
 @cocotb.test()
 async def core_and_simulator_name_the_same_fault(dut):
-    """Code, engine and index, or neither finds a fault."""
+    """Code, engine, index and row, or neither finds a fault."""
     rng = random.Random(f"{SEED}/random faults")
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
     await bench.start(cycles=10_000 * COUNT)
     met: Counter[Fault] = Counter()
+    rows = 0  # faults at another row than the first
     failures = []
     for number in range(COUNT):
         commands = random_program(rng, CONFIG)
         program = binary_of(commands)
         memory = np.zeros(WRITE_WINDOW[1] - PROGRAM, np.uint8)
-        memory[:len(program)] = np.frombuffer(program, np.uint8)
+        for address, content in ((PROGRAM, program), (DATA, random_lists(rng))):
+            memory[address - PROGRAM:][:len(content)] = np.frombuffer(content, np.uint8)
         bench.memory.clear()
         bench.memory.add(PROGRAM, memory)
         registers = ordinary_registers(program)
@@ -49,11 +51,12 @@ async def core_and_simulator_name_the_same_fault(dut):
         if run.error != expected:
             failures.append(f"program {number}: the core reports {run.error}, the simulator {expected}:\n"
                             f"{_listing(commands)}")
+        rows += expected is not None and expected.row > 0
         met[expected.code if expected else Fault.NONE] += 1
         await bench.soft_reset()
-    dut._log.info("%d programs: %s", COUNT, {code.name: count for code, count in met.items()})
+    dut._log.info("%d programs: %s, %d at a later row", COUNT, {code.name: count for code, count in met.items()}, rows)
     assert not failures, f"{len(failures)} of {COUNT} programs, seed {SEED}:\n" + "\n".join(failures[:5])
-    assert COUNT < 300 or all(met[code] for code in MET), met
+    assert COUNT < 300 or (all(met[code] for code in MET) and rows), (met, rows)
 
 
 def _listing(commands: list[Command | int]) -> str:

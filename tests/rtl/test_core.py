@@ -14,8 +14,8 @@ TINY = CoreConfig.load("tiny")
 #: A core of odd sizes: m and n differ, the KV block is no power of two, L1 holds hardly more than it must.
 ODD = replace(TINY, name="odd", m=2, n=4, k=8, kv_block=24, l1_bytes=3072)
 
-#: Random workloads in all, and simulations that share them out.
-WORKLOADS, SIMULATIONS = 240, 4
+#: Random workloads in all, at night, and simulations that share them out.
+WORKLOADS, NIGHTLY, SIMULATIONS = 180, 300, 4
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,15 @@ def test_random_workloads(core, part):
     simulate(
         core, f"random-{part}", testcase="random_workloads", env={"AMLA_CASES": f"{part * share}:{share}"}
     )
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("part", range(SIMULATIONS))
+def test_more_random_workloads(core, part):
+    """Others than by day."""
+    share = NIGHTLY // SIMULATIONS
+    simulate(core, f"more-random-{part}", testcase="random_workloads",
+             env={"AMLA_CASES": f"{WORKLOADS + part * share}:{share}"})
 
 
 @pytest.mark.nightly
