@@ -13,7 +13,7 @@ from ..workload.inputs import KeySequence
 from ..workload.workload import Workload
 from .plan import Piece
 
-__all__ = ["FP8_FLAGS", "KeyCache", "KeyRun", "KeySource", "Listed", "Paged", "bytes_of_row"]
+__all__ = ["FP8_FLAGS", "KeyCache", "KeyRun", "KeySource", "Listed", "Paged", "bytes_of_row", "gathered_bytes"]
 
 #: Flag of LOAD and GATHER by the cache of a workload; the others lie as these take them without.
 FP8_FLAGS = {"fp8-656": "fp8_656", "fp8-584": "fp8_584"}
@@ -26,6 +26,14 @@ _SCALE_BYTES = fp8_pages.BYTES - fp8_pages.VALUE_BYTES
 def bytes_of_row(flags: frozenset[str], cols: int) -> int:
     """Bytes of GM that a row of a LOAD or GATHER is made from."""
     return fp8_cache.BYTES if "fp8_656" in flags else fp8_pages.BYTES if "fp8_584" in flags else 2 * cols
+
+
+def gathered_bytes(flags: frozenset[str], cols: int, beat: int) -> int:
+    """Bytes that the bus moves for a row of a GATHER: whole beats, wherever it begins, of its scales too; its entry."""
+    apart = "fp8_584" in flags
+    row = fp8_pages.VALUE_BYTES if apart else bytes_of_row(flags, cols)
+    step = gcd(row, beat)
+    return (-(-(row + beat - step) // beat) + apart) * beat + _ENTRY_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +81,8 @@ class KeyCache:
         return -(-count // fp8_pages.VALUE_BYTES) * fp8_pages.VALUE_BYTES if self.flag == "fp8_584" else count
 
     def gathered_bytes(self, beat: int) -> int:
-        """Bytes that the bus moves for a key by its entry in a list: whole beats, wherever it begins; and the entry."""
-        step = gcd(self.row_bytes, beat)
-        beats = -(-(self.row_bytes + beat - step) // beat) + (self.flag == "fp8_584")
-        return beats * beat + _ENTRY_BYTES
+        """Bytes that the bus moves for a key by its entry in a list."""
+        return gathered_bytes(frozenset(self.flags), self.head_dim, beat)
 
     def locate(self, slot: int) -> tuple[int, int]:
         """Address and pitch of a LOAD whose first row is this slot."""

@@ -22,7 +22,7 @@ from amla.rtl.softmax.row_update import RowUpdate
 
 from ..memory.preset import IDEAL, Memory
 from .drafts import Draft
-from .key_cache import bytes_of_row
+from .key_cache import bytes_of_row, gathered_bytes
 from .program import Command, members
 
 __all__ = ["by_estimated_start", "duration", "estimated_cycles", "latencies", "multiply_cycles"]
@@ -53,10 +53,11 @@ def duration(draft: Draft, config: CoreConfig, memory: Memory = IDEAL) -> int:
     f = {name: int(value) for name, value in draft.operands.items()}
 
     match draft.opcode:
-        case Opcode.LOAD:
-            flags = frozenset(name for name in FLAGS[Opcode.LOAD] if f.get(name))
-            moving = memory.cycles(f["rows"] * bytes_of_row(flags, f["cols"]), config.axi_data_bytes)
-            return max(moving, f["rows_padded"] * (f["cols"] // config.beat_elements))
+        case Opcode.LOAD | Opcode.GATHER:
+            flags, beat = frozenset(name for name in FLAGS[draft.opcode] if f.get(name)), config.axi_data_bytes
+            row = (bytes_of_row(flags, f["cols"]) if draft.opcode == Opcode.LOAD
+                   else gathered_bytes(flags, f["cols"], beat))
+            return max(memory.cycles(f["rows"] * row, beat), f["rows_padded"] * (f["cols"] // config.beat_elements))
         case Opcode.FEED_A:
             return f["outer"] * f["inner"]
         case Opcode.FEED_B:
