@@ -13,8 +13,7 @@ from ..workload.inputs import KeySequence
 from ..workload.workload import Workload
 from .plan import Piece
 
-__all__ = ["FP8_FLAGS", "KeyCache", "KeyRun", "KeySource", "Listed", "Paged", "bytes_of_row",
-           "gathered_bytes"]
+__all__ = ["FP8_FLAGS", "KeyCache", "KeyRun", "KeySource", "Listed", "Paged", "bytes_of_row", "gathered_bytes"]
 
 #: Flag of LOAD and GATHER by the cache of a workload; the others lie as these take them without.
 FP8_FLAGS = {"fp8-656": "fp8_656", "fp8-584": "fp8_584"}
@@ -86,7 +85,7 @@ class KeyCache:
         return -(-count // fp8_pages.VALUE_BYTES) * fp8_pages.VALUE_BYTES if self.flag == "fp8_584" else count
 
     def gathered_bytes(self, beat: int) -> int:
-        """Bytes that the bus moves for a key by its entry in a list: whole beats, wherever it begins; and the entry."""
+        """Bytes that the bus moves for a key by its entry in a list."""
         return gathered_bytes(frozenset(self.flags), self.head_dim, beat)
 
     def locate(self, slot: int) -> tuple[int, int]:

@@ -66,7 +66,7 @@ def test_a_fault_is_reported_and_the_next_run_goes_on(cases, seed, tmp_path):
     (tmp_path / JOB_FILE).write_text(json.dumps(content))
     runs = run_rtl(tmp_path).runs
     assert runs["bad"].status == "error"
-    assert runs["bad"].error == {"code": "TRUNCATED_PROGRAM", "engine": "SEQUENCER", "index": 3}
+    assert runs["bad"].error == {"code": "TRUNCATED_PROGRAM", "engine": "SEQUENCER", "index": 3, "row": 0}
     assert runs["good"].status == "done"
     check_levels(expect(cases[1].job, cases[1].inputs), runs["good"].output)
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amla.rtl.host.csr import REGISTERS
+from amla.rtl.isa import Opcode
 from amla.sw.compiler.memory_map import build_job
 from amla.sw.compiler.program import disassemble
 from amla.sw.errors import AmlaError
 from amla.sw.memory.preset import IDEAL, Memory
 from amla.sw.simulator.simulator import simulate
+from amla.sw.workload.extra import ExtraCache
 from amla.sw.workload.generate import make_inputs
 from amla.sw.workload.workload import Workload
 
@@ -113,3 +115,86 @@ def test_output_beat_names_the_writer(make_job):
     assert "lse" in job.program.commands[index].flags and job.program.annotations[index].request == 1
     index = result.writer[job.output_beat("O", (0, 1, 2, 31))]
     assert job.program.annotations[index].request == 0 and job.program.commands[index]["cols"] > 0
+
+
+SPARSE = Workload(name="x", heads=3, lengths=(40, 9), head_dim=24, head_dim_v=16, page_size=16, topk=12, sink=True,
+                  extra=ExtraCache(lengths=(20, 30), topk=6, page_size=2))
+
+
+def test_lists_and_caches_lie_in_the_read_window(make_job):
+    """Q, both caches, the sinks, the lists and the program, each at a multiple of 4 KiB."""
+    job, inputs = make_job(SPARSE)
+    symbols, base = job.program.symbols, job.base
+    names = ["Q", "KV", "EXTRA", "SINK", "LISTS", "PROGRAM"]
+    assert sorted(names, key=symbols.__getitem__) == names and all(symbols[name] % 4096 == 0 for name in names)
+    for name, array in (("KV", inputs.kv_cache), ("EXTRA", inputs.extra_k_cache)):
+        stored = job.memory[symbols[name] - base:][:array.nbytes]
+        assert np.array_equal(stored, np.ascontiguousarray(array).view(np.uint8).ravel()), name
+    gathers = [command for command in job.program.commands if command.opcode == Opcode.GATHER]
+    assert all(symbols["LISTS"] <= gather["list"] < symbols["PROGRAM"] for gather in gathers)
+    assert {(gather["address"], gather["page_size"]) for gather in gathers} == {(symbols["KV"], 16),
+                                                                                (symbols["EXTRA"], 2)}
+
+
+def test_a_workload_without_listed_keys_has_no_lists(make_job):
+    load = replace(SPARSE, lengths=(0, 0), extra=None)
+    assert "LISTS" not in make_job(load)[0].program.symbols
+
+
+def test_fp8_pages_lie_as_flashmla_makes_them(make_job):
+    load = Workload(name="x", heads=3, lengths=(5,), head_dim=512, head_dim_v=512, cache="fp8-584", page_size=3)
+    job, inputs = make_job(load)
+    start = job.program.symbols["KV"] - job.base
+    pages = job.memory[start:start + 3 * 4 * 576].reshape(3, 4 * 576)  # two pages of keys, and one that nobody has
+    assert np.array_equal(pages[:, :3 * 584], np.ascontiguousarray(inputs.kv_cache).reshape(3, -1))
+    assert (pages[:, 3 * 584:] == 0xA5).all()
+
+
+@pytest.mark.parametrize(("heads", "tokens", "words"), [
+    (4, 1, 1), (4, 9, 3), (8, 5, 6), (1, 16, 4), (2, 7, 4), (3, 4, 3), (3, 16, 6), (5, 4, 5), (6, 16, 6), (17, 1, 5)])
+def test_sinks_of_every_row(tiny, make_job, heads, tokens, words):
+    """A word has the sinks of a row group; row tiles that begin with the same head share theirs."""
+    load = Workload(name="x", heads=heads, q_tokens=tokens, lengths=(9,), head_dim=24, head_dim_v=16, sink=True)
+    job, inputs = make_job(load)
+    plan, m = job.plan, tiny.m
+    start = job.program.symbols["SINK"] - job.base
+    stored = job.memory[start:start + plan.sink_words * tiny.axi_data_bytes].reshape(plan.sink_words, -1)
+    sinks = np.ascontiguousarray(stored[:, :4 * m]).view(np.float32)
+    assert plan.sink_words == words
+    for tile in plan.tiles:
+        for row in range(tile.rows):
+            word = plan.sink_word(tile) + row // m
+            assert sinks[word, row % m] == inputs.attn_sink[(tile.row + row) % heads]
+
+
+def test_sinks_must_fit(tiny, make_job):
+    load = Workload(name="x", heads=31, q_tokens=5, lengths=(9,), head_dim=24, head_dim_v=16, sink=True)
+    with pytest.raises(AmlaError, match=r"state_rows of tiny is too small for the sinks of 31 heads: they need 136, "
+                                        r"not 128"):
+        make_job(load)
+    make_job(load, config=replace(tiny, state_rows=136))
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"topk": 11}, "topk of indices must be 11 as in the workload, not 12"),
+    ({"topk": None, "extra": None}, r"cache_seqlens must be \(40, 9\) as in the workload, not None"),
+    ({"extra": replace(SPARSE.extra, page_size=4)}, "page of extra_k_cache must be 4 as in the workload, not 2"),
+    ({"extra": replace(SPARSE.extra, topk=5)}, "topk of extra_indices_in_kvcache must be 5 as in the workload, not 6"),
+    ({"extra": None}, "page of extra_k_cache must be None as in the workload, not 2"),
+    ({"sink": False}, "heads of attn_sink must be None as in the workload, not 3"),
+])
+def test_sparse_workload_and_inputs_must_agree(tiny, change, message):
+    with pytest.raises(AmlaError, match=f"^{message}$"):
+        build_job(replace(SPARSE, **change), make_inputs(SPARSE), tiny)
+
+
+def test_the_core_must_read_the_cache(tiny):
+    load = Workload(name="x", heads=3, lengths=(9,), cache="fp8-656")
+    inputs = make_inputs(load)
+    with pytest.raises(AmlaError, match=r"^cache must have 16 bits on tiny, which computes in fp16 and has beats of 16 "
+                                        r"bytes, not fp8-656$"):
+        build_job(load, inputs, replace(tiny, format="fp16"))
+    with pytest.raises(AmlaError, match=r"^cache must be bf16, as tiny computes in it, not fp16$"):
+        build_job(replace(load, cache="fp16"), inputs, tiny)
+    with pytest.raises(AmlaError, match=r"^kv_cache must be bf16 as in the workload, not fp8-656$"):
+        build_job(replace(load, cache=None), inputs, tiny)

@@ -62,7 +62,10 @@ def test_streams_that_wait_for_each_other(tiny):
 
 
 @pytest.mark.parametrize(("draft", "cycles"), [
-    (_draft(Opcode.LOAD, rows=3, rows_padded=4, cols=24), 9), (_feed(7), 7), (_mmad(9), 9),
+    (_draft(Opcode.LOAD, rows=3, rows_padded=4, cols=24), 12), (_feed(7), 7), (_mmad(9), 9),
+    (_draft(Opcode.LOAD, rows=2, rows_padded=2, cols=576, fp8_656=True), 144),
+    (_draft(Opcode.GATHER, rows=3, rows_padded=3, cols=24), 10),  # 3 times 3 beats of a row, and 12 bytes
+    (_draft(Opcode.GATHER, rows=1, rows_padded=3, cols=24), 9),
     (_draft(Opcode.MMAD, mt=3, nt=2, kt=3), 6 + 2 * (Fdpa.latency + 2)), (_draft(Opcode.MMAD, mt=9, nt=2, kt=3), 54),
     (_draft(Opcode.FEED_B, outer=2, inner=3, transpose=True), 6),
     (_draft(Opcode.DRAIN_S, mt=2, nt=3), 12), (_draft(Opcode.SOFTMAX, mt=2, kt=3), 12),
@@ -77,9 +80,13 @@ def test_memory_sets_how_long_moving_takes(tiny):
     load, store = _draft(Opcode.LOAD, rows=3, rows_padded=4, cols=24), _draft(Opcode.STORE, rows=5, cols=16)
     half = Memory(name="half", latency=20, bytes_per_cycle=8)
     assert [duration(draft, tiny, half) for draft in (load, store)] == [2 * 9, 2 * 10]
-    # What only pads is written without memory, a row of all banks at a time.
+    # FP8 rows take L1 longer than such a memory; listed ones need whole beats, and of scales apart one more.
+    fp8 = _draft(Opcode.LOAD, rows=4, rows_padded=4, cols=512, fp8_584=True)
+    listed = _draft(Opcode.GATHER, rows=4, rows_padded=4, cols=512, fp8_584=True)
+    assert [duration(draft, tiny, half) for draft in (fp8, listed)] == [4 * 584 // 8, 4 * (576 + 16 + 4) // 8]
+    # What only pads is written without memory, a beat a cycle.
     zeros = _draft(Opcode.LOAD, rows=0, rows_padded=8, cols=24)
-    assert duration(zeros, tiny, half) == duration(zeros, tiny) == 8 // tiny.l1_banks * 3
+    assert duration(zeros, tiny, half) == duration(zeros, tiny) == 8 * 3
 
 
 @pytest.mark.parametrize("opcode, padded", [(Opcode.LOAD, {"rows_padded": 1}), (Opcode.STORE, {})])
