@@ -191,10 +191,10 @@ def test_sparse_workload_and_inputs_must_agree(tiny, change, message):
 def test_the_core_must_read_the_cache(tiny):
     load = Workload(name="x", heads=3, lengths=(9,), cache="fp8-656")
     inputs = make_inputs(load)
-    with pytest.raises(AmlaError, match="^cache must have 16 bits on tiny, which computes in fp16 and has beats of 16 "
-                                        "bytes, not fp8-656$"):
+    with pytest.raises(AmlaError, match=r"^cache must have 16 bits on tiny, which computes in fp16 and has beats of 16 "
+                                        r"bytes, not fp8-656$"):
         build_job(load, inputs, replace(tiny, format="fp16"))
-    with pytest.raises(AmlaError, match="^cache must be bf16, as tiny computes in it, not fp16$"):
+    with pytest.raises(AmlaError, match=r"^cache must be bf16, as tiny computes in it, not fp16$"):
         build_job(replace(load, cache="fp16"), inputs, tiny)
-    with pytest.raises(AmlaError, match="^kv_cache must be bf16 as in the workload, not fp8-656$"):
+    with pytest.raises(AmlaError, match=r"^kv_cache must be bf16 as in the workload, not fp8-656$"):
         build_job(replace(load, cache=None), inputs, tiny)
