@@ -249,7 +249,8 @@ def test_fp8_needs_a_core_that_reads_it(tiny):
     ([1, 2, 0, 3, 128], 3, {}),  # no page has a fourth slot
     ([-1, (1 << 31) - 1], 1, {}),
     ([4, 0], 1, {"address": _BASE - 64}),
-    ([-1, 1], 1, {"address": _BASE + 2048 - 592 - 576, "page_bytes": 592, "page_size": 1, "cols": 512, "fp8_584": True}),
+    ([-1, 1], 1, {"address": _BASE + 2048 - 592 - 576, "page_bytes": 592, "page_size": 1, "cols": 512,
+                  "fp8_584": True}),
 ])
 def test_the_first_entry_at_fault_is_named(tiny, entries, row, changes):
     command = _gather(**{"rows": len(entries), "rows_padded": len(entries), **changes})
