@@ -111,6 +111,10 @@ def _fp8(config: CoreConfig) -> Iterator[FaultCase]:
               simulated=False)
     yield one("LOAD of unmapped scales", load(**_FP8_584, pitch=UNMAPPED_READ - DATA), Fault.READ_DECERR,
               simulated=False)
+    per_beat = config.axi_data_bytes // 8
+    yield one("LOAD of scales that memory ends in", simulated=False, row=per_beat, code=Fault.READ_DECERR, command=load(
+        **_FP8_584 | {"rows": per_beat + 1, "rows_padded": per_beat + 1},
+        pitch=DATA_BYTES - config.axi_data_bytes))
     yield _listed("of an FP8 row past the window", Fault.READ_WINDOW, 1, [0, (end - DATA) // 656],
                   _FP8_656 | {"page_size": 1, "page_bytes": 656})
     yield _listed("of scales past the window", Fault.READ_WINDOW, 1, [-1, 1],

@@ -37,6 +37,13 @@ def test_walks(small, seed):
     _same(_footprint(c, small).writes["L1"], [c["l1"] + (c["row0"] + row) // group * chunks + chunk
                                              for row in range(c["rows_padded"]) for chunk in range(chunks)])
 
+    fields = {name: c[name] for name in ("l1", "row0", "rows_padded", "cols")}
+    gather = Command.build(Opcode.GATHER, **fields, a_side=seed % 2)
+    _same(_footprint(gather, small).writes["L1"], _footprint(c, small).writes["L1"].ravel().tolist())
+    c = Command.build(Opcode.LOAD, l1=r(9), rows_padded=r(9), cols=beat, sinks=True)
+    assert _footprint(c, small).writes.keys() == {"SINK"}
+    _same(_footprint(c, small).writes["SINK"], list(range(c["l1"], c["l1"] + c["rows_padded"])))
+
     c = Command.build(Opcode.FEED_B, l1=r(50), l0=r(9), outer=r(4), inner=r(4), outer_stride=r(50),
                       inner_stride=r(9),
                       group_stride=r(9), transpose=True)

@@ -1,5 +1,6 @@
 """The hazard check: clean on every program, and able to fail."""
 
+import random
 from collections import Counter
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from amla.sw.compiler.memory_map import build_job
 from amla.sw.compiler.program import Command, members
 from amla.sw.workload.generate import make_inputs
 from amla.sw.workload.workload import Workload
+from amla.tb.core.random_jobs import random_job
 
 
 @pytest.mark.parametrize("preload", [0, 1, 2])
@@ -24,6 +26,22 @@ def test_random_programs_are_free_of_hazards(random_case, seed):
     workload, config, preload = random_case(1000 + seed)
     job = build_job(workload, make_inputs(workload, format=config.format), config, preload=preload)
     assert find_hazards(job.program.commands, config) == []
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_programs_of_every_cache_are_free_of_hazards(tiny, seed):
+    """Lists, FP8 keys and sinks among them."""
+    assert find_hazards(random_job(random.Random(f"hazards/{seed}"), tiny).job.program.commands, tiny) == []
+
+
+def test_sinks_must_have_come(tiny):
+    ready = (Semaphore.Q_READY,)
+    load = Command.build(Opcode.LOAD, rows=2, rows_padded=2, cols=8, sinks=True)
+    rows = Command.build(Opcode.LOAD, rows_padded=1, cols=8, signal=ready)
+    normalize = {"mt": 1, "nt": 1, "o_pitch": 8, "out_pitch": 1, "sink": 1, "first": True, "sinks": True}
+    assert find_hazards([load, rows, Command.build(Opcode.NORMALIZE, **normalize, wait=ready)], tiny) == []
+    [finding] = find_hazards([load, Command.build(Opcode.NORMALIZE, **normalize)], tiny)
+    assert "SINK" in finding
 
 
 def _pairs(commands):

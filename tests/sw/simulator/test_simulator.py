@@ -1,16 +1,21 @@
 """The command simulator: equal to the golden model to the bit, and strict."""
 
+import random
 from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 import pytest
 from amla.model import mla_decode
+from amla.model.cache import fp8_cache, fp8_pages
 from amla.rtl.isa import COMMAND_BYTES, HALFWORDS, SEMAPHORE_MAX, Engine, Fault, Opcode, Semaphore
 from amla.sw.compiler.memory_map import build_job
 from amla.sw.compiler.program import Command, assemble
+from amla.sw.run.compare import check_levels, expect
 from amla.sw.simulator.simulator import CommandFault, Simulator, simulate
 from amla.sw.workload.generate import make_inputs
 from amla.sw.workload.workload import Workload
+from amla.tb.core.random_jobs import random_job
 
 
 def _check(workload, config, preload):
@@ -45,6 +50,15 @@ def test_main_workloads_in_fp16(small, name):
 @pytest.mark.parametrize("seed", range(40))
 def test_random_workloads(random_case, seed):
     _check(*random_case(seed))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_jobs_of_every_kind(tiny, seed):
+    """FP8 caches, lists and sinks among them, and what no layer gives; the bytes that LOAD and GATHER read, too."""
+    case = random_job(random.Random(seed), tiny)
+    expected = expect(case.job, case.inputs)
+    check_levels(expected, None)
+    assert expected.simulated.bytes_read == case.job.bytes_read
 
 
 def test_special_values(tiny):
@@ -82,9 +96,14 @@ def test_requests_are_independent(tiny, tiny_workload, make_job):
 _BASE = 0x1000
 
 
-def _run(config, commands, *, memory=4096):
-    """Run commands on ``memory`` bytes: reads below the middle, the program in the second quarter, writes above."""
+def _run(config, commands, *, memory=4096, given=()):
+    """Run commands on ``memory`` bytes: reads below the middle, the program in the second quarter, writes above.
+
+    ``given`` are arrays with their places in it.
+    """
     content = np.zeros(memory, np.uint8)
+    for place, array in given:
+        content[place:place + array.nbytes] = array.view(np.uint8).reshape(-1)
     binary = np.frombuffer(assemble(commands), np.uint8)
     content[memory // 4:memory // 4 + len(binary)] = binary
     simulator = Simulator(config, content, base=_BASE, read_window=(_BASE, _BASE + memory // 2),
@@ -138,6 +157,130 @@ def test_faults_name_code_engine_and_command(tiny, command, code, engine):
     with pytest.raises(CommandFault, match=f"command 1 .*{code.name}") as caught:
         _run(tiny, [Command.build(Opcode.FENCE), command, _HALT])
     assert (caught.value.code, caught.value.engine, caught.value.index) == (code, engine, 1)
+
+
+_LIST = 512  # of the tests below, in memory
+
+
+def _gather(**changes):
+    """Of pages of three slots of 16 bytes, in the lowest bytes of memory."""
+    return Command.build(Opcode.GATHER, **{"address": _BASE, "list": _BASE + _LIST, "page_bytes": 64, "page_size": 3,
+                                           "rows": 4, "rows_padded": 4, "cols": 8, **changes})
+
+
+def test_gathered_rows(tiny):
+    """page · 4 + offset, as 4 is the power of two that holds three slots; negative entries are zeros."""
+    data, entries = np.arange(256, dtype=np.uint16), np.array([6, -1, 4, 0], np.int32)
+    simulator, result, _ = _run(tiny, [_gather(rows_padded=5, l1=4), _HALT], given=[(0, data), (_LIST, entries)])
+    words = simulator.buffers["L1"][4:8]  # two row groups of two words
+    rows = words.reshape(2, 2, 4, 4).transpose(0, 2, 1, 3).reshape(8, 8)
+    places = [8 * (4 * 1 + 2), None, 8 * 4, 0, None]
+    for row, place in zip(rows, places, strict=False):
+        assert row.tolist() == ([0] * 8 if place is None else list(range(place, place + 8)))
+    assert result.bytes_read == 4 * 4 + 3 * 16
+
+
+@pytest.mark.parametrize("flag", ["fp8_656", "fp8_584"])
+def test_fp8_rows_are_dequantised(tiny, flag):
+    """By LOAD and by GATHER to the same words, with the scales that go with each."""
+    rng = np.random.default_rng(1)
+    if flag == "fp8_656":
+        keys, cols, pitch, page = fp8_cache.quantize_fp8(
+            rng.standard_normal((3, 576)).astype(ml_dtypes.bfloat16)), 576, 656, 3 * 656
+        expected = fp8_cache.dequantize_fp8(keys)
+    else:
+        pages = fp8_pages.quantize_fp8_pages(rng.standard_normal((1, 3, 512)).astype(ml_dtypes.bfloat16))
+        keys, cols, pitch, page = np.ascontiguousarray(pages), 512, 3 * 576, 3 * 592
+        expected = fp8_pages.dequantize_fp8_pages(pages, np.arange(3))
+    common = {"cols": cols, flag: True}
+    commands = [_load(rows=3, rows_padded=3, pitch=pitch, **common),
+                _gather(rows=3, rows_padded=3, page_bytes=page, list=_BASE + 2048, l1=256, **common), _HALT]
+    simulator, result, _ = _run(tiny, commands, memory=16384,
+                                given=[(0, keys), (2048, np.array([2, 0, 1], np.int32))])
+    for first, order in ((0, [0, 1, 2]), (256, [2, 0, 1])):
+        words = simulator.buffers["L1"][first:first + cols // 4, :3]
+        assert np.array_equal(words.transpose(1, 0, 2).reshape(3, cols), expected[order])
+    assert result.bytes_read == 2 * keys.nbytes + 12
+
+
+def test_sinks_go_to_their_buffer(tiny):
+    sinks = np.arange(8, dtype=np.float32)
+    simulator, _, _ = _run(tiny, [_load(sinks=True, rows=2, rows_padded=3, l1=5), _HALT], given=[(0, sinks)])
+    assert simulator.buffers["SINK"][5:8].view(np.float32).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [0] * 4]
+    assert (simulator.buffers["L1"] == 0x7FC0).all()
+
+
+@pytest.mark.parametrize(("command", "code"), [
+    (_gather(address=_BASE + 8), Fault.BAD_FIELD),
+    (_gather(page_bytes=72), Fault.BAD_FIELD),
+    (_gather(list=_BASE + 4), Fault.BAD_FIELD),
+    (_gather(page_size=0), Fault.BAD_FIELD),
+    (_gather(page_size=1025), Fault.BAD_FIELD),
+    (_gather(rows=129, rows_padded=129), Fault.BAD_FIELD),
+    (_gather(rows_padded=0), Fault.BAD_FIELD),
+    (_gather(cols=4), Fault.BAD_FIELD),
+    (_gather(l1=1), Fault.BAD_FIELD),
+    (_gather(l1=510, rows_padded=5), Fault.BUFFER_OVERRUN),
+    (_gather(list=_BASE + 2048), Fault.READ_WINDOW),
+    (_gather(list=_BASE + 2032, rows=5, rows_padded=5), Fault.READ_WINDOW),
+    (_load(fp8_656=True, fp8_584=True, cols=576), Fault.BAD_FIELD),
+    (_load(fp8_656=True, cols=512), Fault.BAD_FIELD),
+    (_load(fp8_584=True, cols=512, pitch=12), Fault.BAD_FIELD),
+    (_load(fp8_656=True, cols=576, rows=129, rows_padded=129), Fault.BAD_FIELD),
+    (_load(fp8_656=True, cols=576, address=_BASE + 2048 - 640), Fault.READ_WINDOW),
+    (_load(fp8_584=True, cols=512, pitch=2048), Fault.READ_WINDOW),
+    (_load(sinks=True, cols=16), Fault.BAD_FIELD),
+    (_load(sinks=True, fp8_656=True, cols=576), Fault.BAD_FIELD),
+    (_load(sinks=True, l1=31), Fault.BUFFER_OVERRUN),
+], ids=lambda value: getattr(value, "name", str(value)[:60]))
+def test_faults_of_other_rows(tiny, command, code):
+    with pytest.raises(CommandFault, match=f"command 0 \\(load\\): {code.name}") as caught:
+        _run(tiny, [command, _HALT])
+    assert (caught.value.code, caught.value.row) == (code, 0)
+
+
+def test_fp8_needs_a_core_that_reads_it(tiny):
+    with pytest.raises(CommandFault, match="BAD_FIELD: fp8_656 on tiny, which reads no FP8"):
+        _run(replace(tiny, format="fp16"), [_load(fp8_656=True, cols=576), _HALT])
+
+
+@pytest.mark.parametrize(("entries", "row", "changes"), [
+    ([1, -1, 128, 3], 2, {}),
+    ([1, 2, 0, 3, 128], 3, {}),  # no page has a fourth slot
+    ([-1, (1 << 31) - 1], 1, {}),
+    ([4, 0], 1, {"address": _BASE - 64}),
+    ([-1, 1], 1, {"address": _BASE + 2048 - 592 - 576, "page_bytes": 592, "page_size": 1, "cols": 512,
+                  "fp8_584": True}),
+])
+def test_the_first_entry_at_fault_is_named(tiny, entries, row, changes):
+    command = _gather(**{"rows": len(entries), "rows_padded": len(entries), **changes})
+    with pytest.raises(CommandFault, match=rf"command 0 \(load\), row {row}: READ_WINDOW") as caught:
+        _run(tiny, [command, _HALT], given=[(_LIST, np.array(entries, np.int32))])
+    assert (caught.value.code, caught.value.row) == (Fault.READ_WINDOW, row)
+
+
+@pytest.mark.parametrize(("command", "row", "code"), [
+    (_load(address=_BASE + 4064, rows=4), 2, Fault.READ_DECERR),
+    (_load(address=_BASE + 4096 - 656 - 16, rows=2, fp8_656=True, cols=576), 1, Fault.READ_DECERR),
+    (_load(rows=3, fp8_584=True, cols=512, pitch=4096 - 16), 2, Fault.READ_DECERR),
+    (_load(address=_BASE + 4096, rows=3, fp8_584=True, cols=512, pitch=(1 << 20) - 4096), 0, Fault.READ_WINDOW),
+    (_load(address=_BASE + 4096 - 16, rows=2, sinks=True), 1, Fault.READ_DECERR),
+    (_gather(list=_BASE + 4096 - 16, rows=6, rows_padded=6), 4, Fault.READ_DECERR),
+    (_gather(list=_BASE + 8192), 0, Fault.READ_DECERR),
+    (_gather(address=_BASE + 4096 - 64), 2, Fault.READ_DECERR),
+], ids=lambda value: getattr(value, "name", str(value)[:60]))
+def test_rows_to_which_no_memory_answers(tiny, command, row, code):
+    """The window is checked first, and of all; then the first row without an answer is named."""
+    content = np.zeros(4096, np.uint8)
+    content[_LIST:_LIST + 16] = np.array([0, -1, 4, 5], "<i4").view(np.uint8)
+    content[-16:] = np.array([0, -1, -1, 2], "<i4").view(np.uint8)
+    binary = np.frombuffer(assemble([command, _HALT]), np.uint8)
+    content[1024:1024 + len(binary)] = binary
+    simulator = Simulator(tiny, content, base=_BASE, read_window=(_BASE, _BASE + (1 << 20)), write_window=(0, 0),
+                          scale_word=0)
+    with pytest.raises(CommandFault) as caught:
+        simulator.run(_BASE + 1024, len(binary) // 2)
+    assert (caught.value.code, caught.value.row) == (code, row)
 
 
 @pytest.mark.parametrize(("command", "code"), [
