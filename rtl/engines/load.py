@@ -144,6 +144,7 @@ class Load(wiring.Component):
         capture, measured, decode, dispatch = Signal(), Signal(), Signal(), Signal()
         settling = Signal(range(_SETTLE + Fp8Region.latency + 1))  # cycles until what the checks need of it is known
         scales_left = Signal()  # the scales are to be checked before the rows
+        run = Signal()  # what is checked is one run of beats: FP8 rows, their scales, or a list
         m.d.comb += [
             self.start.ready.eq(~stop & (~captured | decode)),
             capture.eq(self.start.valid & self.start.ready),
@@ -154,6 +155,7 @@ class Load(wiring.Component):
             of_scales = self._flag(given, "fp8_584") & ~given.gather
             m.d.sync += [
                 fields.eq(given), scales_left.eq(of_scales),
+                run.eq(given.gather | self._flag(given, "fp8_656") | self._flag(given, "fp8_584")),
                 settling.eq(Mux((self._flag(given, "fp8_656") & ~given.gather) | of_scales,
                                 _SETTLE + Fp8Region.latency, _SETTLE)),
             ]
@@ -176,7 +178,7 @@ class Load(wiring.Component):
         bad = self._bad(m, fields)
         m.d.comb += [
             check.en.eq(measured), check.address.eq(fields.address), check.pitch.eq(fields.pitch),
-            check.rows.eq(fields.rows), check.beats.eq(beats),
+            check.rows.eq(fields.rows), check.beats.eq(beats), check.run.eq(run),
             check.window_base.eq(self.window_base), check.window_limit.eq(self.window_limit),
         ]
         with m.If(decode):
@@ -202,11 +204,9 @@ class Load(wiring.Component):
             m.d.comb += [
                 fp8.address.eq(fields.address), fp8.scales_offset.eq(fields.pitch), fp8.rows.eq(fields.rows),
                 fp8.layout.eq(Mux(is_656, Layout.FP8_656, Layout.FP8_584)),
+                check.run_address.eq(Mux(scales_left, fp8.scales_address, fp8.beats_address)),
+                check.run_beats.eq(Mux(scales_left, fp8.scales_beats, fp8.beats)),
             ]
-            with m.If(is_656 | is_584):
-                m.d.comb += [check.address.eq(Mux(scales_left, fp8.scales_address, fp8.beats_address)),
-                             check.beats.eq(Mux(scales_left, fp8.scales_beats, fp8.beats)),
-                             check.rows.eq(1), check.pitch.eq(0)]
             converted = Signal.like(direct.task, reset_less=True)
             m.d.comb += direct.task.eq(converted)
             apart = is_584 & ~fields.gather
@@ -219,8 +219,8 @@ class Load(wiring.Component):
                 ]
         with m.If(fields.gather):
             per_beat = 8 * config.axi_data_bytes // ENTRY_BITS
-            m.d.comb += [check.address.eq(fields.list), check.pitch.eq(0), check.rows.eq(1),
-                         check.beats.eq((fields.rows[:8] + (per_beat - 1)) >> exact_log2(per_beat))]
+            m.d.comb += [check.run_address.eq(fields.list),
+                         check.run_beats.eq((fields.rows[:8] + (per_beat - 1)) >> exact_log2(per_beat))]
 
         # Dispatch: to the data side always; to memory when something is to be read, a LOAD behind all rows gathered.
         dispatched = Signal(task_layout)

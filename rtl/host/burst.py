@@ -32,7 +32,7 @@ def Region(address_bits: int) -> data.StructLayout:
 
 
 class RegionCheck(wiring.Component):
-    """Compares a command's region with the window and merges adjacent rows into one run.
+    """Compares a command's region, rows or one run of beats, with the window and merges adjacent rows into one run.
 
     **Latency**: the inputs must have held for ``settle`` = 3 cycles before ``en``; results one cycle after it, and
     they hold. **Throughput**: one region every ``settle`` + 1 cycles.
@@ -49,6 +49,7 @@ class RegionCheck(wiring.Component):
     pitch:        bytes from one row to the next, a multiple of the beat
     rows:         rows, at least one
     beats:        beats per row, at least one
+    run:          the region is instead ``run_beats`` beats, at least one, from ``run_address`` on
     window_base:  first byte allowed
     window_limit: first byte past the window, at most the end of the address space
     region:       the region, adjacent rows merged; address cut to ``address_bits`` (exact unless ``outside``)
@@ -66,6 +67,7 @@ class RegionCheck(wiring.Component):
             "pitch": In(PITCH_BITS),
             "rows": In(ROWS_BITS),
             "beats": In(BEATS_BITS),
+            "run": In(1), "run_address": In(ADDRESS_BITS), "run_beats": In(BEATS_BITS),
             "window_base": In(address_bits + 1),
             "window_limit": In(address_bits + 1),
             "region": Out(Region(address_bits)),
@@ -78,7 +80,8 @@ class RegionCheck(wiring.Component):
         # In beats, and as wide as they need to be, so that no address wraps into the window.
         beat = exact_log2(self._data_bytes)
         row_bytes = Cat(C(0, beat), self.beats)
-        first_end = register(m, self.address[beat:] + self.beats, name="first_end")  # of the first row
+        address, beats = Mux(self.run, self.run_address, self.address), Mux(self.run, self.run_beats, self.beats)
+        first_end = register(m, address[beat:] + beats, name="first_end")  # of the first row
         room = register(m, self.window_limit[beat:] - first_end, name="room")  # for the rows behind it
         rows_after = register(m, self.rows - 1, name="rows_after", shape=ROWS_BITS)
         span = product(m, self.pitch[beat:], rows_after, name="span")
@@ -88,12 +91,12 @@ class RegionCheck(wiring.Component):
         adjacent = register(m, self.pitch == row_bytes, name="adjacent")
         with m.If(self.en):
             m.d.sync += [
-                self.outside.eq((self.address < self.window_base) | (span > room)),
-                self.region.address.eq(self.address),
+                self.outside.eq((address < self.window_base) | (Mux(self.run, 0, span) > room)),
+                self.region.address.eq(address),
                 self.region.pitch.eq(self.pitch),
-                self.region.rows.eq(Mux(adjacent, 1, self.rows)),
-                self.region.beats.eq(Mux(adjacent, total, self.beats)),
-                self.total.eq(total),
+                self.region.rows.eq(Mux(adjacent | self.run, 1, self.rows)),
+                self.region.beats.eq(Mux(adjacent & ~self.run, total, beats)),
+                self.total.eq(Mux(self.run, beats, total)),
             ]
         return m
 
