@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Mapping
 
 import cocotb
 from amla.rtl.config import CoreConfig
@@ -11,7 +12,7 @@ from amla.rtl.softmax.lanes import AccumulateLane
 from amla.sw.compiler.program import Command, assemble
 from amla.sw.run.counters import check_counters
 from amla.tb.core.driver import CoreBench, CoreRun
-from amla.tb.core.fault_case import DATA, OUTPUT
+from amla.tb.core.fault_case import DATA, LIST, OUTPUT
 from amla.tb.core.random_jobs import random_job
 from amla.tb.core.test_core_faults import lay_out
 from amla.tb.core.timing import check_timing
@@ -22,10 +23,10 @@ SEED = int(os.environ["AMLA_SEED"])
 _HALT = Command.build(Opcode.HALT)
 
 
-async def run(bench: CoreBench, *commands: Command) -> CoreRun:
-    """Run a program without data."""
+async def run(bench: CoreBench, *commands: Command, content: Mapping[int, bytes] = {}) -> CoreRun:
+    """Run a program on random data, and ``content`` by address."""
     program = [*commands, _HALT]
-    result = await bench.run(lay_out(bench, assemble(program)))
+    result = await bench.run(lay_out(bench, assemble(program), content))
     assert result.status == "done", result.error or result.status
     check_counters(result, program, CONFIG)
     check_timing(result, program, CONFIG)
@@ -57,6 +58,24 @@ async def memory_makes_load_and_store_wait(dut):
         assert far["wait_memory"] - near["wait_memory"] == 100 and far["busy"] == near["busy"], (near, far)
     padding = Command.build(Opcode.LOAD, rows_padded=9, cols=CONFIG.beat_elements)
     assert not waits(await run(bench, padding)), "a LOAD that reads nothing waited for memory"
+
+
+@cocotb.test()
+async def a_listed_row_waits_for_its_list_too(dut):
+    """100 cycles more are 200 more of WAIT_MEMORY for a row, 100 for a negative entry, which needs its list alone."""
+    beat = CONFIG.axi_data_bytes
+    gather = Command.build(Opcode.GATHER, address=DATA, list=LIST, page_bytes=beat, page_size=1, rows=1, rows_padded=1,
+                           cols=CONFIG.beat_elements)
+    bench = CoreBench(dut, CONFIG, latency=(1, 1))
+    await bench.start()
+    for entry, times in ((3, 2), (-1, 1)):
+        waited = []
+        for latency in (20, 120):
+            bench.behave(latency=(latency, latency))
+            found = waits(await run(bench, gather, content={LIST: entry.to_bytes(4, "little", signed=True)}))
+            assert list(found) == ["load"]
+            waited.append(found["load"])
+        assert waited[1] - waited[0] == 100 * times, waited
 
 
 @cocotb.test()

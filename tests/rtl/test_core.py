@@ -14,6 +14,9 @@ TINY = CoreConfig.load("tiny")
 #: A core of odd sizes: m and n differ, the KV block is no power of two, L1 holds hardly more than it must.
 ODD = replace(TINY, name="odd", m=2, n=4, k=8, kv_block=24, l1_bytes=3072)
 
+#: L1 for FP8 keys at every preload depth and in several row groups; that of ``tiny`` takes them at depths 0 and 1.
+WIDE = replace(TINY, name="wide", l1_bytes=32768)
+
 #: Random workloads in all, at night, and simulations that share them out.
 WORKLOADS, NIGHTLY, SIMULATIONS = 180, 300, 4
 
@@ -49,7 +52,7 @@ def test_more_random_workloads(core, part):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(("config", "workloads"), [(TINY, 240), (ODD, 60)], ids=["tiny", "odd"])
+@pytest.mark.parametrize(("config", "workloads"), [(TINY, 240), (ODD, 60), (WIDE, 60)], ids=["tiny", "odd", "wide"])
 def test_random_workloads_beside_hbm(config, workloads, tmp_path):
     """With stalls and answers out of order, many of them."""
     path = tmp_path / f"{config.name}.yaml"
