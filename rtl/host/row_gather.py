@@ -23,7 +23,7 @@ _AHEAD = 3
 class RowGather(wiring.Component):
     """Turns lists into requests, ahead of the rows that have come; see :class:`~amla.rtl.host.listed_row.ListedRow`.
 
-    After an entry that is a fault nothing more is requested.
+    After an entry that is a fault nothing more is requested, by nobody: ``command`` is not ready, nor is it ``idle``.
 
     **Latency**: ``ListedRow.latency`` + 6 cycles from a list's beat to the first region. **Throughput**: a row per
     cycle, with scales apart every other one; ``ListedRow.latency`` + 8 cycles between commands.
@@ -77,11 +77,12 @@ class RowGather(wiring.Component):
         now = Signal(self._command, reset_less=True)
         active, settled, ends = Signal(), Signal(2), Signal()
         unfinished = Signal(range(_AHEAD + 2))
+        refused = Signal()  # an entry was at fault
         m.d.comb += [
-            self.command.ready.eq(commands.w_rdy), commands.w_en.eq(self.command.valid),
+            self.command.ready.eq(commands.w_rdy & ~refused), commands.w_en.eq(self.command.valid & ~refused),
             commands.w_data.eq(self.command.payload), commands.r_en.eq(~active),
             self.list.ready.eq(lists.w_rdy), lists.w_en.eq(self.list.valid), lists.w_data.eq(self.list.payload),
-            self.idle.eq(unfinished == 0),
+            self.idle.eq((unfinished == 0) & ~refused),
         ]
         m.d.sync += [
             unfinished.eq(unfinished + (self.command.valid & self.command.ready) - ends),
@@ -124,7 +125,7 @@ class RowGather(wiring.Component):
         # Requests, in order.
         row = data.View(result, results.r_data)
         apart = now.cache.fp8_584
-        scales_sent, refused, go, requested = Signal(), Signal(), Signal(), Signal()
+        scales_sent, go, requested = Signal(), Signal(), Signal()
         scales_next = apart & ~scales_sent
         m.d.comb += [
             go.eq(results.r_rdy & ~refused & ~self.stop & self.row.ready & self.request.ready),

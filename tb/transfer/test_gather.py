@@ -137,6 +137,8 @@ async def lists_at_fault(dut):
         test.lists += [address | beats << 64 for command in after for address, beats in test.model.list_bursts(command)]
         await ends_in_fault(test, fault, [*before, wrong, *after])
         assert test.fault_row == row, f"fault at row {test.fault_row}, expected at {row}"
+        if test.bursts.compared:
+            test.bursts.finish()
         if test.written:
             test.writes.finish()
         test.stop()
