@@ -8,7 +8,7 @@ from amla.rtl.isa import MOST_ROWS, Fault
 from amla.tb.host.gm import PlannedError, Response
 from amla.tb.stream import start_clock
 from amla.tb.transfer.load_bench import CONFIG, GM_BYTES, Bench, Gather, bench, ends_in_fault
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge
 
 
 @cocotb.test()
@@ -38,6 +38,28 @@ async def longest_lists(dut):
               "cols": config.beat_elements}
     lists = [test.rng.choices(range(1024 // test.size * 64), k=rows), [-1] * rows, [5] * rows]
     await test.run([Gather(entries=np.array(entries), list=test.write_list(entries), **common) for entries in lists])
+    test.bursts.finish()
+    test.writes.finish()
+
+
+@cocotb.test(skip=not CONFIG.reads_fp8)
+async def lists_stay_out_of_rows(dut):
+    """A list that is requested while rows are never comes between the scales of a row and the rest of it."""
+    test = await bench(dut, latency=(400, 400))  # rows wait for what may be in flight
+    rows = min(16, test.config.l1_words * test.config.k * test.config.n // 512)
+    for _ in range(3):
+        commands = []
+        for _ in range(12):
+            entries = np.array([test.rng.randrange(64) for _ in range(rows)])
+            commands.append(Gather(address=test.base, page_bytes=64 * 592, page_size=64, entries=entries,
+                                   rows_padded=rows, list=test.write_list(entries), cols=512, fp8_584=True))
+        for command in commands:  # a list may lie among rows
+            test.expect(command)
+        for command in commands:
+            await test.start.send(command.encode())
+            await ClockCycles(dut.clk, test.rng.randrange(rows * 512 // test.config.beat_elements))
+        target = len(test.done_after)
+        await test.until(lambda target=target: test.done == target, "the end of the lists")
     test.bursts.finish()
     test.writes.finish()
 

@@ -23,8 +23,8 @@ def _check(workload, config, preload):
     job = build_job(workload, inputs, config, preload=preload)
     out, lse, result = simulate(job)
     golden_out, golden_lse = mla_decode(
-        inputs.q, inputs.kv_cache, inputs.block_table, inputs.cache_seqlens, head_dim_v=workload.head_dim_v,
-        softmax_scale=workload.scale, causal=workload.causal, mode=config.mode, numerics=job.numerics)
+        **inputs.arguments(), head_dim_v=workload.head_dim_v, softmax_scale=workload.scale, causal=workload.causal,
+        mode=config.mode, numerics=job.numerics)
     assert np.array_equal(out.view(np.uint16), golden_out.view(np.uint16))
     assert np.array_equal(lse.view(np.uint32), golden_lse.view(np.uint32))
     assert (result.writer >= 0).all() and result.commands == len(job.program)
@@ -45,6 +45,14 @@ def test_main_workloads(small, name):
 @pytest.mark.parametrize("name", ["decode", "decode-mtp"])
 def test_main_workloads_in_fp16(small, name):
     _check(Workload.load(name), replace(small, format="fp16"), 1)
+
+
+@pytest.mark.parametrize(("width", "columns"), [(32, 32), (512, 512), (992, 512), (1024, 1024)])
+def test_any_width(small, width, columns):
+    """Dense and by lists, with pages of the most slots and of no power of two."""
+    shape = {"name": "x", "heads": 5, "head_dim": width, "head_dim_v": columns, "lengths": (70,), "inputs": "normal"}
+    for more in ({"page_size": 1024}, {"page_size": 48, "topk": 20, "sink": True}):
+        _check(Workload(**shape, **more), small, 1)
 
 
 @pytest.mark.parametrize("seed", range(40))
