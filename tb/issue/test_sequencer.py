@@ -238,7 +238,7 @@ async def reports_faults_at_their_command(dut):
         at = rng.randrange(100)
         kind, packed = case % 8, case // 8 % 2 == 1
         if kind == 0:
-            commands[at] = commands[at] & ~0xFF | rng.choice([0, 0x03, 0x11, 0x22, 0x61, 0x70, 0xFF])
+            commands[at] = commands[at] & ~0xFF | rng.choice([0, 0x03, 0x12, 0x22, 0x61, 0x70, 0xFF])
         ends = _binary(commands, packed=packed)[1]
 
         def whole(beats, ends=ends):
