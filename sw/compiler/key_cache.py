@@ -13,14 +13,17 @@ from ..workload.inputs import KeySequence
 from ..workload.workload import Workload
 from .plan import Piece
 
-__all__ = ["FP8_FLAGS", "KeyCache", "KeyRun", "KeySource", "Listed", "Paged", "bytes_of_row", "gathered_bytes"]
+__all__ = ["ENTRY_BYTES", "FP8_FLAGS", "SCALE_BYTES", "KeyCache", "KeyRun", "KeySource", "Listed", "Paged",
+           "bytes_of_row", "gathered_bytes", "row_pitch"]
 
 #: Flag of LOAD and GATHER by the cache of a workload; the others lie as these take them without.
 FP8_FLAGS = {"fp8-656": "fp8_656", "fp8-584": "fp8_584"}
 
 _MOST_ROWS = (1 << LAYOUTS[Opcode.LOAD]["rows"].width) - 1
-_ENTRY_BYTES = 4
-_SCALE_BYTES = fp8_pages.BYTES - fp8_pages.VALUE_BYTES
+#: Bytes of an entry of a list.
+ENTRY_BYTES = 4
+#: Bytes of a token's scales where they lie apart.
+SCALE_BYTES = fp8_pages.BYTES - fp8_pages.VALUE_BYTES
 
 
 def bytes_of_row(flags: frozenset[str], cols: int) -> int:
@@ -30,12 +33,12 @@ def bytes_of_row(flags: frozenset[str], cols: int) -> int:
 
 def gathered_bytes(flags: frozenset[str], cols: int, beat: int) -> int:
     """Bytes that the bus moves for a row of a GATHER: whole beats, wherever it begins; and its entry."""
-    size = _row_bytes(flags, cols)
+    size = row_pitch(flags, cols)
     beats = -(-(size + beat - gcd(size, beat)) // beat) + ("fp8_584" in flags)
-    return beats * beat + _ENTRY_BYTES
+    return beats * beat + ENTRY_BYTES
 
 
-def _row_bytes(flags: frozenset[str], cols: int) -> int:
+def row_pitch(flags: frozenset[str], cols: int) -> int:
     """Bytes from one key of a page to the next: without the scales that lie apart."""
     return fp8_pages.VALUE_BYTES if "fp8_584" in flags else bytes_of_row(flags, cols)
 
@@ -76,7 +79,7 @@ class KeyCache:
     @property
     def row_bytes(self) -> int:
         """Bytes from one key of a page to the next: without the scales that lie apart."""
-        return _row_bytes(frozenset(self.flags), self.head_dim)
+        return row_pitch(frozenset(self.flags), self.head_dim)
 
     @property
     def page_bytes(self) -> int:
@@ -94,7 +97,7 @@ class KeyCache:
         start = self.base + page * self.page_bytes
         address = start + offset * self.row_bytes
         if self.flag == "fp8_584":
-            return address, start + self.page_size * self.row_bytes + offset * _SCALE_BYTES - address
+            return address, start + self.page_size * self.row_bytes + offset * SCALE_BYTES - address
         return address, self.row_bytes
 
     def entries(self, slots: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
 from ..workload.inputs import Inputs
 from ..workload.workload import Workload
-from .key_cache import FP8_FLAGS, KeyCache, Listed, Paged, bytes_of_row
+from .key_cache import ENTRY_BYTES, FP8_FLAGS, KeyCache, Listed, Paged, bytes_of_row
 from .loads import Addresses
 from .plan import Plan
 from .program import Program, assemble
@@ -85,7 +85,7 @@ class Job:
     def bytes_read(self) -> int:
         """Bytes that the program's LOADs read."""
         return sum(command["rows"] * (bytes_of_row(command.flags, command["cols"])
-                                      + (4 if command.opcode == Opcode.GATHER else 0))
+                                      + (ENTRY_BYTES if command.opcode == Opcode.GATHER else 0))
                    for command in self.program.commands if command.opcode in (Opcode.LOAD, Opcode.GATHER))
 
     def unpack(self, output: bytes | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

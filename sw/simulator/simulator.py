@@ -24,6 +24,7 @@ from amla.rtl.isa import (
 )
 
 from ..compiler.footprint import Footprint, buffer_words, footprint, last_words
+from ..compiler.key_cache import ENTRY_BYTES, SCALE_BYTES, row_pitch
 from ..compiler.memory_map import Job
 from ..compiler.packing import TruncatedProgram, unpack
 from ..compiler.program import Command, UnknownOpcode, members
@@ -31,13 +32,10 @@ from .executor import Executor
 
 __all__ = ["CommandFault", "SimulationResult", "Simulator", "simulate"]
 
-#: Layouts of FP8 caches, and bytes of a row without the scales that lie apart, by the flag of LOAD and GATHER.
+#: Layouts of FP8 caches by the flag of LOAD and GATHER.
 _FP8 = {"fp8_656": fp8_cache, "fp8_584": fp8_pages}
-_ROW_BYTES = {"fp8_656": fp8_cache.BYTES, "fp8_584": fp8_pages.VALUE_BYTES}
-_SCALE_BYTES = fp8_pages.BYTES - fp8_pages.VALUE_BYTES
 
 _LOADS = (Opcode.LOAD, Opcode.GATHER)
-_ENTRY_BYTES = 4
 
 #: Fields that count something and must not be zero.
 _COUNTS = {
@@ -286,9 +284,9 @@ class Simulator:
     def _row_ranges(self, c: Command, row: int) -> list[tuple[int, int]]:
         """First byte, and first byte past, of a row (beat of LSE, entry of a list), and of its scales."""
         if c.opcode == Opcode.GATHER:
-            return [self._beats_of(c["list"] + row * _ENTRY_BYTES, _ENTRY_BYTES)]
+            return [self._beats_of(c["list"] + row * ENTRY_BYTES, ENTRY_BYTES)]
         if c.flags & _FP8.keys():
-            address, scales = c["address"] + row * self._row_bytes(c), c["address"] + c["pitch"] + row * _SCALE_BYTES
+            address, scales = c["address"] + row * self._row_bytes(c), c["address"] + c["pitch"] + row * SCALE_BYTES
             return [self._beats_of(*run) for run in _fp8_runs(c, address, scales, 1)]
         first = c["address"] + row * (self._beat if "lse" in c.flags else c["pitch"])
         return [(first, first + self._row_bytes(c))]
@@ -308,7 +306,7 @@ class Simulator:
         """Bytes of a row (beat of LSE) in GM, without scales that lie apart."""
         if "lse" in c.flags:
             return self._beat
-        return next((_ROW_BYTES[flag] for flag in _FP8 if flag in c.flags), 2 * c["cols"])
+        return row_pitch(c.flags, c["cols"])
 
     def _load(self, index: int, c: Command, touched: Footprint) -> None:
         rows = self._gather(index, c) if c.opcode == Opcode.GATHER else self._rows(c)
@@ -347,8 +345,8 @@ class Simulator:
         for number in range(len(rows)):
             for first, stop in self._row_ranges(c, number):
                 self._check_answer(index, c.engine, first, stop, row=number)
-            entry = int(self._bytes(c["list"] + number * _ENTRY_BYTES, _ENTRY_BYTES).view("<i4")[0])
-            self._result.bytes_read += _ENTRY_BYTES
+            entry = int(self._bytes(c["list"] + number * ENTRY_BYTES, ENTRY_BYTES).view("<i4")[0])
+            self._result.bytes_read += ENTRY_BYTES
             if entry < 0:
                 continue
             page, offset = divmod(entry, 1 << (c["page_size"] - 1).bit_length())
@@ -356,7 +354,7 @@ class Simulator:
                 raise CommandFault(Fault.READ_WINDOW, c.engine, index,
                                    f"entry {entry} is slot {offset} of a page of {c['page_size']}", row=number)
             start = c["address"] + page * c["page_bytes"]
-            address, scales = start + offset * size, start + c["page_size"] * size + offset * _SCALE_BYTES
+            address, scales = start + offset * size, start + c["page_size"] * size + offset * SCALE_BYTES
             fp8 = c.flags & _FP8.keys()
             runs = [self._beats_of(*run) for run in (_fp8_runs(c, address, scales, 1) if fp8 else [(address, size)])]
             for check in (self._check_window, self._check_answer):
@@ -391,5 +389,5 @@ class Simulator:
 def _fp8_runs(c: Command, address: int, scales: int, rows: int) -> list[tuple[int, int]]:
     """First byte, and bytes, of FP8 rows, and of their scales where these lie apart."""
     flag = next(iter(c.flags & _FP8.keys()))
-    apart = [(scales, rows * _SCALE_BYTES)] if flag == "fp8_584" else []
-    return [(address, rows * _ROW_BYTES[flag]), *apart]
+    apart = [(scales, rows * SCALE_BYTES)] if flag == "fp8_584" else []
+    return [(address, rows * row_pitch(c.flags, c["cols"])), *apart]
