@@ -388,6 +388,5 @@ class Simulator:
 
 def _fp8_runs(c: Command, address: int, scales: int, rows: int) -> list[tuple[int, int]]:
     """First byte, and bytes, of FP8 rows, and of their scales where these lie apart."""
-    flag = next(iter(c.flags & _FP8.keys()))
-    apart = [(scales, rows * SCALE_BYTES)] if flag == "fp8_584" else []
+    apart = [(scales, rows * SCALE_BYTES)] if "fp8_584" in c.flags else []
     return [(address, rows * row_pitch(c.flags, c["cols"])), *apart]

@@ -19,8 +19,8 @@ __all__ = ["CACHES", "FP8_CACHES", "MAX_TOKENS", "Workload"]
 #: Query tokens of a request; the rows of one tile may span this many (the fields of the masks).
 MAX_TOKENS = 16
 
-#: FP8 caches by name: columns and bytes of a key; 64 of the columns are rotary, in BF16.
-FP8_CACHES = {"fp8-656": (576, 656), "fp8-584": (512, 584)}
+#: FP8 caches by name: columns of a key, 64 of them rotary, in BF16.
+FP8_CACHES = {"fp8-656": 576, "fp8-584": 512}
 #: Names of all caches.
 CACHES = ("bf16", "fp16", *FP8_CACHES)
 _FP8_ROTARY, _FP8_HEAD_DIM_V = 64, 512
@@ -105,7 +105,7 @@ class Workload:
             object.__setattr__(self, "softmax_scale", float(scale))
         require(self.cache is None or self.cache in CACHES, "cache", f"one of {', '.join(CACHES)}", self.cache)
         if self.cache in FP8_CACHES:
-            width, _ = FP8_CACHES[self.cache]
+            width = FP8_CACHES[self.cache]
             require(self.head_dim == width, "head_dim", f"{width} with cache: {self.cache}", self.head_dim)
             require(self.head_dim_v <= _FP8_HEAD_DIM_V, "head_dim_v",
                     f"at most {_FP8_HEAD_DIM_V} with cache: {self.cache}", self.head_dim_v)
@@ -134,11 +134,6 @@ class Workload:
     def fp8(self) -> bool:
         """The caches are FP8."""
         return self.cache in FP8_CACHES
-
-    @property
-    def bytes_per_key(self) -> int:
-        """Bytes of a key in the caches."""
-        return FP8_CACHES[self.cache][1] if self.cache in FP8_CACHES else 2 * self.head_dim
 
     @property
     def rotary(self) -> int:

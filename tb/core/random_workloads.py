@@ -86,7 +86,7 @@ def _fp8_widths(config: CoreConfig) -> tuple[_Width, ...]:
 
     values = (512, 16 * config.beat_elements, config.beat_elements)
     widths = [_Width(cache=name, head_dim=columns, head_dim_v=head_dim_v, preload=preload)
-              for name, (columns, _) in FP8_CACHES.items() for head_dim_v in values for preload in PRELOADS]
+              for name, columns in FP8_CACHES.items() for head_dim_v in values for preload in PRELOADS]
     return tuple(filter(fits, widths)) if config.reads_fp8 else ()
 
 
