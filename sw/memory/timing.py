@@ -14,14 +14,64 @@ Requests are timed as they arrive, each by what the ones before it left:
 * Beats of one ID come in order of their requests, at the rate of memory at most and never two in a cycle.
 
 Exact integers throughout: a tick is the cycle's part in which the whole memory moves a byte (or a part of a byte, so
-that both are whole numbers).
+that both are whole numbers). :class:`Timing` is the model for benches; :func:`read_times` and :func:`write_time` are
+the same for compiled code, on the arrays of a :class:`MemoryState`.
 """
 
 from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from amla.model.fp.jit import njit
 
 from .preset import Memory
 
-__all__ = ["Timing"]
+__all__ = ["MemoryState", "Timing", "memory_state", "read_times", "write_time"]
+
+#: What a memory is like, in ticks where it is a time; ``cycle``: ticks of a cycle.
+_RATES = np.dtype([(name, np.int64) for name in (
+    "start", "cycle", "byte", "beat", "beat_bytes", "way", "closed", "open", "activate", "precharge", "row_cycle",
+    "turnaround", "channels", "interleave", "banks", "row_bytes", "in_order")])
+#: When all that a channel was asked for could have been moved, in ticks without refresh; and its direction.
+_CHANNEL = np.dtype([("free", np.int64), ("writing", np.int64)])
+#: A bank: its open row, -1 for none, when that opened, when the last access to it ends.
+_BANK = np.dtype([("row", np.int64), ("opened", np.int64), ("free", np.int64)])
+
+
+class MemoryState(NamedTuple):
+    """Rates, int64 record [1]; channels [channels]; banks [channels, banks]; last answer [read or write, ID]."""
+
+    rates: np.ndarray
+    channels: np.ndarray
+    banks: np.ndarray
+    last: np.ndarray
+
+
+def memory_state(memory: Memory, beat_bytes: int, *, start: int = 0, idents: int = 1) -> MemoryState:
+    """A memory at the begin of its time.
+
+    Parameters
+    ----------
+    memory:     what it is like
+    beat_bytes: bytes of a beat of the bus
+    start:      cycle in which its time begins, all rows closed and the first refresh an interval away
+    idents:     IDs are below
+    """
+    rate = Fraction(str(memory.bytes_per_cycle or beat_bytes))
+    cycle, byte = rate.numerator, rate.denominator
+    closed = memory.refresh * cycle
+    # Of a beat, in a channel and on the bus; where only the bus limits, data are all there at once.
+    beat = max(beat_bytes * byte, cycle)
+    rates = np.array([(
+        start, cycle, byte * memory.channels if memory.bytes_per_cycle else 0, beat, beat_bytes,
+        (memory.latency - memory.activate) * cycle, closed, memory.refresh_interval * cycle - closed,
+        memory.activate * cycle, memory.precharge * cycle, memory.row_cycle * cycle, memory.turnaround * cycle,
+        memory.channels, memory.interleave_bytes, memory.banks, memory.row_bytes, not memory.out_of_order)], _RATES)
+    banks = np.zeros((memory.channels, memory.banks), _BANK)
+    banks["row"] = -1
+    last = np.empty((2, idents), np.int64)
+    last[0], last[1] = -beat, -cycle
+    return MemoryState(rates, np.zeros(memory.channels, _CHANNEL), banks, last)
 
 
 class Timing:
@@ -32,109 +82,99 @@ class Timing:
     memory:     what it is like
     beat_bytes: bytes of a beat of the bus
     start:      cycle in which its time begins, all rows closed and the first refresh an interval away
+    idents:     IDs are below
     """
 
-    def __init__(self, memory: Memory, beat_bytes: int, *, start: int = 0):
-        rate = Fraction(str(memory.bytes_per_cycle or beat_bytes))
-        self._memory, self._beat, self._start = memory, beat_bytes, start
-        self._cycle, byte = rate.numerator, rate.denominator
-        # Of a beat, in a channel and on the bus; where only the bus limits, data are all there at once.
-        self._byte_ticks = byte * memory.channels if memory.bytes_per_cycle else 0
-        self._beat_ticks = max(beat_bytes * byte, self._cycle)
-        self._way = (memory.latency - memory.activate) * self._cycle
-        self._closed = memory.refresh * self._cycle
-        self._open = memory.refresh_interval * self._cycle - self._closed
-        self._channels = [_Channel(memory, self._cycle) for _ in range(memory.channels)]
-        self._last: dict[tuple[str, int | None], int] = {}
+    def __init__(self, memory: Memory, beat_bytes: int, *, start: int = 0, idents: int = 8):
+        self._state, self._beat = memory_state(memory, beat_bytes, start=start, idents=idents), beat_bytes
 
     def read(self, ident: int, address: int, size: int, cycle: int) -> list[int]:
         """Earliest cycle of each beat of a burst whose address arrives in ``cycle``.
 
         ``cycle`` must not decrease from call to call, of this and of :meth:`write`, unless only the bus limits.
         """
-        key, step = self._key("read", ident), self._beat_ticks
-        last = self._last.get(key, -step)
-        times = []
-        for begin, count in self._access(False, address, size, cycle):
-            for offset in range(0, count, self._beat):
-                last = max(self._answer(begin + offset * self._byte_ticks), last + step)
-                times.append(self._start - -last // self._cycle)
-        self._last[key] = last
-        return times
+        times = np.empty(-(-size // self._beat), np.int64)
+        read_times(self._state, ident, address, size, cycle, times, 0)
+        return times.tolist()
 
     def write(self, ident: int, address: int, size: int, cycle: int) -> int:
         """Earliest cycle of the response to a burst whose last beat arrives in ``cycle``: its data are in memory."""
-        key = self._key("write", ident)
-        done = max(begin + count * self._byte_ticks for begin, count in self._access(True, address, size, cycle))
-        last = max(self._answer(done), self._last.get(key, -self._cycle) + self._cycle)
-        self._last[key] = last
-        return self._start - -last // self._cycle
-
-    def _key(self, direction: str, ident: int) -> tuple[str, int | None]:
-        return direction, ident if self._memory.out_of_order else None
-
-    def _access(self, write: bool, address: int, size: int, cycle: int) -> list[tuple[int, int]]:
-        """Book the pieces of a burst: begin of each one's data, in ticks without refresh, and its bytes."""
-        arrival = self._without_refresh((cycle - self._start) * self._cycle)
-        if not self._byte_ticks:
-            return [(arrival, size)]
-        memory, pieces = self._memory, []
-        while size:
-            unit, offset = divmod(address, memory.interleave_bytes)
-            count = min(size, memory.interleave_bytes - offset)
-            row = unit // memory.channels * memory.interleave_bytes // memory.row_bytes
-            channel = self._channels[_spread(unit, memory.channels)]
-            pieces.append((channel.access(write, row, count * self._byte_ticks, arrival), count))
-            address, size = address + count, size - count
-        return pieces
-
-    def _without_refresh(self, ticks: int) -> int:
-        if not self._closed:
-            return ticks
-        intervals, rest = divmod(ticks, self._open + self._closed)
-        return intervals * self._open + min(rest, self._open)
-
-    def _answer(self, ticks: int) -> int:
-        """Ticks at the core, refreshes included, of what a channel does in ``ticks``."""
-        return ticks + (ticks // self._open * self._closed if self._closed else 0) + self._way
+        return write_time(self._state, ident, address, size, cycle)
 
 
-class _Channel:
-    """One channel; all times in ticks without refresh."""
-
-    def __init__(self, memory: Memory, cycle: int):
-        self._activate, self._precharge, self._row_cycle, self._turnaround = (
-            cycles * cycle for cycles in (memory.activate, memory.precharge, memory.row_cycle, memory.turnaround))
-        self._banks = [_Bank() for _ in range(memory.banks)]
-        self._free = 0  # when all that was asked for could have been moved
-        self._writing = False
-
-    def access(self, write: bool, row: int, ticks: int, arrival: int) -> int:
-        """Move data of ``ticks`` from or to the channel's row ``row``: when they begin."""
-        bank = self._banks[_spread(row, len(self._banks))]
-        if bank.row != row:
-            opening = arrival
-            if bank.row is not None:
-                opening = max(max(arrival, bank.free) + self._precharge, bank.opened + self._row_cycle)
-            bank.row, bank.opened = row, opening
-        slot = max(arrival, self._free + (self._turnaround if write != self._writing else 0))
-        self._free, self._writing = slot + ticks, write
-        begin = max(slot, bank.opened + self._activate, bank.free)
-        bank.free = begin + ticks
-        return begin
+@njit()
+def read_times(state, ident, address, size, cycle, times, first):
+    """:meth:`Timing.read` into ``times`` from index ``first`` on, modulo its length."""
+    rates = state.rates[0]
+    key = 0 if rates.in_order else ident
+    arrival = _without_refresh(rates, (cycle - rates.start) * rates.cycle)
+    last = state.last[0, key]
+    place = first
+    while size > 0:
+        count = size if not rates.byte else min(size, rates.interleave - address % rates.interleave)
+        begin = _access(state, 0, address, count, arrival)
+        for offset in range(0, count, rates.beat_bytes):
+            last = max(_answer(rates, begin + offset * rates.byte), last + rates.beat)
+            times[place % len(times)] = rates.start - -last // rates.cycle
+            place += 1
+        address, size = address + count, size - count
+    state.last[0, key] = last
 
 
-class _Bank:
-    """A bank: its open row, when that opened, when the last access to it ends."""
+@njit()
+def write_time(state, ident, address, size, cycle):
+    """:meth:`Timing.write`."""
+    rates = state.rates[0]
+    key = 0 if rates.in_order else ident
+    arrival = _without_refresh(rates, (cycle - rates.start) * rates.cycle)
+    done = 0
+    while size > 0:
+        count = size if not rates.byte else min(size, rates.interleave - address % rates.interleave)
+        done = max(done, _access(state, 1, address, count, arrival) + count * rates.byte)
+        address, size = address + count, size - count
+    last = max(_answer(rates, done), state.last[1, key] + rates.cycle)
+    state.last[1, key] = last
+    return rates.start - -last // rates.cycle
 
-    __slots__ = ("free", "opened", "row")
 
-    def __init__(self) -> None:
-        self.row: int | None = None
-        self.opened = self.free = 0
+@njit()
+def _access(state, writing, address, count, arrival):
+    """Book a piece of a burst that lies in one channel: begin of its data, in ticks without refresh."""
+    rates = state.rates[0]
+    if not rates.byte:
+        return arrival
+    unit = address // rates.interleave
+    row = unit // rates.channels * rates.interleave // rates.row_bytes
+    number = _spread(unit, rates.channels)
+    channel, bank = state.channels[number], state.banks[number, _spread(row, rates.banks)]
+    if bank.row != row:
+        opening = arrival
+        if bank.row >= 0:
+            opening = max(max(arrival, bank.free) + rates.precharge, bank.opened + rates.row_cycle)
+        bank.row, bank.opened = row, opening
+    slot = max(arrival, channel.free + (rates.turnaround if writing != channel.writing else 0))
+    channel.free, channel.writing = slot + count * rates.byte, writing
+    begin = max(slot, bank.opened + rates.activate, bank.free)
+    bank.free = begin + count * rates.byte
+    return begin
 
 
-def _spread(index: int, ways: int) -> int:
+@njit()
+def _without_refresh(rates, ticks):
+    if not rates.closed:
+        return ticks
+    period = rates.open + rates.closed
+    return ticks // period * rates.open + min(ticks % period, rates.open)
+
+
+@njit()
+def _answer(rates, ticks):
+    """Ticks at the core, refreshes included, of what a channel does in ``ticks``."""
+    return ticks + (ticks // rates.open * rates.closed if rates.closed else 0) + rates.way
+
+
+@njit()
+def _spread(index, ways):
     """One of ``ways``: the sum of the digits of ``index`` to that base. Each of them once from every multiple on."""
     total = index
     while index >= ways > 1:
