@@ -1,0 +1,173 @@
+"""Sequencer, queues and semaphores, a cycle of each; see ``rtl/issue``."""
+
+from amla.model.fp.jit import njit
+from amla.rtl.isa import HALFWORD_BITS, SEMAPHORES, Engine, Opcode
+
+from .state import ENGINES, Fifo, after, pop, push, ready
+
+__all__ = ["count_states", "finish_commands", "grant", "step_queues", "step_sequencer"]
+
+_BUSY, _WAIT_SEMAPHORE, _WAIT_MEMORY, _IDLE = range(4)
+_SEQUENCER, _LOAD, _STORE = int(Engine.SEQUENCER), int(Engine.LOAD), int(Engine.STORE)
+_HALT = int(Opcode.HALT)
+_HALFWORD = HALFWORD_BITS // 8
+_BURST_BEATS = 8
+
+#: What the unpacker waits for: a command's first halfword, the second, the rest, or that it is taken.
+_HEAD, _GIVEN, _REST, _WHOLE = range(4)
+
+
+@njit()
+def step_sequencer(core, cycle):
+    """Fetch and unpack a halfword, and hand a whole command on; before all others, whose registers it sees."""
+    r, size = core.registers[0], core.sizes[0]
+    fetched = core.fifos[Fifo.FETCHED]
+    _fetch(core)
+    r.requests = r.asking
+    state = _WAIT_MEMORY
+    takes = False  # the whole command
+    if r.halted or r.index >= len(core.table):
+        core.counters[_SEQUENCER, _IDLE] += 1
+        return
+    command = core.table[r.index]
+    if r.phase == _WHOLE:
+        state = _IDLE
+        if command.engine != _SEQUENCER:
+            engine = command.engine
+            if r.pushed[engine] - r.taken[engine] < size.queue_depth:
+                core.pushed_at[r.index] = cycle
+                r.pushed[engine] += 1
+                takes, state = True, _BUSY
+        elif r.asking:
+            state = _WAIT_SEMAPHORE
+            if r.granted == _SEQUENCER:
+                takes, state = True, _BUSY
+                core.end[r.index] = cycle
+                r.done[_SEQUENCER] = 1
+                r.asking, r.started = 0, 0
+                r.halted = command.opcode == _HALT
+        else:
+            if not r.started:
+                core.start[r.index] = cycle
+            r.started = 1
+            drained = True
+            for engine in range(1, ENGINES):
+                drained &= r.pushed[engine] == r.finished[engine]
+            r.asking = drained
+            if drained:
+                state = _WAIT_SEMAPHORE
+        if takes:
+            r.index += 1
+            r.phase = _HEAD
+    core.counters[_SEQUENCER, state] += 1
+    wants = r.phase != _WHOLE and not (r.phase == _REST and r.given == 0)
+    if wants and ready(fetched, cycle) and r.index < len(core.table) and not r.halted:
+        r.fetch_place += 1
+        if r.fetch_place == size.beat_bytes // _HALFWORD:
+            r.fetch_place = 0
+            pop(fetched)
+            r.fetch_ahead -= 1
+        if r.phase == _HEAD:
+            r.phase = _GIVEN
+        elif r.phase == _GIVEN:
+            r.phase, r.given = _REST, core.table[r.index].halfwords - 2
+        else:
+            r.given -= 1
+            if r.given == 0:
+                r.phase = _WHOLE
+    elif r.phase == _REST and r.given == 0:
+        r.phase = _WHOLE
+
+
+@njit()
+def _fetch(core):
+    """The address side of the program; ``fetch_asking`` is the request that the arbiter sees in this cycle."""
+    r, size = core.registers[0], core.sizes[0]
+    if r.fetch_settling:
+        r.fetch_settling -= 1
+    elif (not r.fetch_asking and r.fetch_remaining and r.fetch_ahead <= size.fetch_depth - _BURST_BEATS):
+        r.fetch_asking = 2  # to be seen from the next cycle on
+        r.fetch_burst = min(_BURST_BEATS - r.fetch_address // size.beat_bytes % _BURST_BEATS, r.fetch_remaining)
+
+
+@njit()
+def finish_commands(core, cycle):
+    """Completions of this cycle, but the sequencer's."""
+    r = core.registers[0]
+    for engine in range(1, ENGINES):
+        done = core.fifos[Fifo.DONE + engine]
+        r.done[engine] = done[1] > 0 and done[4 + 2 * done[0]] == cycle
+        if r.done[engine]:
+            pop(done)
+            core.end[core.order[engine, r.finished[engine]]] = cycle
+            r.finished[engine] += 1
+
+
+@njit()
+def grant(core):
+    """Semaphores: this cycle's grant, which the queue knows in the next one; tokens taken and given."""
+    r = core.registers[0]
+    available = 0
+    for number in range(SEMAPHORES):
+        if r.semaphores[number]:
+            available |= 1 << number
+    taken, chosen = 0, -1
+    if r.granted >= 0:
+        client = r.granted
+        # A FENCE or HALT that was granted has left already.
+        taken = core.table[r.index - 1 if client == _SEQUENCER else _waiting(core, client)].wait
+    else:
+        for offset in range(1, ENGINES + 1):
+            client = (r.served + offset) % ENGINES
+            if client == _SEQUENCER:
+                wants = r.requests == 1
+                command = r.index
+            else:
+                wants = r.waits[client] and not r.holds[client]
+                command = _waiting(core, client)
+            if wants and not core.table[command].wait & ~available:
+                chosen, r.served = client, client
+                break
+    for engine in range(ENGINES):
+        if r.done[engine]:
+            command = r.index - 1 if engine == _SEQUENCER else core.order[engine, r.finished[engine] - 1]
+            signal = core.table[command].signal
+            for number in range(SEMAPHORES):
+                r.semaphores[number] += signal >> number & 1
+    for number in range(SEMAPHORES):
+        r.semaphores[number] -= taken >> number & 1
+    r.done[_SEQUENCER] = 0
+    r.chosen = chosen
+
+
+@njit()
+def _waiting(core, engine):
+    """The command in the register behind the queue of an engine, if there is one."""
+    return core.order[engine, max(core.registers[0].taken[engine] - 1, 0)]
+
+
+@njit()
+def step_queues(core, cycle):
+    """After the engines: registers of the queues, and the states that are counted."""
+    r = core.registers[0]
+    for engine in range(1, ENGINES):
+        accepts = r.accepts[engine]
+        running = r.accepted[engine] - accepts > r.finished[engine] - r.done[engine]
+        if running:
+            state = _WAIT_MEMORY if r.stalls[engine] else _BUSY
+        elif r.waits[engine]:
+            state = _BUSY if r.holds[engine] else _WAIT_SEMAPHORE
+        else:
+            state = _IDLE
+        core.counters[engine, state] += 1
+        if accepts:
+            r.waits[engine], r.holds[engine] = 0, 0
+        if not r.waits[engine] and r.taken[engine] < r.pushed[engine]:
+            command = core.order[engine, r.taken[engine]]
+            if core.pushed_at[command] + 2 <= cycle:
+                r.taken[engine] += 1
+                r.waits[engine] = 1
+        if r.granted == engine:
+            r.holds[engine] = 1
+        r.accepts[engine], r.stalls[engine] = 0, 0
+    r.granted = r.chosen
