@@ -1,10 +1,9 @@
 """Feed, cube, drain and vector engine, a cycle of each; see their docstrings in ``rtl/engines``."""
 
-from amla.model.fp.jit import njit
 from amla.rtl.isa import Engine, Opcode
 from amla.rtl.issue.dispatch import MAX_UNFINISHED
 
-from .state import Fifo, pop, push
+from .state import Fifo, compiled, pop, push
 
 __all__ = ["accept", "step_cube", "step_drain", "step_feed", "step_vector"]
 
@@ -12,7 +11,7 @@ _FEED, _CUBE, _DRAIN, _VECTOR = (int(engine) for engine in (Engine.FEED, Engine.
 _NORMALIZE = int(Opcode.NORMALIZE)
 
 
-@njit()
+@compiled
 def accept(core, engine, cycle):
     """The command that the engine's queue hands over in this cycle, -1 if none."""
     r = core.registers[0]
@@ -25,13 +24,13 @@ def accept(core, engine, cycle):
     return command
 
 
-@njit()
+@compiled
 def _completes(core, engine, cycle):
     """``done`` comes in ``cycle``."""
     push(core.fifos[Fifo.DONE + engine], 0, cycle)
 
 
-@njit()
+@compiled
 def step_feed(core, cycle):
     r, size = core.registers[0], core.sizes[0]
     last = False
@@ -53,7 +52,7 @@ def step_feed(core, cycle):
             r.feed_left = core.table[r.feed].count
 
 
-@njit()
+@compiled
 def step_cube(core, cycle):
     r, size = core.registers[0], core.sizes[0]
     r.cube_bank = -1  # of L0C, that the cube reads
@@ -80,7 +79,7 @@ def step_cube(core, cycle):
         r.cube_word, r.cube_k = 0, 0
 
 
-@njit()
+@compiled
 def step_drain(core, cycle):
     """After cube and vector engine, which go first at the banks of L0C and O."""
     r, size = core.registers[0], core.sizes[0]
@@ -136,7 +135,7 @@ def step_drain(core, cycle):
             r.drain_target = r.drain_row_target = command.target
 
 
-@njit()
+@compiled
 def step_vector(core, cycle):
     """Nothing here waits: a command's course is known when it begins."""
     r, size = core.registers[0], core.sizes[0]

@@ -1,9 +1,8 @@
 """Lists and FP8 rows on their way to L1, a cycle of each; see ``row_gather.py``, ``dequantizer.py`` in ``rtl/host``."""
 
-from amla.model.fp.jit import njit
 from amla.rtl.host.dequantizer import GRANULE, ROWS, SCALES_UNIT, Layout
 
-from .state import Fifo, after, pop, push, ready
+from .state import Fifo, after, compiled, pop, push, ready
 
 __all__ = ["gathers_next", "step_converter", "step_gather", "take_beat"]
 
@@ -16,7 +15,7 @@ _ROWS, _LIST, _LISTED_ROW = range(3)
 _SCALES_AT = 512 // GRANULE
 
 
-@njit()
+@compiled
 def take_beat(core, cycle):
     """Whether a list, or the converter, takes the beat on R."""
     r, size = core.registers[0], core.sizes[0]
@@ -56,12 +55,12 @@ def take_beat(core, cycle):
     return True
 
 
-@njit()
+@compiled
 def _layout(core, request):
     return core.entries[request >> 2].layout if request & 3 == _LISTED_ROW else core.table[request >> 2].layout
 
 
-@njit()
+@compiled
 def _task(core, request):
     """Rows, first granule and first scale of a task of the converter."""
     if request & 3 == _LISTED_ROW:
@@ -71,7 +70,7 @@ def _task(core, request):
     return command.rows, command.first_granule, command.first_scale
 
 
-@njit()
+@compiled
 def step_converter(core, cycle):
     """After the beat of this cycle has been taken."""
     r, size = core.registers[0], core.sizes[0]
@@ -124,7 +123,7 @@ def step_converter(core, cycle):
         r.sort_place = _BYTES[layout - 1] // GRANULE - first if first else 0
 
 
-@njit()
+@compiled
 def gathers_next(core, cycle, requests_open, region_ready):
     """The region of a gathered row that is requested, 2 · entry, + 1 of its scales; -1 if none."""
     r, results, listed = core.registers[0], core.fifos[Fifo.RESULTS], core.fifos[Fifo.LISTED]
@@ -151,7 +150,7 @@ def gathers_next(core, cycle, requests_open, region_ready):
     return 2 * number if entry.read else -1
 
 
-@njit()
+@compiled
 def step_gather(core, cycle):
     """Entries of the list whose command is the oldest."""
     r, size = core.registers[0], core.sizes[0]

@@ -1,9 +1,8 @@
 """Sequencer, queues and semaphores, a cycle of each; see ``rtl/issue``."""
 
-from amla.model.fp.jit import njit
 from amla.rtl.isa import HALFWORD_BITS, SEMAPHORES, Engine, Opcode
 
-from .state import ENGINES, Fifo, after, pop, push, ready
+from .state import ENGINES, Fifo, compiled, pop, push, ready
 
 __all__ = ["count_states", "finish_commands", "grant", "step_queues", "step_sequencer"]
 
@@ -17,7 +16,7 @@ _BURST_BEATS = 8
 _HEAD, _GIVEN, _REST, _WHOLE = range(4)
 
 
-@njit()
+@compiled
 def step_sequencer(core, cycle):
     """Fetch and unpack a halfword, and hand a whole command on; before all others, whose registers it sees."""
     r, size = core.registers[0], core.sizes[0]
@@ -79,7 +78,7 @@ def step_sequencer(core, cycle):
         r.phase = _WHOLE
 
 
-@njit()
+@compiled
 def _fetch(core):
     """The address side of the program; ``fetch_asking`` is the request that the arbiter sees in this cycle."""
     r, size = core.registers[0], core.sizes[0]
@@ -90,7 +89,7 @@ def _fetch(core):
         r.fetch_burst = min(_BURST_BEATS - r.fetch_address // size.beat_bytes % _BURST_BEATS, r.fetch_remaining)
 
 
-@njit()
+@compiled
 def finish_commands(core, cycle):
     """Completions of this cycle, but the sequencer's."""
     r = core.registers[0]
@@ -103,7 +102,7 @@ def finish_commands(core, cycle):
             r.finished[engine] += 1
 
 
-@njit()
+@compiled
 def grant(core):
     """Semaphores: this cycle's grant, which the queue knows in the next one; tokens taken and given."""
     r = core.registers[0]
@@ -140,13 +139,13 @@ def grant(core):
     r.chosen = chosen
 
 
-@njit()
+@compiled
 def _waiting(core, engine):
     """The command in the register behind the queue of an engine, if there is one."""
     return core.order[engine, max(core.registers[0].taken[engine] - 1, 0)]
 
 
-@njit()
+@compiled
 def step_queues(core, cycle):
     """After the engines: registers of the queues, and the states that are counted."""
     r = core.registers[0]

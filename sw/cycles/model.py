@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from amla.model.fp.jit import njit
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import ENGINE_STATES, Engine
 
@@ -18,7 +17,7 @@ from ..memory.preset import IDEAL, Memory
 from ..memory.timing import memory_state
 from .compute import step_cube, step_drain, step_feed, step_vector
 from .issue import finish_commands, grant, step_queues, step_sequencer
-from .state import core_state
+from .state import compiled, core_state
 from .table import ENTRY, entries_of, table_of
 from .transfer import step_bus, step_load, step_store
 
@@ -81,7 +80,7 @@ def simulate(commands: Sequence[Command], config: CoreConfig, memory: Memory = I
                     end=core.end, reads=core.reads[:r["bursts"]], writes=core.writes[:r["written"]])
 
 
-@njit()
+@compiled
 def _run(core, memory, cycle, patience):
     """The cycle of HALT; negative when nothing has happened for ``patience`` cycles."""
     r = core.registers[0]

@@ -38,17 +38,16 @@ def table_of(commands: Sequence[Command], config: CoreConfig, *, sizes: Sequence
     ----------
     sizes: halfwords of each command in memory, instead of those that packing gives
     """
-    table = np.zeros(len(commands), COMMAND)
-    section = entry = 0
-    for record, command in zip(table, commands, strict=True):
+    rows, section, entry = [], 0, 0
+    for command in commands:
         values = {"engine": int(command.engine), "opcode": int(command.opcode), "wait": command.wait,
                   "signal": command.signal, "section": section, **_of_engine(command, config)}
         if command.opcode == Opcode.GATHER:
             values["entry"] = entry
             entry += values["rows"]
-        for name, value in values.items():
-            record[name] = value
+        rows.append(tuple(values.get(name, 0) for name in COMMAND.names))
         section += command.engine == Engine.SEQUENCER
+    table = np.array(rows, COMMAND)
     table["halfwords"] = list(_sizes(commands)) if sizes is None else sizes
     return table
 

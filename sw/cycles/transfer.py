@@ -1,13 +1,12 @@
 """Load and store engine and their AXI side, a cycle of each; see ``rtl/engines``, ``rtl/host``."""
 
-from amla.model.fp.jit import njit
 from amla.rtl.host.dequantizer import Layout
 from amla.rtl.isa import Engine, Opcode
 
 from ..memory.timing import read_times, write_time
 from .compute import accept
 from .gather import gathers_next, step_converter, step_gather, take_beat
-from .state import Fifo, after, pop, push, ready
+from .state import Fifo, after, compiled, pop, push, ready
 
 __all__ = ["step_bus", "step_load", "step_store"]
 
@@ -22,7 +21,7 @@ _FETCH_BURST = 8
 ROWS, LIST, LISTED_ROW = range(3)
 
 
-@njit()
+@compiled
 def step_bus(core, memory, cycle):
     """Requests reach memory, answers the core; the ID of the beat on R, -1 if none.
 
@@ -64,14 +63,14 @@ def step_bus(core, memory, cycle):
     return found
 
 
-@njit()
+@compiled
 def _answered(core, ident):
     heap = core.arriving[ident]
     heap[0] += 1
     heap[1] -= 1
 
 
-@njit()
+@compiled
 def _arbitrate(core):
     """Give the bus to fetch or load, each of which may be valid; whether it is load's."""
     r, size, bursts = core.registers[0], core.sizes[0], core.generators[0]
@@ -93,16 +92,19 @@ def _arbitrate(core):
     return to_load
 
 
-@njit()
+@compiled
 def _cut(size, address, beats):
     """Beats of a run's next burst."""
     return min(beats, size.block_beats - address // size.beat_bytes % size.block_beats)
 
 
-@njit()
+@compiled
 def _step_generator(core, number, taken, half, stopped):
     """A cycle of a burst generator, whose burst is ``taken``; whether it takes a region in this cycle."""
     size, g = core.sizes[0], core.generators[number]
+    if not (g.left or g.waits or g.active or g.valid):
+        g.measured = 1
+        return True
     length = _cut(size, g.now_address, g.now_beats)
     ends = length == g.now_beats
     begins = (g.active and g.measured and not stopped and length + (size.in_flight // 2 if half else 0) <= g.room
@@ -133,13 +135,13 @@ def _step_generator(core, number, taken, half, stopped):
     return region_ready
 
 
-@njit()
+@compiled
 def _begin_region(core, number, address, pitch, rows, beats):
     g = core.generators[number]
     g.left, g.address, g.pitch, g.rows, g.beats = 1, address, pitch, rows, beats
 
 
-@njit()
+@compiled
 def step_load(core, cycle, beat):
     """``beat``: there is one on R for this engine."""
     r, size = core.registers[0], core.sizes[0]
@@ -215,7 +217,7 @@ def step_load(core, cycle, beat):
             r.settling = size.settle if plain else size.settle_fp8
 
 
-@njit()
+@compiled
 def _data_side(core, cycle, beat):
     """A beat into the write register; whether it was one from R."""
     r, tasks, listed = core.registers[0], core.fifos[Fifo.TASKS], core.fifos[Fifo.LISTED]
@@ -267,14 +269,14 @@ def _data_side(core, cycle, beat):
     return taken
 
 
-@njit()
+@compiled
 def _is_plain(core, request):
     if request & 3 == ROWS:
         return core.table[request >> 2].layout == 0
     return request & 3 == LISTED_ROW and core.entries[request >> 2].layout == 0
 
 
-@njit()
+@compiled
 def _step_source(core, cycle, taken):
     """What the beats that come next are for."""
     r, requests = core.registers[0], core.fifos[Fifo.REQUESTS]
@@ -295,7 +297,7 @@ def _step_source(core, cycle, taken):
                 r.source_waits = kind == ROWS and command.layout != 0
 
 
-@njit()
+@compiled
 def step_store(core, memory, cycle):
     r, size, g = core.registers[0], core.sizes[0], core.generators[1]
     tasks, lengths, unanswered = core.fifos[Fifo.STORES], core.fifos[Fifo.LENGTHS], core.fifos[Fifo.UNANSWERED]
