@@ -2,9 +2,9 @@
 
 from amla.rtl.isa import HALFWORD_BITS, SEMAPHORES, Engine, Opcode
 
-from .state import ENGINES, Fifo, compiled, pop, push, ready
+from .state import ENGINES, Fifo, compiled, pop, ready
 
-__all__ = ["count_states", "finish_commands", "grant", "step_queues", "step_sequencer"]
+__all__ = ["finish_commands", "grant", "step_queues", "step_freely", "step_sequencer"]
 
 _BUSY, _WAIT_SEMAPHORE, _WAIT_MEMORY, _IDLE = range(4)
 _SEQUENCER, _LOAD, _STORE = int(Engine.SEQUENCER), int(Engine.LOAD), int(Engine.STORE)
@@ -21,8 +21,8 @@ def step_sequencer(core, cycle):
     """Fetch and unpack a halfword, and hand a whole command on; before all others, whose registers it sees."""
     r, size = core.registers[0], core.sizes[0]
     fetched = core.fifos[Fifo.FETCHED]
-    _fetch(core)
     r.requests = r.asking
+    _fetch(core)
     state = _WAIT_MEMORY
     takes = False  # the whole command
     if r.halted or r.index >= len(core.table):
@@ -37,24 +37,8 @@ def step_sequencer(core, cycle):
                 core.pushed_at[r.index] = cycle
                 r.pushed[engine] += 1
                 takes, state = True, _BUSY
-        elif r.asking:
-            state = _WAIT_SEMAPHORE
-            if r.granted == _SEQUENCER:
-                takes, state = True, _BUSY
-                core.end[r.index] = cycle
-                r.done[_SEQUENCER] = 1
-                r.asking, r.started = 0, 0
-                r.halted = command.opcode == _HALT
         else:
-            if not r.started:
-                core.start[r.index] = cycle
-            r.started = 1
-            drained = True
-            for engine in range(1, ENGINES):
-                drained &= r.pushed[engine] == r.finished[engine]
-            r.asking = drained
-            if drained:
-                state = _WAIT_SEMAPHORE
+            takes, state = _step_fence(core, r.index, cycle)
         if takes:
             r.index += 1
             r.phase = _HEAD
@@ -76,6 +60,53 @@ def step_sequencer(core, cycle):
                 r.phase = _WHOLE
     elif r.phase == _REST and r.given == 0:
         r.phase = _WHOLE
+
+
+@compiled
+def _step_fence(core, number, cycle):
+    """A FENCE or HALT at the head: whether it leaves, and the sequencer's state."""
+    r = core.registers[0]
+    r.fence = number
+    if r.asking:
+        if r.granted != _SEQUENCER:
+            return False, _WAIT_SEMAPHORE
+        core.end[number] = cycle
+        r.done[_SEQUENCER] = 1
+        r.asking, r.started = 0, 0
+        r.halted = core.table[number].opcode == _HALT
+        return True, _BUSY
+    if not r.started:
+        core.start[number] = cycle
+    r.started = 1
+    r.asking = _drained(core)
+    return False, _WAIT_SEMAPHORE if r.asking else _IDLE
+
+
+@compiled
+def _drained(core):
+    r = core.registers[0]
+    for engine in range(1, ENGINES):
+        if r.pushed[engine] != r.finished[engine]:
+            return False
+    return True
+
+
+@compiled
+def step_freely(core, cycle):
+    """Instead of :func:`step_sequencer`: every command is in its queue as soon as the FENCEs before it are done."""
+    r = core.registers[0]
+    r.requests = r.asking
+    for engine in range(1, ENGINES):
+        while r.pushed[engine] < core.counts[engine]:
+            command = core.order[engine, r.pushed[engine]]
+            if core.table[command].section > r.section:
+                break
+            core.pushed_at[command] = cycle
+            r.pushed[engine] += 1
+    if r.section == core.counts[_SEQUENCER]:
+        r.halted = _drained(core)
+    elif _step_fence(core, core.order[_SEQUENCER, r.section], cycle)[0]:
+        r.section += 1
 
 
 @compiled
@@ -113,14 +144,12 @@ def grant(core):
     taken, chosen = 0, -1
     if r.granted >= 0:
         client = r.granted
-        # A FENCE or HALT that was granted has left already.
-        taken = core.table[r.index - 1 if client == _SEQUENCER else _waiting(core, client)].wait
+        taken = core.table[r.fence if client == _SEQUENCER else _waiting(core, client)].wait
     else:
         for offset in range(1, ENGINES + 1):
             client = (r.served + offset) % ENGINES
             if client == _SEQUENCER:
-                wants = r.requests == 1
-                command = r.index
+                wants, command = r.requests == 1, r.fence
             else:
                 wants = r.waits[client] and not r.holds[client]
                 command = _waiting(core, client)
@@ -129,7 +158,7 @@ def grant(core):
                 break
     for engine in range(ENGINES):
         if r.done[engine]:
-            command = r.index - 1 if engine == _SEQUENCER else core.order[engine, r.finished[engine] - 1]
+            command = r.fence if engine == _SEQUENCER else core.order[engine, r.finished[engine] - 1]
             signal = core.table[command].signal
             for number in range(SEMAPHORES):
                 r.semaphores[number] += signal >> number & 1

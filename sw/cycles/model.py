@@ -16,12 +16,12 @@ from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
 from ..memory.timing import memory_state
 from .compute import step_cube, step_drain, step_feed, step_vector
-from .issue import finish_commands, grant, step_queues, step_sequencer
-from .state import compiled, core_state
-from .table import ENTRY, entries_of, table_of
+from .issue import finish_commands, grant, step_freely, step_queues, step_sequencer
+from .state import Core, compiled, core_state
+from .table import entries_of, table_of
 from .transfer import step_bus, step_load, step_store
 
-__all__ = ["CycleRun", "simulate"]
+__all__ = ["CycleRun", "expected_starts", "simulate"]
 
 #: Cycles from START to the first of the program, and from HALT to the last that is counted.
 _BEFORE, _BEHIND = 2, 2
@@ -58,19 +58,15 @@ def simulate(commands: Sequence[Command], config: CoreConfig, memory: Memory = I
     Parameters
     ----------
     commands: of the program, HALT last
-    gm, base: uint8, content of GM from ``base`` on: needed for lists of GATHERs alone
+    gm, base: uint8, content of GM from ``base`` on, for the lists of GATHERs; without it they name slot after slot
     program:  address of the program in GM
 
     Raises
     ------
     AmlaError: the program waits for ever.
     """
-    entries = np.zeros(0, ENTRY) if gm is None else entries_of(commands, config, gm, base)
-    core = core_state(config, table_of(commands, config), entries, program=program)
-    state = memory_state(memory, config.axi_data_bytes, idents=2)
-    end = _run(core, state, _BEFORE, _PATIENCE)
-    if end < 0:
-        raise AmlaError(f"the program waits for ever in cycle {-end:,}")
+    core = core_state(config, table_of(commands, config), entries_of(commands, config, gm, base), program=program)
+    end = _finish(core, config, memory, False)
     r = core.registers[0]
     counters = {engine.name.lower(): {name.lower(): int(core.counters[engine, number])
                                       for number, name in enumerate(ENGINE_STATES)} for engine in Engine}
@@ -80,15 +76,40 @@ def simulate(commands: Sequence[Command], config: CoreConfig, memory: Memory = I
                     end=core.end, reads=core.reads[:r["bursts"]], writes=core.writes[:r["written"]])
 
 
+def expected_starts(commands: Sequence[Command], config: CoreConfig, memory: Memory = IDEAL) -> np.ndarray:
+    """Cycle in which each command would start if only its engine, its semaphores and memory decided, int64[n].
+
+    Each engine takes its commands in their order; queues have room for all, and nothing is fetched.
+
+    Raises
+    ------
+    AmlaError: engines wait for each other.
+    """
+    table = table_of(commands, config, sizes=[2] * len(commands))
+    core = core_state(config, table, entries_of(commands, config))
+    _finish(core, config, memory, True)
+    return core.start
+
+
+def _finish(core: Core, config: CoreConfig, memory: Memory, freely: bool) -> int:
+    end = _run(core, memory_state(memory, config.axi_data_bytes, idents=2), _BEFORE, _PATIENCE, freely)
+    if end < 0:
+        raise AmlaError(f"the program waits for ever, from cycle {-end:,} on at the latest")
+    return end
+
+
 @compiled
-def _run(core, memory, cycle, patience):
+def _run(core, memory, cycle, patience, freely):
     """The cycle of HALT; negative when nothing has happened for ``patience`` cycles."""
     r = core.registers[0]
     r.fetch_settling = 2
     seen, since = 0, cycle
     while not r.halted:
         ident = step_bus(core, memory, cycle)
-        step_sequencer(core, cycle)
+        if freely:
+            step_freely(core, cycle)
+        else:
+            step_sequencer(core, cycle)
         finish_commands(core, cycle)
         grant(core)
         step_cube(core, cycle)
@@ -100,7 +121,7 @@ def _run(core, memory, cycle, patience):
         step_queues(core, cycle)
         cycle += 1
         if cycle - since >= patience:
-            now = r.index + r.accepted.sum() + r.finished.sum() + r.bursts
+            now = r.index + r.section + r.accepted.sum() + r.finished.sum() + r.bursts
             if now == seen:
                 return -cycle
             seen, since = now, cycle

@@ -31,7 +31,7 @@ _REGISTERS = np.dtype([
     # Sequencer.
     *((name, np.int64) for name in (
         "fetch_address", "fetch_remaining", "fetch_settling", "fetch_asking", "fetch_burst", "fetch_ahead",
-        "fetch_coming", "fetch_place", "phase", "given", "index", "started", "asking", "requests", "halted", "section")),
+        "fetch_coming", "fetch_place", "phase", "given", "index", "started", "asking", "requests", "fence", "halted", "section")),
     # Feed, cube, drain.
     *((name, np.int64) for name in (
         "feed", "feed_left", "feed_first", "feed_head",

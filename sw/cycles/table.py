@@ -135,34 +135,38 @@ def _load(c: Command, config: CoreConfig) -> dict[str, int]:
     return values
 
 
-def entries_of(commands: Iterable[Command], config: CoreConfig, memory: np.ndarray, base: int) -> np.ndarray:
-    """The records of the entries of all lists, from the lists themselves.
+def entries_of(commands: Iterable[Command], config: CoreConfig, memory: np.ndarray | None = None,
+               base: int = 0) -> np.ndarray:
+    """The records of the entries of all lists.
 
     Parameters
     ----------
-    memory: uint8, GM from address ``base`` on
+    memory: uint8, GM from address ``base`` on, with the lists; None: they name one slot after the other
     """
     found = [_entries(command, config, memory, base) for command in commands if command.opcode == Opcode.GATHER]
     return np.concatenate(found) if found else np.zeros(0, ENTRY)
 
 
-def _entries(c: Command, config: CoreConfig, memory: np.ndarray, base: int) -> np.ndarray:
+def _entries(c: Command, config: CoreConfig, memory: np.ndarray | None, base: int) -> np.ndarray:
     beat, layout = config.axi_data_bytes, _layout(c)
     rows = min(c["rows"], c["rows_padded"])
-    start = c["list"] - base
-    listed = memory[start:start + 4 * rows].view("<i4").astype(np.int64)
-    size = ROWS[Layout(layout - 1)].bytes if layout else 2 * c["cols"]
     shift = (c["page_size"] - 1).bit_length()
+    if memory is None:
+        slots = np.arange(rows)
+        listed = (slots // c["page_size"] << shift) + slots % c["page_size"]
+    else:
+        start = c["list"] - base
+        listed = memory[start:start + 4 * rows].view("<i4").astype(np.int64)
+    size = ROWS[Layout(layout - 1)].bytes if layout else 2 * c["cols"]
     page, offset = listed >> shift, listed & ((1 << shift) - 1)
     address = c["address"] + page * c["page_bytes"] + offset * size
-    scales = c["address"] + page * c["page_bytes"] + c["page_size"] * size + offset * SCALES_UNIT
     records = np.zeros(rows, ENTRY)
-    records["read"] = listed >= 0
-    records["layout"] = layout
+    records["read"], records["layout"] = listed >= 0, layout
     records["address"] = address // beat * beat
     records["beats"] = -(-(address % beat + size) // beat)
+    records["first_granule"] = address % beat // GRANULE
     if layout - 1 == Layout.FP8_584:
+        scales = c["address"] + page * c["page_bytes"] + c["page_size"] * size + offset * SCALES_UNIT
         records["scales"] = scales // beat * beat
         records["first_scale"] = scales % beat // SCALES_UNIT
-    records["first_granule"] = address % beat // GRANULE
     return records
