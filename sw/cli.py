@@ -25,6 +25,7 @@ from .report.report import render
 from .report.report_folder import write_pages
 from .report.results import REPORT_FILE, write_folder
 from .run.experiment import Experiment, baseline_name, prepare
+from .run.model_job import run_model
 from .run.rtl_job import RtlRun, job_folder, run_rtl, write_job
 from .workload.generate import make_inputs
 from .workload.inputs import load_npz
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 
 _CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
-_DEVICES = ("rtl", "simulator")
+_DEVICES = ("rtl", "model", "simulator")
 
 #: Exit status after Ctrl-C.
 _INTERRUPTED = 128 + signal.SIGINT
@@ -107,13 +108,13 @@ def run(
     workloads: Annotated[list[str], typer.Argument(help="Names under configs/workloads/ or paths of YAML files.")],
     config: ConfigOption = "small",
     device: Annotated[
-        str, typer.Option(help="rtl (Verilator; counts cycles) or simulator (seconds; no cycles).")
+        str, typer.Option(help="rtl (Verilator), model (the same cycles in a second) or simulator (no cycles).")
     ] = "rtl",
     mode: ModeOption = None,
     format: FormatOption = None,
     p_format: PFormatOption = None,
     preload: PreloadOption = 1,
-    baseline: Annotated[bool, typer.Option(help="Also run the serial baseline (preload 0) on the RTL.")] = True,
+    baseline: Annotated[bool, typer.Option(help="Also run the serial baseline (preload 0).")] = True,
     out: Annotated[Path, typer.Option(help="Folder of the results: OUT/<config>-<workload>/report.json.")] = Path(
         "build/runs"
     ),
@@ -146,7 +147,7 @@ def run(
     for load in loads:
         _CONSOLE.print(Text(load.name, "bold"))
         experiments[load.name] = prepare(
-            load, core, preload=preload, baseline=baseline and device == "rtl", progress=_step, memory=beside
+            load, core, preload=preload, baseline=baseline and device != "simulator", progress=_step, memory=beside
         )
     runs: Mapping[str, RtlRun] = {}
     build_seconds = 0.0
@@ -158,6 +159,8 @@ def run(
         runs, build_seconds = results.runs, results.build_seconds
         if waves:
             _step(f"waves: {folder / 'dump.vcd'}")
+    elif device == "model":
+        runs = {name: run_model(job) for experiment in experiments.values() for name, job in experiment.jobs().items()}
     for name, experiment in experiments.items():
         found = experiment.report(runs.get(name), runs.get(baseline_name(name)), build_seconds=build_seconds)
         kept = out / f"{core.name}-{name}"

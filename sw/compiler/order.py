@@ -1,31 +1,33 @@
 # amaranth: UnusedElaboratable=no
-"""Program order: engines' command streams merged in the order in which they are expected to start.
+"""Program order: engines' command streams merged in the order in which they are expected to start; and what
+commands take, for the tiler.
 
 Commands are fetched in order and a full engine queue holds up everything behind it, so a command must neither
-come so late that its engine starves nor so early that it clogs a queue. The expected start comes from a model
-of the engines: one command at a time, a duration by its counts, semaphores as the core has them. It decides
-the order only; what depends on what is settled by the semaphores, whatever the timing.
+come so late that its engine starves nor so early that it clogs a queue. The expected start is that of the cycle model
+(:mod:`amla.sw.cycles`) where no command is fetched and no queue is full. It decides the order only; what depends on
+what is settled by the semaphores, whatever the timing.
 
 Sorting by start keeps each engine's own order, and a waiter behind its signaller: the result runs one by one
 without blocking.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 from amla.rtl.config import CoreConfig
 from amla.rtl.fp.fdpa import Fdpa
-from amla.rtl.isa import FLAGS, SEMAPHORES, Engine, Opcode
+from amla.rtl.isa import FLAGS, Engine, Opcode
 from amla.rtl.softmax.lanes import AccumulateLane, VectorLane
 from amla.rtl.softmax.row_update import RowUpdate
 
+from ..cycles.model import expected_starts
 from ..memory.preset import IDEAL, Memory
 from .drafts import Draft
 from .key_cache import bytes_of_row, gathered_bytes
-from .program import Command, members
+from .program import Command
 
-__all__ = ["by_estimated_start", "duration", "estimated_cycles", "latencies", "multiply_cycles"]
+__all__ = ["by_expected_start", "duration", "latencies", "multiply_cycles"]
 
 #: Cycles from the last step of a command to a waiter's start, beside those of the engine's arithmetic.
 _HANDOVER = {Engine.LOAD: 46, Engine.FEED: 9, Engine.CUBE: 19, Engine.DRAIN: 13, Engine.VECTOR: 23,
@@ -76,90 +78,16 @@ def duration(draft: Draft, config: CoreConfig, memory: Memory = IDEAL) -> int:
             return 1
 
 
-def by_estimated_start(drafts: Sequence[Draft], config: CoreConfig, memory: Memory = IDEAL) -> list[Draft]:
-    """The drafts in the order of their estimated start; each engine's own order stays.
+def by_expected_start(commands: Sequence[Command], config: CoreConfig, memory: Memory = IDEAL) -> list[int]:
+    """Indices of the commands in the order of their expected start; each engine's own order stays.
 
     A command of the sequencer (FENCE, HALT) stays behind all that was before it, and before all that was
     behind it.
+
+    Raises
+    ------
+    AmlaError: engines wait for each other.
     """
-    result: list[Draft] = []
-    engines = _Engines(config, memory)
-    section: list[Draft] = []
-    for draft in drafts:
-        section.append(draft)
-        if draft.engine == Engine.SEQUENCER:
-            result += engines.run(section)
-            section = []
-    return result + engines.run(section)
-
-
-def estimated_cycles(commands: Sequence[Command], config: CoreConfig, memory: Memory = IDEAL) -> int:
-    """Cycles of a program from START to its end, by the same model.
-
-    Memory delivers at its peak rate and commands are at hand when their engine is free, so the estimate is a
-    little low: fetching takes its share of the reads, and a full queue holds up dispatch.
-    """
-    engines = _Engines(config, memory)
-    section: list[Draft] = []
-    for command in commands:
-        section.append(Draft.of(command))
-        if command.engine == Engine.SEQUENCER:
-            engines.run(section)
-            section = []
-    engines.run(section)
-    return engines.finished
-
-
-class _Engines:
-    """Estimated time of every engine, and when each semaphore's tokens come.
-
-    ``finished`` is the end of what ends last so far.
-    """
-
-    def __init__(self, config: CoreConfig, memory: Memory):
-        self._config, self._memory = config, memory
-        self._latency = latencies(config) | {
-            engine: latencies(config)[engine] + memory.latency for engine in (Engine.LOAD, Engine.STORE)}
-        self._free = dict.fromkeys(Engine, 0)
-        self.finished = 0
-        self._tokens: list[deque[int]] = [deque() for _ in range(SEMAPHORES)]
-
-    def run(self, section: Sequence[Draft]) -> list[Draft]:
-        """Time a section that only its last command may close; returns it sorted by start."""
-        queues: dict[Engine, deque[tuple[int, Draft]]] = {engine: deque() for engine in Engine}
-        for index, draft in enumerate(section):
-            queues[draft.engine].append((index, draft))
-        starts: list[tuple[int, int, Draft]] = []
-        progress = True
-        while progress:
-            progress = False
-            for engine in Engine:
-                queue = queues[engine]
-                while queue and self._can_start(engine, queue[0][1], closing=len(starts) == len(section) - 1):
-                    index, draft = queue.popleft()
-                    starts.append((self._start(engine, draft), index, draft))
-                    progress = True
-        assert len(starts) == len(section), "the streams wait for each other"
-        starts.sort(key=lambda entry: entry[:2])
-        return [draft for _, _, draft in starts]
-
-    def _can_start(self, engine: Engine, draft: Draft, *, closing: bool) -> bool:
-        return (engine != Engine.SEQUENCER or closing) and all(
-            self._tokens[semaphore] for semaphore in members(draft.wait))
-
-    def _start(self, engine: Engine, draft: Draft) -> int:
-        start = self._free[engine]
-        for semaphore in members(draft.wait):
-            start = max(start, self._tokens[semaphore].popleft())
-        if engine == Engine.SEQUENCER:
-            start = max(start, self.finished)
-        if draft.opcode == Opcode.GATHER and (start > self._free[engine] or not start):
-            start += self._latency[engine]  # of its list, which else comes while others load
-        self._free[engine] = start + duration(draft, self._config, self._memory)
-        finish = self._free[engine] + self._latency[engine]
-        self.finished = max(self.finished, finish)
-        if engine == Engine.SEQUENCER:
-            self._free = dict.fromkeys(Engine, finish)
-        for semaphore in members(draft.signal):
-            self._tokens[semaphore].append(finish)
-        return start
+    closes = np.array([command.engine == Engine.SEQUENCER for command in commands])
+    sections = np.cumsum(closes) - closes
+    return np.lexsort((expected_starts(commands, config, memory), closes, sections)).tolist()

@@ -23,7 +23,7 @@ from .drafts import Draft, Drafts
 from .items import Item, work_items
 from .key_cache import KeySource
 from .loads import Addresses, Loader
-from .order import by_estimated_start
+from .order import by_expected_start
 from .plan import Part, Piece, Plan, split
 from .program import Annotation, Command
 
@@ -44,8 +44,10 @@ def schedule(
     addresses: of the arrays in GM
     keys:      where the keys of its requests are
     """
-    drafts = by_estimated_start(_Scheduler(plan, addresses, keys).drafts(), plan.config, plan.memory)
-    return [draft.command() for draft in drafts], [draft.note for draft in drafts]
+    drafts = _Scheduler(plan, addresses, keys).drafts()
+    commands = [draft.command() for draft in drafts]
+    order = by_expected_start(commands, plan.config, plan.memory)
+    return [commands[index] for index in order], [drafts[index].note for index in order]
 
 
 class _Scheduler:

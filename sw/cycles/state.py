@@ -10,6 +10,7 @@ from amla.rtl.host.dequantizer import ROWS
 from amla.rtl.isa import ENGINE_STATES, MOST_ROWS, SEMAPHORES, Engine
 from amla.rtl.issue.dispatch import MAX_UNFINISHED
 
+from ..errors import AmlaError
 from .latencies import core_of
 
 __all__ = ["ENGINES", "NEVER", "Core", "Fifo", "after", "compiled", "core_state", "pop", "push", "ready"]
@@ -121,9 +122,14 @@ def core_state(config: CoreConfig, table: np.ndarray, entries: np.ndarray, *, pr
     ----------
     table, entries: of its program
     program:        address of the program in GM
+
+    Raises
+    ------
+    AmlaError: a command reaches past the end of L0C, O or ROWMAX, whose words are followed.
     """
     sizes = core_of(config)
     size = sizes[0]
+    _check(config, table)
     beat = config.axi_data_bytes
     order = np.zeros((ENGINES, max(len(table), 1)), np.int64)
     counts = np.zeros(ENGINES, np.int64)
@@ -167,6 +173,20 @@ def core_state(config: CoreConfig, table: np.ndarray, entries: np.ndarray, *, pr
         np.zeros((bursts, 3), np.int64), np.zeros(size["in_flight"] + 1, np.int64),
         np.zeros(size["in_flight"] + 1, np.int64),
     )
+
+
+def _check(config: CoreConfig, table: np.ndarray) -> None:
+    cube, drain = (table[table["engine"] == engine] for engine in (Engine.CUBE, Engine.DRAIN))
+    to_o = drain[drain["flag"] == 1]
+    for buffer, depth, ends in (
+        ("L0C", config.l0c_words, (of["target" if of is cube else "source"] + of["mt"] * of["nt"] for of in (cube, drain))),
+        ("O", config.o_words, [to_o["target"] + (to_o["mt"] - 1) * to_o["target_pitch"]
+                               + to_o["nt"] * (config.n // config.lanes)]),
+        ("ROWMAX", config.state_words, [drain["state"] + drain["mt"]]),
+    ):
+        last = max((int(end.max()) for end in ends if len(end)), default=0)
+        if last > depth:
+            raise AmlaError(f"a command reaches word {last - 1} of {buffer}, which has {depth}")
 
 
 @compiled

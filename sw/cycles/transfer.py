@@ -52,7 +52,7 @@ def step_bus(core, memory, cycle):
     if found >= 0:
         heap = core.arriving[found]
         number = core.numbers[found, heap[0] % ring]
-        if number != r.r_number or core.reads[number, 0] == 0:
+        if core.reads[number, 0] == 0:
             core.reads[number, 0] = cycle
         r.r_number = number
         core.reads[number, 1] = cycle

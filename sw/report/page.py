@@ -32,7 +32,7 @@ _STATES = (
 _REASONS = {"start": "dispatch, hand-over", "done": "nothing: its work is done"}
 
 _SIMULATOR = ("<section><h2>Timeline</h2><p class='note'>The command simulator counts no cycles: there is a timeline "
-              "after <code>amla run --device rtl</code>.</p></section>")
+              "after <code>amla run --device model</code> or <code>rtl</code>.</p></section>")
 
 
 def render_page(results: Results) -> str:
@@ -92,7 +92,8 @@ def _data(results: Results) -> dict[str, Any]:
 
 def _badges(report: dict[str, Any]) -> str:
     exact = [name for name, same in report["bit_exact"].items() if same]
-    badges = [f"O and LSE bit-exact: {report['device']} = {' = '.join(exact)}"] if exact else []
+    device = "simulator" if report["device"] == "model" else report["device"]  # the model has no data
+    badges = [f"O and LSE bit-exact: {device} = {' = '.join(exact)}"] if exact else []
     badges += [f"mode {report['mode']}", f"preload {report['preload']}", f"memory {memory_of(report)}"]
     return " ".join(f'<span class="badge">{escape(badge)}</span>' for badge in badges)
 

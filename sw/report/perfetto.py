@@ -23,7 +23,7 @@ def trace_events(results: Results) -> dict[str, Any]:
     ValueError: there was no run on the RTL.
     """
     if results.trace is None or results.traffic is None:
-        raise ValueError("results must be of a run on the RTL, not of the command simulator")
+        raise ValueError("results must be of a run on the RTL or the cycle model, not of the command simulator")
     report = results.report
     name = f"{report['workload']} on {report['config']} (1 µs = 1 cycle)"
     events: list[dict[str, Any]] = [_metadata("process_name", 0, name=name)]

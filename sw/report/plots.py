@@ -28,7 +28,7 @@ def draw_plots(results: Results) -> dict[str, bytes]:
     AmlaError: there was no run on the RTL, or matplotlib is not installed.
     """
     if results.trace is None or results.traffic is None:
-        raise AmlaError("--plots needs a run with --device rtl, not the command simulator")
+        raise AmlaError("--plots needs a run with --device rtl or model, not the command simulator")
     require("plots")
     from matplotlib.figure import Figure
 

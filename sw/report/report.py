@@ -150,8 +150,8 @@ def _checks_table(report: dict[str, Any]) -> Table:
     if simulation["cycles_per_second"] is not None:
         table.add_row(
             "simulation",
-            f"{simulation['wall_seconds']:.1f} s, {simulation['cycles_per_second']:,.0f} cycles/s, "
-            f"build {simulation['build_seconds']:.1f} s",
+            f"{simulation['wall_seconds']:.1f} s, {simulation['cycles_per_second']:,.0f} cycles/s"
+            + (f", build {simulation['build_seconds']:.1f} s" if report["device"] == "rtl" else ""),
         )
     else:
         table.add_row("simulation", f"{simulation['wall_seconds']:.1f} s")

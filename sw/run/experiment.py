@@ -64,20 +64,21 @@ class Experiment:
 
     def report(self, run: RtlRun | None, serial: RtlRun | None = None, *,
                build_seconds: float = 0.0) -> dict[str, Any]:
-        """Content of report.json for runs on the RTL, or for the command simulator when ``run`` is None.
+        """Content of report.json for runs on the RTL or the cycle model; for the command simulator when ``run`` is None.
 
         Raises
         ------
         Mismatch: a bit of O or LSE differs between the levels, a run did not reach HALT, or its counters
             disagree with its program or its trace.
         """
-        check_levels(self.expected, None if run is None else run.output)
+        on_rtl = run is not None and run.device == "rtl"
+        check_levels(self.expected, run.output if run is not None and on_rtl else None)
         config, load, simulated = self.job.config, self.job.workload, self.expected.simulated
         memory = self.job.plan.memory
         macs, bound = self.macs, self.bound
         report: dict[str, Any] = {
             "config": config.name, "workload": load.name, "description": _describe(load),
-            "device": "rtl" if run else "simulator", "mode": config.mode, "format": config.format,
+            "device": run.device if run else "simulator", "mode": config.mode, "format": config.format,
             "p_format": config.p_format,
             "preload": self.job.plan.preload,
             "memory": {"name": memory.name, "latency": memory.latency,
@@ -90,7 +91,7 @@ class Experiment:
             "traffic": self.job.plan.traffic,
             "bound": {**asdict(bound), "utilisation": macs / (bound.cycles * config.macs_per_cycle), "reached": None},
             "serial_baseline": None,
-            "bit_exact": {"golden": True, "simulator": None if run is None else True},
+            "bit_exact": {"golden": True, "simulator": True if on_rtl else None},
             "error": self.error, "error_mul": self.error_mul,
             "simulation": {"build_seconds": None, "wall_seconds": self.seconds, "cycles_per_second": None},
             "seed": load.seed, "versions": _versions(),
@@ -112,7 +113,7 @@ class Experiment:
                                        (run.bytes_read + run.bytes_written) / memory.sustained()) / cycles
         report["bound"]["reached"] = bound.cycles / cycles
         if serial is not None and self.serial is not None:
-            check_levels(self.serial, serial.output)
+            check_levels(self.serial, serial.output if on_rtl else None)
             serial_cycles = _checked_cycles(serial, self.serial.job)
             report["serial_baseline"] = {"cycles": serial_cycles,
                                          "utilisation": macs / (serial_cycles * config.macs_per_cycle)}

@@ -55,7 +55,7 @@ _WATCHDOG = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class RtlRun:
-    """One program's run.
+    """One program's run, on the RTL or on the cycle model.
 
     Attributes
     ----------
@@ -65,13 +65,14 @@ class RtlRun:
     cube_active:   register CUBE_ACTIVE
     counters:      engine name -> state name -> cycles, both in lower case
     error:         None, or {"code", "engine", "index", "row"} with names as in the command set
-    nonfinite:     STATUS.NONFINITE
+    nonfinite:     STATUS.NONFINITE; None: not known
     bytes_read, bytes_written: bytes of AXI bursts
     peak_read, peak_write:     most bytes per cycle over any 64 cycles
     seconds:       wall time of the simulation of this run
     output:        the output region
     trace:         "engine", "index", "start", "end": one entry per command that started, cycles from START;
                    end is -1 if the command did not finish
+    device:        "rtl" or "model"
     traffic:       "bucket" (cycles), and per bucket of cycles from START "read" and "written" (bytes)
     """
 
@@ -81,7 +82,7 @@ class RtlRun:
     cube_active: int
     counters: Mapping[str, Mapping[str, int]]
     error: Mapping[str, Any] | None
-    nonfinite: bool
+    nonfinite: bool | None
     bytes_read: int
     bytes_written: int
     peak_read: float
@@ -90,6 +91,7 @@ class RtlRun:
     output: np.ndarray = field(repr=False)
     trace: Mapping[str, np.ndarray] = field(repr=False)
     traffic: Mapping[str, np.ndarray] = field(repr=False)
+    device: str = "rtl"
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Utilisation against memory latency, and against SRAM: ``python -m amla.sw.run.sweep`` writes docs/sweep.md.
 
-Cycles are those of the estimate behind program order (:func:`~amla.sw.compiler.order.estimated_cycles`).
+Cycles are those of the cycle model (:func:`~amla.sw.cycles.model.simulate`).
 """
 
 if __name__ == "__main__":
@@ -25,11 +25,12 @@ from amla.rtl.isa import Engine, Opcode
 from ..compiler.drafts import Draft
 from ..compiler.key_cache import KeyCache, Paged
 from ..compiler.loads import Addresses
-from ..compiler.order import duration, estimated_cycles
+from ..compiler.order import duration
 from ..compiler.plan import Plan
 from ..compiler.program import Annotation, Command
 from ..compiler.schedule import schedule
 from ..compiler.tiling import DRAIN_GAP, plan_tiles
+from ..cycles.model import simulate
 from ..memory.preset import IDEAL, Memory
 from ..report.sweep_page import draw, markdown
 from ..report.utilisation import bound_of, macs_of
@@ -78,7 +79,7 @@ def latency_sweep(load: Workload, cores: Sequence[CoreConfig], latencies: Iterab
         memory = IDEAL.at(latency)
         for core in cores:
             plan, commands, _ = _program(load, core, memory)
-            cycles = estimated_cycles(commands, core, memory)
+            cycles = simulate(commands, core, memory).cycles
             macs = macs_of(load) / core.macs_per_cycle
             rows.append({
                 "workload": load.name, "config": core.name, "sram_kib": _sram_kib(core), "latency": latency,
@@ -128,7 +129,7 @@ def sram_sweep(load: Workload, config: CoreConfig, blocks: Iterable[int], memory
     for block in blocks:
         core = core_for(config, load, block)
         plan, commands, notes = _program(load, core, memory, block)
-        cycles = estimated_cycles(commands, core, memory)
+        cycles = simulate(commands, core, memory).cycles
         macs = macs_of(load) / core.macs_per_cycle
         gaps, rescale = _block_costs(commands, notes, core)
         rows.append({

@@ -49,7 +49,7 @@ class CoreRun:
     error:       the first fault, or None
     counters:    engine -> state -> cycles
     trace:       engine, index, start, end of every command that started; cycles from START
-    traffic:     bytes over time, from START to the interrupt (:meth:`amla.tb.host.axi.Traffic.over_time`)
+    traffic:     bytes over time, from START to the interrupt (:meth:`amla.sw.memory.traffic.Traffic.over_time`)
     """
 
     status: str

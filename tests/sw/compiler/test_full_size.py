@@ -1,4 +1,4 @@
-"""Full-size workloads on the configuration ``deepseek``: race-free programs near the roofline, by the estimate."""
+"""Full-size workloads on the configuration ``deepseek``: race-free programs near the roofline, by the cycle model."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,9 @@ from amla.rtl.isa import Opcode, Semaphore
 from amla.sw.compiler.hazards import find_hazards
 from amla.sw.compiler.key_cache import KeyCache, Paged
 from amla.sw.compiler.loads import Addresses
-from amla.sw.compiler.order import estimated_cycles
 from amla.sw.compiler.schedule import schedule
 from amla.sw.compiler.tiling import plan_tiles
+from amla.sw.cycles.model import simulate
 from amla.sw.report.utilisation import bound_of
 from amla.sw.run.compare import check_levels, expect
 from amla.sw.workload.workload import Workload
@@ -43,14 +43,14 @@ def test_near_the_bound(deepseek, name, bar):
     bound = bound_of(load, deepseek)
     assert bound.by == ("memory" if name == "ds-16heads" else "compute")
     assert plan.traffic == ("KV read 2 times: O holds 1 of 2 row tiles" if name == "ds-mtp-4096" else "KV read once")
-    assert bar < bound.cycles / estimated_cycles(commands, deepseek) < 1
+    assert bar < bound.cycles / simulate(commands, deepseek).cycles < 1
 
 
 @pytest.mark.parametrize(("name", "bar"), SMALL_BARS.items())
 def test_small_keeps_its_utilisation(small, name, bar):
     load = Workload.load(name)
     _, commands, _ = _program(load, small)
-    assert bar < bound_of(load, small).cycles / estimated_cycles(commands, small) < 1
+    assert bar < bound_of(load, small).cycles / simulate(commands, small).cycles < 1
 
 
 @pytest.mark.parametrize("preload", [0, 1, 2])
@@ -73,7 +73,7 @@ def test_golden_and_simulator_agree(make_job, deepseek, load, preload):
 def test_serial_baseline_is_far_behind(deepseek):
     """Bubbles of softmax and drains cost the serial baseline more than 5 % of the cycles."""
     load = Workload.load("ds-1x4096")
-    serial, overlapped = (estimated_cycles(_program(load, deepseek, preload)[1], deepseek) for preload in (0, 1))
+    serial, overlapped = (simulate(_program(load, deepseek, preload)[1], deepseek).cycles for preload in (0, 1))
     assert serial > 1.05 * overlapped
 
 
