@@ -86,9 +86,9 @@ def step_converter(core, cycle):
         rope, last_beat = r.convert_beat >= value_beats, r.convert_beat == beats - 1
         last_row = r.convert_rows == 1
         end = r.convert_place + (units if rope else units // 2)
-        skipped = GRANULE // SCALES_UNIT if wide and r.convert_beat == value_beats - 1 and size.beat_bytes > GRANULE else 0
+        skips = wide and r.convert_beat == value_beats - 1 and size.beat_bytes > GRANULE  # the scales behind the values
         if r.convert_room and ready(scales, cycle) and (r.window == 2 or (r.window == 1 and end <= units)):
-            target = end + skipped
+            target = end + (GRANULE // SCALES_UNIT if skips else 0)
             r.convert_room -= 1
             push(core.fifos[Fifo.CONVERTED], 0, cycle + size.dequantize + 1)
             shifts = (target >= units or (last_beat and last_row)) + (last_beat and last_row and end > units)

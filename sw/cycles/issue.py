@@ -4,7 +4,7 @@ from amla.rtl.isa import HALFWORD_BITS, SEMAPHORES, Engine, Opcode
 
 from .state import ENGINES, Fifo, compiled, pop, ready
 
-__all__ = ["finish_commands", "grant", "step_queues", "step_freely", "step_sequencer"]
+__all__ = ["finish_commands", "grant", "step_freely", "step_queues", "step_sequencer"]
 
 _BUSY, _WAIT_SEMAPHORE, _WAIT_MEMORY, _IDLE = range(4)
 _SEQUENCER, _LOAD, _STORE = int(Engine.SEQUENCER), int(Engine.LOAD), int(Engine.STORE)
@@ -25,7 +25,7 @@ def step_sequencer(core, cycle):
     _fetch(core)
     state = _WAIT_MEMORY
     takes = False  # the whole command
-    if r.halted or r.index >= len(core.table):
+    if r.halted or r.index >= r.length:
         core.counters[_SEQUENCER, _IDLE] += 1
         return
     command = core.table[r.index]
@@ -44,7 +44,7 @@ def step_sequencer(core, cycle):
             r.phase = _HEAD
     core.counters[_SEQUENCER, state] += 1
     wants = r.phase != _WHOLE and not (r.phase == _REST and r.given == 0)
-    if wants and ready(fetched, cycle) and r.index < len(core.table) and not r.halted:
+    if wants and ready(fetched, cycle) and r.index < r.length and not r.halted:
         r.fetch_place += 1
         if r.fetch_place == size.beat_bytes // _HALFWORD:
             r.fetch_place = 0
@@ -85,10 +85,10 @@ def _step_fence(core, number, cycle):
 @compiled
 def _drained(core):
     r = core.registers[0]
+    unfinished = 0
     for engine in range(1, ENGINES):
-        if r.pushed[engine] != r.finished[engine]:
-            return False
-    return True
+        unfinished += r.pushed[engine] - r.finished[engine]
+    return unfinished == 0
 
 
 @compiled

@@ -22,10 +22,11 @@ from amla.rtl.softmax.row_update import RowUpdate
 __all__ = ["CORE", "core_of"]
 
 #: A core's sizes and latencies, in cycles.
-CORE = np.dtype([(name, np.int64) for name in (
+_NAMES = (
     "m", "state_words", "beat_bytes", "beat_elements", "queue_depth", "in_flight", "block_beats", "fetch_depth",
     "feed_group", "cube", "drain_groups", "drain", "drain_o", "vector_p", "row_update", "row_result", "row_sink",
-    "softmax", "normalize", "settle", "settle_fp8", "listed", "dequantize")])
+    "softmax", "normalize", "settle", "settle_fp8", "listed", "dequantize")
+CORE = np.dtype([(name, np.int64) for name in _NAMES])
 
 
 @cache
@@ -36,7 +37,8 @@ def core_of(config: CoreConfig) -> np.ndarray:
     maximum = max((config.lanes - 1).bit_length(), 1)
     settle = RegionCheck.settle + 1
     values = {
-        "m": config.m, "state_words": config.state_words, "beat_bytes": config.axi_data_bytes, "beat_elements": config.beat_elements,
+        "m": config.m, "state_words": config.state_words,
+        "beat_bytes": config.axi_data_bytes, "beat_elements": config.beat_elements,
         "queue_depth": config.queue_depth, "in_flight": config.axi_in_flight_bytes // config.axi_data_bytes,
         "block_beats": min(4096 // config.axi_data_bytes, 256), "fetch_depth": BYTES_AHEAD // config.axi_data_bytes,
         "feed_group": config.k // config.n,
@@ -54,4 +56,4 @@ def core_of(config: CoreConfig) -> np.ndarray:
         "listed": ListedRow(address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes).latency,
         "dequantize": Dequantize.latency,
     }
-    return np.array([tuple(values[name] for name in CORE.names)], CORE)
+    return np.array([tuple(values[name] for name in _NAMES)], CORE)

@@ -17,9 +17,10 @@ from ..memory.preset import IDEAL, Memory
 from ..memory.timing import memory_state
 from .compute import step_cube, step_drain, step_feed, step_vector
 from .issue import finish_commands, grant, step_freely, step_queues, step_sequencer
-from .state import Core, compiled, core_state
+from .ports import step_port
+from .state import Core, compiled, core_at, core_state, stack
 from .table import entries_of, table_of
-from .transfer import step_bus, step_load, step_store
+from .transfer import step_load, step_store
 
 __all__ = ["CycleRun", "expected_starts", "simulate"]
 
@@ -66,14 +67,20 @@ def simulate(commands: Sequence[Command], config: CoreConfig, memory: Memory = I
     AmlaError: the program waits for ever.
     """
     core = core_state(config, table_of(commands, config), entries_of(commands, config, gm, base), program=program)
-    end = _finish(core, config, memory, False)
+    cores = stack([core])
+    _finish(cores, config, memory, False)
+    return _result(core_at.py_func(cores, 0), len(commands))
+
+
+def _result(core: Core, commands: int) -> CycleRun:
     r = core.registers[0]
+    cycles = int(r["halted_at"]) + _BEHIND
     counters = {engine.name.lower(): {name.lower(): int(core.counters[engine, number])
                                       for number, name in enumerate(ENGINE_STATES)} for engine in Engine}
     for states in counters.values():
-        states["idle"] += end + _BEHIND - sum(states.values())
-    return CycleRun(cycles=int(end) + _BEHIND, cube_active=int(r["cube_active"]), counters=counters, start=core.start,
-                    end=core.end, reads=core.reads[:r["bursts"]], writes=core.writes[:r["written"]])
+        states["idle"] += cycles - sum(states.values())
+    return CycleRun(cycles=cycles, cube_active=int(r["cube_active"]), counters=counters, start=core.start[:commands],
+                    end=core.end[:commands], reads=core.reads[:r["bursts"]], writes=core.writes[:r["written"]])
 
 
 def expected_starts(commands: Sequence[Command], config: CoreConfig, memory: Memory = IDEAL) -> np.ndarray:
@@ -86,43 +93,55 @@ def expected_starts(commands: Sequence[Command], config: CoreConfig, memory: Mem
     AmlaError: engines wait for each other.
     """
     table = table_of(commands, config, sizes=[2] * len(commands))
-    core = core_state(config, table, entries_of(commands, config))
-    _finish(core, config, memory, True)
-    return core.start
+    cores = stack([core_state(config, table, entries_of(commands, config))])
+    _finish(cores, config, memory, True)
+    return cores.start[0]
 
 
-def _finish(core: Core, config: CoreConfig, memory: Memory, freely: bool) -> int:
-    end = _run(core, memory_state(memory, config.axi_data_bytes, idents=2), _BEFORE, _PATIENCE, freely)
-    if end < 0:
-        raise AmlaError(f"the program waits for ever, from cycle {-end:,} on at the latest")
-    return end
+def _finish(cores: Core, config: CoreConfig, memory: Memory, freely: bool) -> None:
+    stuck = _run(cores, memory_state(memory, config.axi_data_bytes, idents=2 * len(cores.sizes)), _BEFORE, _PATIENCE,
+                 freely)
+    if stuck:
+        raise AmlaError(f"the program waits for ever, from cycle {stuck:,} on at the latest")
 
 
 @compiled
-def _run(core, memory, cycle, patience, freely):
-    """The cycle of HALT; negative when nothing has happened for ``patience`` cycles."""
-    r = core.registers[0]
-    r.fetch_settling = 2
-    seen, since = 0, cycle
-    while not r.halted:
-        ident = step_bus(core, memory, cycle)
-        if freely:
-            step_freely(core, cycle)
-        else:
-            step_sequencer(core, cycle)
-        finish_commands(core, cycle)
-        grant(core)
-        step_cube(core, cycle)
-        step_vector(core, cycle)
-        step_drain(core, cycle)
-        step_feed(core, cycle)
-        step_load(core, cycle, ident == 1)
-        step_store(core, memory, cycle)
-        step_queues(core, cycle)
+def _run(cores, memory, cycle, patience, freely):
+    """Run all cores to their HALT; 0, or the cycle in which nothing has happened for ``patience`` cycles."""
+    count = len(cores.sizes)
+    left, seen, since = count, 0, cycle
+    for number in range(count):
+        cores.registers[number, 0].fetch_settling = 2
+    while left:
+        for number in range(count):
+            r = cores.registers[number, 0]
+            if r.halted:
+                continue
+            core = core_at(cores, number)
+            step_port(core, memory, cycle, number)
+            if freely:
+                step_freely(core, cycle)
+            else:
+                step_sequencer(core, cycle)
+            finish_commands(core, cycle)
+            grant(core)
+            step_cube(core, cycle)
+            step_vector(core, cycle)
+            step_drain(core, cycle)
+            step_feed(core, cycle)
+            step_load(core, cycle)
+            step_store(core, memory, cycle, number)
+            step_queues(core, cycle)
+            if r.halted:
+                r.halted_at = cycle
+                left -= 1
         cycle += 1
         if cycle - since >= patience:
-            now = r.index + r.section + r.accepted.sum() + r.finished.sum() + r.bursts
+            now = 0
+            for number in range(count):
+                r = cores.registers[number, 0]
+                now += r.index + r.section + r.accepted.sum() + r.finished.sum() + r.bursts
             if now == seen:
-                return -cycle
+                return cycle
             seen, since = now, cycle
-    return cycle - 1
+    return 0

@@ -1,5 +1,6 @@
 """What the cycle model keeps of a core: registers, queues, what is on its way, and what it has counted."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -13,7 +14,8 @@ from amla.rtl.issue.dispatch import MAX_UNFINISHED
 from ..errors import AmlaError
 from .latencies import core_of
 
-__all__ = ["ENGINES", "NEVER", "Core", "Fifo", "after", "compiled", "core_state", "pop", "push", "ready"]
+__all__ = ["ENGINES", "NEVER", "Core", "Fifo", "after", "compiled", "core_at", "core_state", "pop", "push", "ready",
+           "stack"]
 
 #: Compiles a function that allocates nothing: without reference counts on views of a core's arrays, which would be nine
 #: tenths of the time.
@@ -23,43 +25,32 @@ ENGINES = len(Engine)
 #: A cycle that does not come.
 NEVER = 1 << 60
 
-#: Registers of a core by unit, in the terms of its RTL; times are cycles from START.
+#: Registers of a core by unit, in the terms of its RTL; what an idle unit works on is -1, times are cycles from START.
+_QUEUES = "pushed taken accepted finished waits holds accepts stalls done"
+_UNITS = (
+    "served granted chosen",  # semaphores
+    "fetch_address fetch_remaining fetch_settling fetch_asking fetch_burst fetch_ahead fetch_place "
+    "phase given index started asking requests fence halted halted_at section length",  # sequencer
+    "feed feed_left feed_head",
+    "cube cube_word cube_k cube_active cube_bank",
+    "drain drain_group drain_fractal drain_column drain_row drain_target drain_row_target drain_loaded",
+    "vector vector_begin vector_ready vector_row vector_left vector_source vector_bank vector_finish p_valid",
+    "captured decoded settling scales_left scales_sent",  # load
+    "gather gather_settled gather_left gather_index gather_open gather_unrequested gather_room gather_scales_sent",
+    "source source_left source_waits sort sort_scales sort_rows sort_place sort_units",
+    "window convert convert_rows convert_beat convert_place convert_unit convert_room",
+    "task task_reads task_beat task_row listed listed_read write write_last",
+    "s_captured s_decoded s_settling s_task s_left s_burst_beat s_read s_read_last s_write s_write_last s_sending",
+    "s_number s_issued written answered",  # store's bursts
+    "ar_valid ar_ident ar_address ar_beats ar_served r_ident r_number bursts",  # AXI
+)
 _REGISTERS = np.dtype([
-    ("semaphores", np.int64, (SEMAPHORES,)), ("served", np.int64), ("granted", np.int64), ("chosen", np.int64),
-    # Queues: commands pushed, taken from the FIFO, accepted, finished; one waits for its semaphores, has them.
-    *((name, np.int64, (ENGINES,)) for name in (
-        "pushed", "taken", "accepted", "finished", "waits", "holds", "accepts", "stalls", "done")),
-    # Sequencer.
-    *((name, np.int64) for name in (
-        "fetch_address", "fetch_remaining", "fetch_settling", "fetch_asking", "fetch_burst", "fetch_ahead",
-        "fetch_coming", "fetch_place", "phase", "given", "index", "started", "asking", "requests", "fence", "halted", "section")),
-    # Feed, cube, drain.
-    *((name, np.int64) for name in (
-        "feed", "feed_left", "feed_first", "feed_head",
-        "cube", "cube_c", "cube_word", "cube_k", "cube_active", "cube_bank",
-        "drain", "drain_group", "drain_fractal", "drain_column", "drain_row", "drain_target", "drain_row_target",
-        "drain_loaded")),
-    # Vector.
-    *((name, np.int64) for name in (
-        "vector", "vector_begin", "vector_ready", "vector_row", "vector_left", "vector_source", "vector_bank",
-        "vector_finish", "p_valid")),
-    # Load: address side, gather, source, dequantizer, data side.
-    *((name, np.int64) for name in (
-        "captured", "decoded", "settling", "scales_left", "scales_sent", "capture", "decode",
-        "gather", "gather_settled", "gather_left", "gather_index", "gather_open", "gather_unrequested", "gather_room",
-        "gather_scales_sent",
-        "source", "source_left", "source_waits",
-        "sort", "sort_scales", "sort_rows", "sort_place", "sort_units",
-        "window", "convert", "convert_rows", "convert_beat", "convert_place", "convert_unit", "convert_room",
-        "task", "task_reads", "task_beat", "task_row", "listed", "listed_read", "write", "write_last")),
-    # Store.
-    *((name, np.int64) for name in (
-        "s_captured", "s_decoded", "s_settling", "s_task", "s_left", "s_burst_beat", "s_read", "s_read_last", "s_write",
-        "s_write_last", "s_sending", "s_number", "s_issued")),
-    # AXI: the read address, whose burst it is; the burst whose beats come, and what was read and written.
-    *((name, np.int64) for name in (
-        "ar_valid", "ar_ident", "ar_address", "ar_beats", "ar_served", "r_ident", "r_number", "bursts", "written", "answered")),
+    ("semaphores", np.int64, (SEMAPHORES,)), *((name, np.int64, (ENGINES,)) for name in _QUEUES.split()),
+    *((name, np.int64) for unit in _UNITS for name in unit.split()),
 ])
+#: Registers that begin as -1.
+_NONE = ("granted chosen feed cube cube_bank drain vector vector_bank captured decoded gather source sort convert task "
+         "s_captured s_decoded s_task r_ident r_number")
 
 #: A burst generator: the region's next run; the run ahead; the one under way; the burst at its output.
 _GENERATOR = np.dtype([(name, np.int64) for name in (
@@ -103,7 +94,8 @@ class Core(NamedTuple):
     issued: np.ndarray  # cycle in which a word of L0C was last issued
     drained: np.ndarray  # likewise of O, and of ROWMAX behind them
     answers: np.ndarray  # beats on their way, [ID, ring]: cycle
-    numbers: np.ndarray  # of the burst that each belongs to
+    numbers: np.ndarray  # of the burst that each belongs to, as its port counts them
+    records: np.ndarray  # and as ``reads`` does
     arriving: np.ndarray  # head and count of each ring
     pushed_at: np.ndarray
     start: np.ndarray
@@ -151,13 +143,12 @@ def core_state(config: CoreConfig, table: np.ndarray, entries: np.ndarray, *, pr
         fifos[fifo, 2] = depth
     registers = np.zeros(1, _REGISTERS)
     first = registers[0]
-    for name in ("feed", "cube", "drain", "vector", "cube_bank", "vector_bank", "captured", "decoded", "gather", "source",
-                 "sort", "convert", "task", "s_captured", "s_decoded", "s_task", "r_ident", "granted", "chosen"):
+    for name in _NONE.split():
         first[name] = -1
     first["gather_room"], first["convert_room"] = size["listed"] + 4, size["dequantize"] + 6
     halfwords = int(table["halfwords"].sum())
     first["fetch_address"], first["fetch_remaining"] = program, -(-2 * halfwords // beat)
-    first["phase"] = 0
+    first["length"] = len(table)
     generators = np.zeros(2, _GENERATOR)
     generators["room"] = size["in_flight"]
     ring = 1 << (max(int(size["in_flight"]), int(size["fetch_depth"])) + 256).bit_length()
@@ -167,7 +158,8 @@ def core_state(config: CoreConfig, table: np.ndarray, entries: np.ndarray, *, pr
     return Core(
         sizes, registers, generators, fifos, table, entries, order, counts,
         np.full(config.l0c_words, fresh, np.int64), np.full(config.o_words + config.state_words, fresh, np.int64),
-        np.zeros((2, ring), np.int64), np.zeros((2, ring), np.int64), np.zeros((2, 2), np.int64),
+        np.zeros((2, ring), np.int64), np.zeros((2, ring), np.int64), np.zeros((2, ring), np.int64),
+        np.zeros((2, 2), np.int64),
         np.full(len(table), NEVER, np.int64), np.full(len(table), -1, np.int64), np.full(len(table), -1, np.int64),
         np.zeros((ENGINES, len(ENGINE_STATES)), np.int64), np.zeros((bursts, 3), np.int64),
         np.zeros((bursts, 3), np.int64), np.zeros(size["in_flight"] + 1, np.int64),
@@ -175,11 +167,35 @@ def core_state(config: CoreConfig, table: np.ndarray, entries: np.ndarray, *, pr
     )
 
 
+def stack(cores: Sequence[Core]) -> Core:
+    """Cores in arrays with one more axis, the first, and zeros behind what is shorter."""
+    def together(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        shape = np.max([array.shape for array in arrays], axis=0)
+        whole = np.zeros((len(arrays), *shape), arrays[0].dtype)
+        for place, array in zip(whole, arrays, strict=True):
+            place[tuple(slice(size) for size in array.shape)] = array
+        return whole
+
+    return Core(*(together(arrays) for arrays in zip(*cores, strict=True)))
+
+
+@compiled
+def core_at(cores, number):
+    """One of the cores of a :func:`stack`."""
+    return Core(cores.sizes[number], cores.registers[number], cores.generators[number], cores.fifos[number],
+                cores.table[number], cores.entries[number], cores.order[number], cores.counts[number],
+                cores.issued[number], cores.drained[number], cores.answers[number], cores.numbers[number],
+                cores.records[number], cores.arriving[number], cores.pushed_at[number], cores.start[number],
+                cores.end[number], cores.counters[number], cores.reads[number], cores.writes[number],
+                cores.pending[number], cores.write_address[number])
+
+
 def _check(config: CoreConfig, table: np.ndarray) -> None:
     cube, drain = (table[table["engine"] == engine] for engine in (Engine.CUBE, Engine.DRAIN))
     to_o = drain[drain["flag"] == 1]
     for buffer, depth, ends in (
-        ("L0C", config.l0c_words, (of["target" if of is cube else "source"] + of["mt"] * of["nt"] for of in (cube, drain))),
+        ("L0C", config.l0c_words, [cube["target"] + cube["mt"] * cube["nt"],
+                                   drain["source"] + drain["mt"] * drain["nt"]]),
         ("O", config.o_words, [to_o["target"] + (to_o["mt"] - 1) * to_o["target_pitch"]
                                + to_o["nt"] * (config.n // config.lanes)]),
         ("ROWMAX", config.state_words, [drain["state"] + drain["mt"]]),

@@ -17,10 +17,11 @@ __all__ = ["COMMAND", "ENTRY", "entries_of", "table_of"]
 #: groups in a block of the vector engine; address, pitch, runs, beats: the region in GM, adjacent rows merged, in bytes
 #: and beats; scales, scales_beats: of FP8 rows whose scales lie apart; layout: 0, or 1 + Layout; first, first_scale: of
 #: a task of the dequantizer; entry: the first one of a GATHER.
-COMMAND = np.dtype([(name, np.int64) for name in (
-    "engine", "opcode", "wait", "signal", "section", "halfwords", "mt", "nt", "kt", "count", "groups", "source", "pitch",
-    "target", "target_pitch", "state", "first", "flag", "rows", "rows_padded", "address", "run_pitch", "runs", "beats",
-    "scales", "scales_beats", "layout", "first_granule", "first_scale", "entry")])
+_NAMES = (
+    "engine", "opcode", "wait", "signal", "section", "halfwords", "mt", "nt", "kt", "count", "groups", "source",
+    "pitch", "target", "target_pitch", "state", "first", "flag", "rows", "rows_padded", "address", "run_pitch", "runs",
+    "beats", "scales", "scales_beats", "layout", "first_granule", "first_scale", "entry")
+COMMAND = np.dtype([(name, np.int64) for name in _NAMES])
 
 #: An entry of a list: whether a row is read, the bytes at which its beats and the beat of its scales begin, its beats;
 #: the others as of a command.
@@ -45,7 +46,7 @@ def table_of(commands: Sequence[Command], config: CoreConfig, *, sizes: Sequence
         if command.opcode == Opcode.GATHER:
             values["entry"] = entry
             entry += values["rows"]
-        rows.append(tuple(values.get(name, 0) for name in COMMAND.names))
+        rows.append(tuple(values.get(name, 0) for name in _NAMES))
         section += command.engine == Engine.SEQUENCER
     table = np.array(rows, COMMAND)
     table["halfwords"] = list(_sizes(commands)) if sizes is None else sizes

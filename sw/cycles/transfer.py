@@ -3,12 +3,13 @@
 from amla.rtl.host.dequantizer import Layout
 from amla.rtl.isa import Engine, Opcode
 
-from ..memory.timing import read_times, write_time
+from ..memory.timing import write_time
 from .compute import accept
 from .gather import gathers_next, step_converter, step_gather, take_beat
+from .ports import answered
 from .state import Fifo, after, compiled, pop, push, ready
 
-__all__ = ["step_bus", "step_load", "step_store"]
+__all__ = ["step_load", "step_store"]
 
 _LOAD, _STORE = int(Engine.LOAD), int(Engine.STORE)
 _GATHER = int(Opcode.GATHER)
@@ -16,67 +17,17 @@ _656, _584 = 1 + int(Layout.FP8_656), 1 + int(Layout.FP8_584)
 
 #: IDs of reads: the arbiter's clients.
 _OF_FETCH, _OF_LOAD = 0, 1
-_FETCH_BURST = 8
 #: Requests of the load engine: rows, a list, a row of a list.
 ROWS, LIST, LISTED_ROW = range(3)
-
-
-@compiled
-def step_bus(core, memory, cycle):
-    """Requests reach memory, answers the core; the ID of the beat on R, -1 if none.
-
-    A request that is valid in a cycle arrives in the next one, and a beat is valid in the cycle before its own.
-    """
-    r, size = core.registers[0], core.sizes[0]
-    ring = core.answers.shape[1]
-    if r.ar_valid:
-        ident, heap = r.ar_ident, core.arriving[r.ar_ident]
-        first = heap[0] + heap[1]
-        read_times(memory, ident, r.ar_address, r.ar_beats * size.beat_bytes, cycle + 1, core.answers[ident], first)
-        for beat in range(r.ar_beats):
-            core.numbers[ident, (first + beat) % ring] = r.bursts
-        heap[1] += r.ar_beats
-        core.reads[r.bursts, 2] = r.ar_beats * size.beat_bytes
-        r.bursts += 1
-    # The oldest burst of which a beat is there goes on while its beats come.
-    found, oldest = -1, 0
-    for ident in range(2):
-        heap = core.arriving[ident]
-        if heap[1] and core.answers[ident, heap[0] % ring] <= cycle + 1:
-            number = core.numbers[ident, heap[0] % ring]
-            if number == r.r_number:
-                found = ident
-                break
-            if found < 0 or number < oldest:
-                found, oldest = ident, number
-    if found >= 0:
-        heap = core.arriving[found]
-        number = core.numbers[found, heap[0] % ring]
-        if core.reads[number, 0] == 0:
-            core.reads[number, 0] = cycle
-        r.r_number = number
-        core.reads[number, 1] = cycle
-    if found == _OF_FETCH:
-        push(core.fifos[Fifo.FETCHED], 0, cycle)
-        _answered(core, _OF_FETCH)
-    r.r_ident = found
-    return found
-
-
-@compiled
-def _answered(core, ident):
-    heap = core.arriving[ident]
-    heap[0] += 1
-    heap[1] -= 1
 
 
 @compiled
 def _arbitrate(core):
     """Give the bus to fetch or load, each of which may be valid; whether it is load's."""
     r, size, bursts = core.registers[0], core.sizes[0], core.generators[0]
-    fetch = r.fetch_asking == 1
-    to_load = bursts.valid == 1 and (not fetch or r.ar_served == _OF_FETCH)
-    r.ar_valid = to_load or fetch
+    fetch = r.fetch_asking == 1 and not r.ar_valid
+    to_load = bursts.valid == 1 and not r.ar_valid and (not fetch or r.ar_served == _OF_FETCH)
+    r.ar_valid = r.ar_valid or to_load or fetch
     if to_load:
         r.ar_served = r.ar_ident = _OF_LOAD
         r.ar_address, r.ar_beats = bursts.burst_address, bursts.burst_beats
@@ -142,9 +93,9 @@ def _begin_region(core, number, address, pitch, rows, beats):
 
 
 @compiled
-def step_load(core, cycle, beat):
-    """``beat``: there is one on R for this engine."""
+def step_load(core, cycle):
     r, size = core.registers[0], core.sizes[0]
+    beat = r.r_ident == _OF_LOAD  # there is one on R for this engine
     requests, tasks = core.fifos[Fifo.REQUESTS], core.fifos[Fifo.TASKS]
     tasks_open, requests_open = tasks[1] < tasks[2], requests[1] < requests[2]
     gathers = core.fifos[Fifo.GATHERS]
@@ -156,7 +107,7 @@ def step_load(core, cycle, beat):
     if beat and not taken:
         taken = take_beat(core, cycle)
     if taken:
-        _answered(core, _OF_LOAD)
+        answered(core, _OF_LOAD)
         core.generators[0].room += 1
     _step_source(core, cycle, taken)
     step_converter(core, cycle)
@@ -298,7 +249,8 @@ def _step_source(core, cycle, taken):
 
 
 @compiled
-def step_store(core, memory, cycle):
+def step_store(core, memory, cycle, number):
+    """``number``: of the core, its ID at memory."""
     r, size, g = core.registers[0], core.sizes[0], core.generators[1]
     tasks, lengths, unanswered = core.fifos[Fifo.STORES], core.fifos[Fifo.LENGTHS], core.fifos[Fifo.UNANSWERED]
     tasks_open = tasks[1] < tasks[2]
@@ -309,7 +261,7 @@ def step_store(core, memory, cycle):
         core.writes[r.s_number, 1] = cycle
         core.writes[r.s_number, 0] = cycle - beats + 1
         place = r.written % len(core.pending)
-        core.pending[place] = write_time(memory, 0, core.write_address[r.s_number % len(core.write_address)],
+        core.pending[place] = write_time(memory, number, core.write_address[r.s_number % len(core.write_address)],
                                          core.writes[r.s_number, 2], cycle + 1)
         r.written += 1
         r.s_number += 1

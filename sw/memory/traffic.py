@@ -17,7 +17,7 @@ _BUCKET_CYCLES = 16
 
 @dataclass
 class Traffic:
-    """What moved, burst by burst; lists, or int64[n, 3] of the same."""
+    """What moved, burst by burst."""
 
     reads: list[Burst] = field(default_factory=list)
     writes: list[Burst] = field(default_factory=list)
@@ -30,17 +30,17 @@ class Traffic:
     @property
     def read_bytes(self) -> int:
         """Bytes read, all bursts."""
-        return int(sum(size for *_, size in self.reads))
+        return sum(size for *_, size in self.reads)
 
     @property
     def written_bytes(self) -> int:
         """Bytes of write bursts, strobed or not."""
-        return int(sum(size for *_, size in self.writes))
+        return sum(size for *_, size in self.writes)
 
     @staticmethod
-    def peak(bursts: Sequence[Burst] | np.ndarray, *, cycles: int = 64) -> float:
+    def peak(bursts: Sequence[Burst], *, cycles: int = 64) -> float:
         """Most bytes per cycle over any ``cycles`` cycles; a burst's bytes are spread over its duration."""
-        if not len(bursts):
+        if not bursts:
             return 0.0
         first, last, size = np.array(bursts, np.int64).T
         rate = np.zeros(last.max() - first.min() + cycles + 2)

@@ -64,7 +64,7 @@ class Experiment:
 
     def report(self, run: RtlRun | None, serial: RtlRun | None = None, *,
                build_seconds: float = 0.0) -> dict[str, Any]:
-        """Content of report.json for runs on the RTL or the cycle model; for the command simulator when ``run`` is None.
+        """Content of report.json for runs on the RTL or the cycle model; of the simulator when ``run`` is None.
 
         Raises
         ------

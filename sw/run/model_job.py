@@ -18,7 +18,8 @@ def run_model(job: Job) -> RtlRun:
     run = simulate(job.program.commands, job.config, job.plan.memory, gm=job.memory, base=job.base,
                    program=job.program.symbols["PROGRAM"])
     seconds = time.perf_counter() - began
-    traffic = Traffic(run.reads, run.writes)
+    traffic = Traffic(*([(first, last, size) for first, last, size in bursts.tolist()]
+                        for bursts in (run.reads, run.writes)))
     order = np.argsort(run.start, kind="stable")
     engines = np.array([int(command.engine) for command in job.program.commands], np.uint8)
     return RtlRun(

@@ -19,7 +19,7 @@ from amla.sw.workload.workload import Workload
 from amla.tb.core.driver import CoreBench
 from amla.tb.core.random_jobs import random_job
 from amla.tb.core.special_inputs import lose_keys
-from amla.tb.core.timing import check_timing
+from amla.tb.core.timing import check_cycles, check_timing
 from amla.tb.host.axi_lite import AxiLiteDriver, AxiLiteError
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
@@ -39,7 +39,7 @@ async def random_workloads(dut):
     """RTL = command simulator = golden model on every bit; counters fit program and trace; guard bytes, AXI rules."""
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
     await bench.start(cycles=100_000 * len(CASES))
-    cycles = 0
+    cycles, errors = 0, []
     for number in CASES:
         rng = random.Random(f"{SEED}/{number}")
         case = random_job(rng, CONFIG, MEMORY)
@@ -56,6 +56,9 @@ async def random_workloads(dut):
             check_counters(run, job.program.commands, CONFIG)
             check_timing(run, job.program.commands, CONFIG)
             _check_trace(run, len(job.program))
+            if not case.stall and (case.latency is None or case.latency[0] == case.latency[1]):
+                memory = job.plan.memory if case.latency is None else job.plan.memory.at(case.latency[0])
+                errors.append(check_cycles(run, job, memory))
             assert bench.axi.quiet
             assert not (run.nonfinite and case.finite), "STATUS.NONFINITE set by finite data"
         except AssertionError as error:
@@ -64,7 +67,9 @@ async def random_workloads(dut):
             raise AssertionError(f"case {number}: {case}\n{error}\nrerun: {again}") from error
         cycles += run.cycles
         dut._log.debug("case %d: %s: %d cycles", number, case, run.cycles)
-    dut._log.info("%d workloads, %d cycles, seed %d", len(CASES), cycles, SEED)
+    worst = 100 * max(map(abs, errors), default=0)
+    dut._log.info("%d workloads, %d cycles, seed %d; cycle model on %d of them: at most %.3f %% off",
+                  len(CASES), cycles, SEED, len(errors), worst)
     assert len(CASES) and cycles > 100 * len(CASES)
 
 

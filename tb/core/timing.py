@@ -1,4 +1,5 @@
-"""The pipelined engines of a run against their cycle models: the end of every command, and WAIT_MEMORY.
+"""Runs against models of time: the whole core against the cycle model; the pipelined engines, from the starts traced,
+against models of their own: the end of every command, and WAIT_MEMORY.
 
 Where two engines read one bank, the model of the one that waits knows the reads of the other.
 """
@@ -10,12 +11,37 @@ from amla.rtl.config import CoreConfig
 from amla.rtl.engines.vector import Vector
 from amla.rtl.isa import Engine, Opcode
 from amla.sw.compiler.footprint import footprint
+from amla.sw.compiler.memory_map import Job
 from amla.sw.compiler.program import Command
+from amla.sw.cycles.model import simulate
+from amla.sw.memory.preset import Memory
 
 from ..engines.timing import BLOCK, Timeline, cube_timeline, drain_timeline, feed_timeline
 from .driver import CoreRun
 
-__all__ = ["check_timing"]
+__all__ = ["check_cycles", "check_timing"]
+
+#: Cycles by which the model may be off, as a share of CYCLES.
+_MOST_OFF = 0.01
+
+
+def check_cycles(run: CoreRun, job: Job, memory: Memory) -> float:
+    """The cycle model's error in CYCLES, as a share; fail where it or a counter is farther off than allowed.
+
+    Parameters
+    ----------
+    memory: beside which the job ran, without stalls at random
+    """
+    model = simulate(job.program.commands, job.config, memory, gm=job.memory, base=job.base,
+                     program=job.program.symbols["PROGRAM"])
+    error = model.cycles / run.cycles - 1
+    assert abs(error) <= _MOST_OFF, f"the cycle model takes {model.cycles} cycles, not {run.cycles}"
+    for engine, states in run.counters.items():
+        for state, cycles in states.items():
+            found = model.counters[engine][state]
+            assert abs(found - cycles) <= 2 * _MOST_OFF * run.cycles, (
+                f"{state} of {engine} is {cycles}, by the cycle model {found} of {model.cycles}")
+    return error
 
 
 def check_timing(run: CoreRun, commands: Sequence[Command], config: CoreConfig) -> None:
