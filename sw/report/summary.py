@@ -51,7 +51,7 @@ def summary(runs: Sequence[Results], *, title: str, command: str) -> str:
     AmlaError: results are not of a run on the RTL.
     """
     for run in runs:
-        if run.trace is None:
+        if run.report["device"] != "rtl":
             raise AmlaError(f"{run.report['config']}-{run.report['workload']} must be a run on the RTL, not on the "
                             f"{run.report['device']}")
     return "\n".join([
