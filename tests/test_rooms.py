@@ -26,7 +26,8 @@ LEVELS = (
     ("sw.run",),
     ("sw.simulator", "sw.report", "sw.accuracy"),
     ("sw.compiler",),
-    ("sw.workload", "sw.memory"),
+    ("sw.cycles",),
+    ("sw.workload", "sw.memory", "sw.compiler.program", "sw.compiler.packing"),
     ("sw",),
     ("rtl.core", "rtl.__main__", "rtl.docs", "rtl.memories"),
     ("rtl.engines",),
@@ -78,6 +79,8 @@ COVERED = {
     "rtl.softmax.row_state": "rtl/engines/test_vector",
     "rtl.two_banks": "rtl/test_memories",
     "rtl.yaml_file": "rtl/test_config",
+    **{f"sw.cycles.{name}": "sw/cycles/test_model" for name in (
+        "compute", "gather", "issue", "latencies", "ports", "state", "transfer")},
     "sw.errors": "sw/test_cli",
     "sw.accuracy.recorded": "sw/accuracy/test_study",
     "sw.run.experiment": "sw/test_cli",

@@ -22,7 +22,7 @@ from .state import Core, compiled, core_at, core_state, stack
 from .table import entries_of, table_of
 from .transfer import step_load, step_store
 
-__all__ = ["CycleRun", "expected_starts", "simulate"]
+__all__ = ["CycleRun", "expected_starts", "simulate", "simulate_cores"]
 
 #: Cycles from START to the first of the program, and from HALT to the last that is counted.
 _BEFORE, _BEHIND = 2, 2
@@ -64,12 +64,35 @@ def simulate(commands: Sequence[Command], config: CoreConfig, memory: Memory = I
 
     Raises
     ------
-    AmlaError: the program waits for ever.
+    AmlaError: the program waits for ever, or reaches past a buffer.
     """
-    core = core_state(config, table_of(commands, config), entries_of(commands, config, gm, base), program=program)
-    cores = stack([core])
-    _finish(cores, config, memory, False)
-    return _result(core_at.py_func(cores, 0), len(commands))
+    return _simulate([core_state(config, table_of(commands, config), entries_of(commands, config, gm, base),
+                                 program=program)], config, memory)[0]
+
+
+def simulate_cores(programs: Sequence[Sequence[Command]], config: CoreConfig, memory: Memory, *,
+                   addresses: Sequence[int] | None = None) -> list[CycleRun]:
+    """Run a program on each of several cores, which start together and share a memory, each by a port of its own.
+
+    Parameters
+    ----------
+    programs:  of each core, HALT last
+    memory:    for all of them: its rate is what they share; a port moves at most a beat a cycle each way
+    addresses: of the programs in GM; by default a MiB apart
+
+    Raises
+    ------
+    AmlaError: as of :func:`simulate`.
+    """
+    places = [number << 20 for number in range(len(programs))] if addresses is None else addresses
+    return _simulate([core_state(config, table_of(commands, config), entries_of(commands, config), program=place)
+                      for commands, place in zip(programs, places, strict=True)], config, memory)
+
+
+def _simulate(cores: Sequence[Core], config: CoreConfig, memory: Memory) -> list[CycleRun]:
+    together = stack(cores)
+    _finish(together, config, memory, False)
+    return [_result(core_at.py_func(together, number), len(core.table)) for number, core in enumerate(cores)]
 
 
 def _result(core: Core, commands: int) -> CycleRun:
@@ -99,8 +122,8 @@ def expected_starts(commands: Sequence[Command], config: CoreConfig, memory: Mem
 
 
 def _finish(cores: Core, config: CoreConfig, memory: Memory, freely: bool) -> None:
-    stuck = _run(cores, memory_state(memory, config.axi_data_bytes, idents=2 * len(cores.sizes)), _BEFORE, _PATIENCE,
-                 freely)
+    stuck = _run(cores, memory_state(memory, config.axi_data_bytes, idents=2 * len(cores.sizes), port_idents=2),
+                 _BEFORE, _PATIENCE, freely)
     if stuck:
         raise AmlaError(f"the program waits for ever, from cycle {stuck:,} on at the latest")
 

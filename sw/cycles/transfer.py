@@ -250,7 +250,7 @@ def _step_source(core, cycle, taken):
 
 @compiled
 def step_store(core, memory, cycle, number):
-    """``number``: of the core, its ID at memory."""
+    """``number``: of the core."""
     r, size, g = core.registers[0], core.sizes[0], core.generators[1]
     tasks, lengths, unanswered = core.fifos[Fifo.STORES], core.fifos[Fifo.LENGTHS], core.fifos[Fifo.UNANSWERED]
     tasks_open = tasks[1] < tasks[2]
@@ -261,7 +261,7 @@ def step_store(core, memory, cycle, number):
         core.writes[r.s_number, 1] = cycle
         core.writes[r.s_number, 0] = cycle - beats + 1
         place = r.written % len(core.pending)
-        core.pending[place] = write_time(memory, number, core.write_address[r.s_number % len(core.write_address)],
+        core.pending[place] = write_time(memory, 2 * number, core.write_address[r.s_number % len(core.write_address)],
                                          core.writes[r.s_number, 2], cycle + 1)
         r.written += 1
         r.s_number += 1

@@ -28,10 +28,11 @@ from .preset import Memory
 
 __all__ = ["MemoryState", "Timing", "memory_state", "read_times", "write_time"]
 
-#: What a memory is like, in ticks where it is a time; ``cycle``: ticks of a cycle.
+#: What a memory is like, in ticks where it is a time; ``cycle``: ticks of a cycle; ``together``: IDs whose answers keep
+#: the order of their requests.
 _RATES = np.dtype([(name, np.int64) for name in (
     "start", "cycle", "byte", "beat", "beat_bytes", "way", "closed", "open", "activate", "precharge", "row_cycle",
-    "turnaround", "channels", "interleave", "banks", "row_bytes", "in_order")])
+    "turnaround", "channels", "interleave", "banks", "row_bytes", "together")])
 #: When all that a channel was asked for could have been moved, in ticks without refresh; and its direction.
 _CHANNEL = np.dtype([("free", np.int64), ("writing", np.int64)])
 #: A bank: its open row, -1 for none, when that opened, when the last access to it ends.
@@ -47,7 +48,8 @@ class MemoryState(NamedTuple):
     last: np.ndarray
 
 
-def memory_state(memory: Memory, beat_bytes: int, *, start: int = 0, idents: int = 1) -> MemoryState:
+def memory_state(memory: Memory, beat_bytes: int, *, start: int = 0, idents: int = 1,
+                 port_idents: int | None = None) -> MemoryState:
     """A memory at the begin of its time.
 
     Parameters
@@ -56,6 +58,7 @@ def memory_state(memory: Memory, beat_bytes: int, *, start: int = 0, idents: int
     beat_bytes: bytes of a beat of the bus
     start:      cycle in which its time begins, all rows closed and the first refresh an interval away
     idents:     IDs are below
+    port_idents: so many of them, one after the other, come by a port of their own; None: all share one
     """
     rate = Fraction(str(memory.bytes_per_cycle or beat_bytes))
     cycle, byte = rate.numerator, rate.denominator
@@ -66,7 +69,8 @@ def memory_state(memory: Memory, beat_bytes: int, *, start: int = 0, idents: int
         start, cycle, byte * memory.channels if memory.bytes_per_cycle else 0, beat, beat_bytes,
         (memory.latency - memory.activate) * cycle, closed, memory.refresh_interval * cycle - closed,
         memory.activate * cycle, memory.precharge * cycle, memory.row_cycle * cycle, memory.turnaround * cycle,
-        memory.channels, memory.interleave_bytes, memory.banks, memory.row_bytes, not memory.out_of_order)], _RATES)
+        memory.channels, memory.interleave_bytes, memory.banks, memory.row_bytes,
+        1 if memory.out_of_order else port_idents or idents)], _RATES)
     banks = np.zeros((memory.channels, memory.banks), _BANK)
     banks["row"] = -1
     last = np.empty((2, idents), np.int64)
@@ -106,7 +110,7 @@ class Timing:
 def read_times(state, ident, address, size, cycle, times, first):
     """:meth:`Timing.read` into ``times`` from index ``first`` on, modulo its length."""
     rates = state.rates[0]
-    key = 0 if rates.in_order else ident
+    key = ident // rates.together * rates.together
     arrival = _without_refresh(rates, (cycle - rates.start) * rates.cycle)
     last = state.last[0, key]
     place = first
@@ -125,7 +129,7 @@ def read_times(state, ident, address, size, cycle, times, first):
 def write_time(state, ident, address, size, cycle):
     """:meth:`Timing.write`."""
     rates = state.rates[0]
-    key = 0 if rates.in_order else ident
+    key = ident // rates.together * rates.together
     arrival = _without_refresh(rates, (cycle - rates.start) * rates.cycle)
     done = 0
     while size > 0:

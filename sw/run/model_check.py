@@ -97,13 +97,13 @@ def main(arguments: list[str] | None = None) -> None:
     make_folder(options.out)
     path = options.out / "rtl.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    rows = []
+    rows: list[tuple] = []
     for point in points(tuple(options.config or CONFIGS), options.workloads):
         key = " ".join(map(str, point))
         try:
             job = job_of(point)
-        except AmlaError as error:
-            rows.append((point, str(error)))
+        except AmlaError as reason:
+            rows.append((point, str(reason)))
             continue
         if known.get(key, {}).get("digest") != digest(job):
             if not options.rtl:
