@@ -1,0 +1,342 @@
+"""The Ascend 910 and the paper's kernel: cube, vector and transfer pipes of every core, task by task.
+
+A *tile* is up to 256 rows of one request and 512 keys. The cube core computes C1 of a tile (scores, to global memory)
+and then C2 of the tile before (P.V, added to O in global memory by atomic adds); its two vector cores meanwhile read
+the scores, write P and add the row offsets to O as integers (V1). Inside the cube core MTE2 brings blocks to L1, MTE1
+takes them to L0, the cube multiplies and FIXPIPE takes L0C away, each in its own time; buffers are rings, and a block is
+overwritten when its last reader is done. Loops, blocks and rings are those of the published kernel [1]:
+
+    C1   for 128 rows, for 128 keys (forth and back), for 288 of 576 columns; L0 by 96 columns. L1 keeps the rows' Q,
+         and across a turn the keys: of 512 keys 14 blocks are loaded for 256 rows, not 16
+    C2   for 128 columns of V, for 128 rows, for 256 of 512 keys; L0 by 128 keys. L1 keeps P; V comes as printed there,
+         14 blocks for 256 rows
+    L1   4 slots for Q and P, 3 for K and V, 72 KiB each; L0A, L0B, L0C two slots each
+
+Work is dealt out tile by tile, in order, as many to each core; a request that several cores share is merged at the end.
+
+[1] CANN, cann-recipes-infer, best practice of the FIA operator: pipelines in and between cores, mm1 and mm2 for MLA.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from math import ceil, inf
+
+from ..report.utilisation import macs_of
+from ..workload.workload import Workload
+from .estimate import HEAD_DIM, HEAD_DIM_V, Estimate, require_dense
+from .machine import AscendMachine, Route
+from .pipeline import Program, simulate
+
+__all__ = ["Assumptions", "Tile", "estimate", "program", "tiles_of"]
+
+_ROWS, _KEYS = 256, 512
+_BLOCK = 128  # rows, keys or columns of V of a block
+_QK_COLUMNS, _QK_DEPTH = 288, 96
+_PV_KEYS, _PV_DEPTH = 256, 128
+_LEFT_SLOTS, _RIGHT_SLOTS, _L0_SLOTS = 4, 3, 2
+#: Bytes of scores that a vector core has in UB at a time: two such buffers, and what is made of them.
+_UB_CHUNK = 32 * 1024
+_PIPES = ("MTE2", "MTE1", "cube", "FIXPIPE", "vector MTE2", "vector", "vector MTE3")
+#: Tiles of a core that are simulated; what lies beyond takes as long as the last ones.
+_MOST_TILES = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumptions:
+    """What the published facts leave open, or a study varies.
+
+    Attributes
+    ----------
+    ahead:       C1 stages issued before the C2 of a tile
+    values_kept: blocks of V are loaded once for both halves of the rows
+    fills:       what comes from the HBM is written to the L2 as well as read from it
+    atomics:     an atomic add reads the L2 as well as writing it
+    together:    all cores of a die start in the same cycle
+    """
+
+    ahead: int = 1
+    values_kept: bool = False
+    fills: bool = True
+    atomics: bool = True
+    together: bool = False
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows and keys of a tile; whether it is the first and the last of its rows on this core."""
+
+    rows: int
+    keys: int
+    first: bool
+    last: bool
+
+
+def _tiles(workload: Workload) -> Iterator[tuple[int, int, int]]:
+    """(rows, keys, index of the rows) of every tile, in order."""
+    group = 0
+    for length in workload.lengths:
+        for row in range(0, workload.rows, _ROWS):
+            for key in range(0, length, _KEYS):
+                yield min(_ROWS, workload.rows - row), min(_KEYS, length - key), group
+            group += 1
+
+
+def tiles_of(workload: Workload, cores: int) -> tuple[list[list[Tile]], int]:
+    """Tiles of each core that has work, and how many times rows are cut between cores."""
+    tiles = list(_tiles(workload))
+    share = ceil(len(tiles) / cores)
+    dealt = [tiles[at:at + share] for at in range(0, len(tiles), share)]
+    cuts = sum(mine[-1][2] == following[0][2] for mine, following in zip(dealt, dealt[1:], strict=False))
+    return [[Tile(rows, keys, at == 0 or mine[at - 1][2] != group, at == len(mine) - 1 or mine[at + 1][2] != group)
+             for at, (rows, keys, group) in enumerate(mine)] for mine in dealt], cuts
+
+
+class _Ring:
+    """Slots of a buffer: who fills one waits for the last reader of what it held."""
+
+    def __init__(self, slots: int):
+        self._readers: list[int | None] = [None] * slots
+        self._next = 0
+
+    def take(self) -> tuple[int, tuple[int, ...]]:
+        """A slot, and the tasks to wait for before it is filled."""
+        slot, self._next = self._next, (self._next + 1) % len(self._readers)
+        reader = self._readers[slot]
+        return slot, () if reader is None else (reader,)
+
+    def read(self, slot: int, task: int) -> None:
+        """The slot is read until a task ends."""
+        self._readers[slot] = task
+
+
+class _Core:
+    """Builds the program of one cube core and its vector cores."""
+
+    def __init__(self, machine: AscendMachine, assumptions: Assumptions):
+        self.machine, self.assumptions = machine, assumptions
+        self.program = Program(_PIPES)
+        self._left, self._right = _Ring(_LEFT_SLOTS), _Ring(_RIGHT_SLOTS)
+        self._l0, self._l0c = _Ring(_L0_SLOTS), _Ring(_L0_SLOTS)
+
+    def _move(self, pipe: str, route: Route, size: float, *waits: int, lanes: int = 1, far: bool = False,
+              atomic: bool = False) -> int:
+        """A transfer over so many routes of a kind; returns the task that ends it."""
+        if route.start:
+            waits = (self.program.work(pipe, route.start, *waits),)
+        load = 1 + (far and self.assumptions.fills) + (atomic and self.assumptions.atomics)
+        return self.program.move(pipe, size, route.bytes_per_cycle * lanes, *waits, far=far, load=load)
+
+    def _load(self, ring: _Ring, words: int, *waits: int, far: bool = False) -> tuple[int, int]:
+        """MTE2 fills a slot of L1: the slot and the task."""
+        slot, free = ring.take()
+        return slot, self._move("MTE2", self.machine.gm_l1, 2 * words, *free, *waits, far=far)
+
+    def _multiply(self, m: int, n: int, k: int, *waits: int) -> tuple[int, int]:
+        """MTE1 and one matrix instruction, m x k by k x n: the tasks. Callers wait for L1's blocks and for L0C."""
+        machine, fractal = self.machine, self.machine.fractal
+        slot, free = self._l0.take()
+        cycles = sum(route.start + 2 * words / route.bytes_per_cycle
+                     for route, words in ((machine.l1_l0a, m * k), (machine.l1_l0b, n * k)))
+        feed = self.program.work("MTE1", cycles, *free, *waits)
+        fractals = ceil(m / fractal) * ceil(n / fractal) * ceil(k / fractal)
+        mad = self.program.work("cube", machine.mad_start + fractals, feed)
+        self._l0.read(slot, mad)
+        return feed, mad
+
+    def _block(self, m: int, n: int, depth: int, step: int, left: tuple[int, int], right: tuple[int, int],
+               waits: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        """A block of products of L1's (slot, task) pairs: its last matrix instruction; and nothing more to wait for."""
+        mad = -1
+        for k in range(0, depth, step):
+            feed, mad = self._multiply(m, n, min(step, depth - k), left[1], right[1], *waits)
+            waits = ()
+        self._left.read(left[0], feed)
+        self._right.read(right[0], feed)
+        return mad, waits
+
+    def scores(self, tile: Tile, waits: tuple[int, ...]) -> int:
+        """C1: the task that ends it."""
+        program, machine = self.program, self.machine
+        program.work("cube", machine.sync_cycles)
+        fixed, forth = -1, True
+        kept: list[tuple[int, int]] = []
+        for row in range(0, tile.rows, _BLOCK):
+            m = min(_BLOCK, tile.rows - row)
+            query = [self._load(self._left, m * _QK_COLUMNS) for _ in range(HEAD_DIM // _QK_COLUMNS)]
+            keys = list(range(0, tile.keys, _BLOCK))
+            for at, key in enumerate(keys if forth else reversed(keys)):
+                n = min(_BLOCK, tile.keys - key)
+                if row == 0 or at > 0:
+                    kept = [self._load(self._right, n * _QK_COLUMNS, far=row == 0) for _ in query]
+                slot, free = self._l0c.take()
+                for left, right in zip(query, kept, strict=True):
+                    mad, free = self._block(m, n, _QK_COLUMNS, _QK_DEPTH, left, right, free)
+                fixed = self._move("FIXPIPE", machine.l0c_gm, 4 * m * n, mad, *waits)
+                self._l0c.read(slot, fixed)
+            forth = not forth
+        return fixed
+
+    def values(self, tile: Tile, weights: int, rescaled: tuple[int, ...]) -> int:
+        """C2: the task that ends it. ``weights``: P is there; ``rescaled``: O is."""
+        fixed = -1
+        parts: list[list[tuple[int, int]]] = []
+        for column in range(0, HEAD_DIM_V, _BLOCK):
+            kept: list[tuple[int, int]] = []
+            for index, row in enumerate(range(0, tile.rows, _BLOCK)):
+                m = min(_BLOCK, tile.rows - row)
+                depths = [min(_PV_KEYS, tile.keys - key) for key in range(0, tile.keys, _PV_KEYS)]
+                if column == 0:
+                    parts.append([self._load(self._left, m * depth, weights) for depth in depths])
+                if not kept or (column > 0 and not self.assumptions.values_kept):
+                    kept = [self._load(self._right, _BLOCK * depth) for depth in depths]
+                slot, free = self._l0c.take()
+                for depth, left, right in zip(depths, parts[index], kept, strict=True):
+                    mad, free = self._block(m, _BLOCK, depth, _PV_DEPTH, left, right, free)
+                fixed = self._move("FIXPIPE", self.machine.l0c_gm, 4 * m * _BLOCK, mad, *rescaled,
+                                   atomic=not tile.first)
+                self._l0c.read(slot, fixed)
+        return fixed
+
+    def softmax(self, tile: Tile, scores: int) -> int:
+        """V1 without the add to O: the task that ends it."""
+        machine, program = self.machine, self.program
+        written, buffers = -1, _Ring(_L0_SLOTS)
+        for rows in self._chunks(tile.rows, tile.keys):
+            slot, free = buffers.take()
+            words = rows * tile.keys * machine.vectors
+            read = self._move("vector MTE2", machine.gm_ub, 4 * words, scores, *free, lanes=machine.vectors)
+            made = program.work("vector", self._softmax_cycles(rows, tile.keys), read)
+            written = self._move("vector MTE3", machine.ub_gm, 2 * words, made, lanes=machine.vectors)
+            buffers.read(slot, written)
+        return written
+
+    def rescale(self, tile: Tile, before: int) -> int:
+        """Row offsets added to O as integers, once the tile before has been added: the task that ends it."""
+        machine, written = self.machine, -1
+        for rows in self._chunks(tile.rows, HEAD_DIM_V):
+            made = self.program.work("vector", self._cycles((("fill", rows * HEAD_DIM_V / 64),)))
+            written = self._move("vector MTE3", machine.ub_gm, 4 * rows * HEAD_DIM_V * machine.vectors, made, before,
+                                 lanes=machine.vectors, atomic=True)
+        return written
+
+    def normalise(self, tile: Tile, values: int) -> None:
+        """V2 of the last tile: O is read, guarded, divided and written in 16 bits."""
+        machine = self.machine
+        for rows in self._chunks(tile.rows, HEAD_DIM_V):
+            words, repeats = rows * HEAD_DIM_V * machine.vectors, rows * HEAD_DIM_V / 64
+            read = self._move("vector MTE2", machine.gm_ub, 4 * words, values, lanes=machine.vectors)
+            made = self.program.work("vector", self._cycles(
+                tuple((name, repeats) for name in ("max", "max", "mul", "div", "cast"))), read)
+            self._move("vector MTE3", machine.ub_gm, 2 * words, made, lanes=machine.vectors)
+
+    def _chunks(self, rows: int, columns: int) -> Iterator[int]:
+        """Rows of each chunk of a vector core."""
+        mine, most = ceil(rows / self.machine.vectors), max(_UB_CHUNK // (4 * columns), 1)
+        for row in range(0, mine, most):
+            yield min(most, mine - row)
+
+    def _cycles(self, operations: tuple[tuple[str, float], ...]) -> float:
+        return sum(self.machine.vector[name][0] + repeats * self.machine.vector[name][1] + self.machine.vector_barrier
+                   for name, repeats in operations)
+
+    def _softmax_cycles(self, rows: int, keys: int) -> float:
+        """Scale, row maximum, exponential, row sum, P = exp . S16 in 16 bits, and the state of the rows."""
+        repeats, folded = rows * keys / 64, rows * max(ceil(keys / 64) - 1, 0)
+        state = ceil(rows / 64)
+        return self._cycles((
+            ("muls", repeats), ("max", folded), ("row_max", rows), ("sub", repeats), ("exp", repeats), ("add", folded),
+            ("row_sum", rows), ("mul", repeats), ("cast", repeats),
+            *((name, state) for name in ("max", "sub", "exp", "muls", "cast", "div", "mul", "add", "sub", "muls"))))
+
+
+def program(machine: AscendMachine, tiles: list[Tile], assumptions: Assumptions) -> Program:
+    """What one core does with its tiles."""
+    core = _Core(machine, assumptions)
+    scored: list[int] = []
+    weights: list[int] = []
+    rescaled: list[tuple[int, ...]] = []
+    valued: list[int] = []
+    slots = assumptions.ahead + 2  # of the ring of S and P in global memory
+
+    def second(at: int) -> None:
+        valued.append(core.values(tiles[at], weights[at], rescaled[at]))
+        if tiles[at].last:
+            core.normalise(tiles[at], valued[at])
+        if at + 1 < len(weights):
+            rescale(at + 1)
+
+    def rescale(at: int) -> None:
+        rescaled.append(() if tiles[at].first else (core.rescale(tiles[at], valued[at - 1]),))
+
+    for at, tile in enumerate(tiles):
+        scored.append(core.scores(tile, (weights[at - slots],) if at >= slots else ()))
+        weights.append(core.softmax(tile, scored[at]))
+        if at <= len(valued):
+            rescale(at)
+        if at >= assumptions.ahead:
+            second(at - assumptions.ahead)
+    for at in range(len(valued), len(tiles)):
+        second(at)
+    return core.program
+
+
+def _cycles(machine: AscendMachine, tiles: list[Tile], cores: int, assumptions: Assumptions) -> tuple[float, float]:
+    """Cycles from a core's start to its end, the longest of so many cores; and from the first core's start to the last end."""
+    skew = 0.0 if assumptions.together else machine.dispatch_cycles
+    near = machine.l2_bytes_per_second / machine.clock_hz
+    far = machine.memory_bytes_per_second * machine.memory_share / machine.dies / machine.clock_hz
+
+    def run(count: int) -> tuple[float, float]:
+        ends = simulate(program(machine, tiles[:count], assumptions), cores, near=near, far=far, skew=skew)
+        return max(end - core * skew for core, end in enumerate(ends)), max(ends)
+
+    if len(tiles) <= _MOST_TILES:
+        return run(len(tiles))
+    half, whole = run(_MOST_TILES // 2), run(_MOST_TILES)
+    more = (len(tiles) - _MOST_TILES) / (_MOST_TILES - _MOST_TILES // 2)
+    return whole[0] + more * (whole[0] - half[0]), whole[1] + more * (whole[0] - half[0])
+
+
+def estimate(workload: Workload, machine: AscendMachine, assumptions: Assumptions = Assumptions()) -> Estimate:
+    """Time of a workload.
+
+    Each part but the first two is what the time grows by when that cost is added to those above it.
+
+    Raises
+    ------
+    AmlaError: the workload is not dense, of 16 bits, 576/512 and without sinks.
+    """
+    require_dense(workload, machine)
+    flops = 2 * macs_of(workload)
+    dealt, cuts = tiles_of(workload, machine.dies * machine.cores)
+    work = [sum(tile.rows * tile.keys for tile in tiles) for tiles in dealt]
+    tiles = dealt[work.index(max(work))]
+    active = ceil(len(dealt) / machine.dies)
+    ideal = max(work) * (HEAD_DIM + HEAD_DIM_V) / machine.fractal**3
+    unlimited = replace(machine, sync_cycles=0.0, l2_bytes_per_second=inf, memory_bytes_per_second=inf)
+    steps = [unlimited, replace(unlimited, l2_bytes_per_second=machine.l2_bytes_per_second),
+             replace(machine, sync_cycles=0.0), machine]
+    cube = program(replace(machine, sync_cycles=0.0), tiles, assumptions).busy("cube")
+    times = [_cycles(step, tiles, active, assumptions) for step in steps]
+    own = [time for time, _ in times]
+    size = 4 * HEAD_DIM_V * min(_ROWS, workload.rows) * 2 * cuts
+    rate = machine.dies * min(machine.cores * machine.vectors * machine.gm_ub.bytes_per_cycle,
+                              machine.l2_bytes_per_second / machine.clock_hz)
+    seconds = flops / machine.peak_flops
+    cycles = {
+        "cores without work, padding": ideal - seconds * machine.clock_hz,
+        "start of matrix instructions": cube - ideal,
+        "pipes and buffers of a core": own[0] - cube,
+        "cores share the L2": own[1] - own[0],
+        "cores share the HBM": own[2] - own[1],
+        "cube and vector cores synchronise": own[3] - own[2],
+        "dispatch of the cores": times[3][1] - own[3],
+        "merge of requests cut between cores": size / rate + machine.sync_cycles * (cuts > 0),
+        "launch": machine.launch_cycles + machine.bubble_cycles,
+    }
+    memory = sum(2 * HEAD_DIM * length + 2 * workload.rows * (HEAD_DIM + HEAD_DIM_V) for length in workload.lengths)
+    bounds = {"compute": seconds, "memory": memory / machine.memory_bytes_per_second}
+    by = max(bounds, key=bounds.__getitem__)
+    return Estimate(parts={"cube at its peak": seconds, **{name: value / machine.clock_hz for name, value in cycles.items()}},
+                    bound_seconds=bounds[by], bound_by=by, cores=len(dealt), stages={})
