@@ -3,23 +3,23 @@
 A *tile* is up to 256 rows of one request and 512 keys. The cube core computes C1 of a tile (scores, to global memory)
 and then C2 of the tile before (P.V, added to O in global memory by atomic adds); its two vector cores meanwhile read
 the scores, write P and add the row offsets to O as integers (V1). Inside the cube core MTE2 brings blocks to L1, MTE1
-takes them to L0, the cube multiplies and FIXPIPE takes L0C away, each in its own time; buffers are rings, and a block is
-overwritten when its last reader is done. Loops, blocks and rings are those of the published kernel [1]:
+takes them to L0, the cube multiplies and FIXPIPE takes L0C away, each in its own time; buffers are rings, and a block
+is overwritten when its last reader is done. Loops, blocks and rings are those of the published kernel [1]:
 
-    C1   for 128 rows, for 128 keys (forth and back), for 288 of 576 columns; L0 by 96 columns. L1 keeps the rows' Q,
-         and across a turn the keys: of 512 keys 14 blocks are loaded for 256 rows, not 16
-    C2   for 128 columns of V, for 128 rows, for 256 of 512 keys; L0 by 128 keys. L1 keeps P; V comes as printed there,
-         14 blocks for 256 rows
-    L1   4 slots for Q and P, 3 for K and V, 72 KiB each; L0A, L0B, L0C two slots each
+* C1: for 128 rows, for 128 keys, for 288 of 576 columns; L0 by 96 columns. L1 keeps Q of the rows, and at the turn to
+  the next rows, which take the keys backwards, the last keys: 512 keys are 14 loads of blocks for 256 rows, not 16.
+* C2: the same for 128 rows, for 128 columns of V, for 256 keys; L0 by 128 keys.
+* L1: four slots for Q and P, three for K and V, 72 KiB each; L0A, L0B and L0C: two each.
 
-Work is dealt out tile by tile, in order, as many to each core; a request that several cores share is merged at the end.
+Work is dealt out tile by tile, in order, as many to each core; a request that cores share is merged at the end.
 
-[1] CANN, cann-recipes-infer, best practice of the FIA operator: pipelines in and between cores, mm1 and mm2 for MLA.
+[1] CANN, cann-recipes-infer, best practice of the operator FIA: pipelines in and between cores, mm1 and mm2 of MLA.
+    (mm2 is printed there with its loops over rows and columns exchanged; its conditions are those of this order.)
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from itertools import pairwise
 from math import ceil, inf
 
 from ..report.utilisation import macs_of
@@ -49,16 +49,10 @@ class Assumptions:
     Attributes
     ----------
     ahead:       C1 stages issued before the C2 of a tile
-    values_kept: blocks of V are loaded once for both halves of the rows
-    fills:       what comes from the HBM is written to the L2 as well as read from it
-    atomics:     an atomic add reads the L2 as well as writing it
     together:    all cores of a die start in the same cycle
     """
 
     ahead: int = 1
-    values_kept: bool = False
-    fills: bool = True
-    atomics: bool = True
     together: bool = False
 
 
@@ -87,7 +81,7 @@ def tiles_of(workload: Workload, cores: int) -> tuple[list[list[Tile]], int]:
     tiles = list(_tiles(workload))
     share = ceil(len(tiles) / cores)
     dealt = [tiles[at:at + share] for at in range(0, len(tiles), share)]
-    cuts = sum(mine[-1][2] == following[0][2] for mine, following in zip(dealt, dealt[1:], strict=False))
+    cuts = sum(mine[-1][2] == following[0][2] for mine, following in pairwise(dealt))
     return [[Tile(rows, keys, at == 0 or mine[at - 1][2] != group, at == len(mine) - 1 or mine[at + 1][2] != group)
              for at, (rows, keys, group) in enumerate(mine)] for mine in dealt], cuts
 
@@ -120,12 +114,11 @@ class _Core:
         self._l0, self._l0c = _Ring(_L0_SLOTS), _Ring(_L0_SLOTS)
 
     def _move(self, pipe: str, route: Route, size: float, *waits: int, lanes: int = 1, far: bool = False,
-              atomic: bool = False) -> int:
+              writes: bool = False) -> int:
         """A transfer over so many routes of a kind; returns the task that ends it."""
         if route.start:
             waits = (self.program.work(pipe, route.start, *waits),)
-        load = 1 + (far and self.assumptions.fills) + (atomic and self.assumptions.atomics)
-        return self.program.move(pipe, size, route.bytes_per_cycle * lanes, *waits, far=far, load=load)
+        return self.program.move(pipe, size, route.bytes_per_cycle * lanes, *waits, far=far, writes=writes)
 
     def _load(self, ring: _Ring, words: int, *waits: int, far: bool = False) -> tuple[int, int]:
         """MTE2 fills a slot of L1: the slot and the task."""
@@ -172,7 +165,7 @@ class _Core:
                 slot, free = self._l0c.take()
                 for left, right in zip(query, kept, strict=True):
                     mad, free = self._block(m, n, _QK_COLUMNS, _QK_DEPTH, left, right, free)
-                fixed = self._move("FIXPIPE", machine.l0c_gm, 4 * m * n, mad, *waits)
+                fixed = self._move("FIXPIPE", machine.l0c_gm, 4 * m * n, mad, *waits, writes=True)
                 self._l0c.read(slot, fixed)
             forth = not forth
         return fixed
@@ -180,21 +173,18 @@ class _Core:
     def values(self, tile: Tile, weights: int, rescaled: tuple[int, ...]) -> int:
         """C2: the task that ends it. ``weights``: P is there; ``rescaled``: O is."""
         fixed = -1
-        parts: list[list[tuple[int, int]]] = []
-        for column in range(0, HEAD_DIM_V, _BLOCK):
-            kept: list[tuple[int, int]] = []
-            for index, row in enumerate(range(0, tile.rows, _BLOCK)):
-                m = min(_BLOCK, tile.rows - row)
-                depths = [min(_PV_KEYS, tile.keys - key) for key in range(0, tile.keys, _PV_KEYS)]
-                if column == 0:
-                    parts.append([self._load(self._left, m * depth, weights) for depth in depths])
-                if not kept or (column > 0 and not self.assumptions.values_kept):
+        kept: list[tuple[int, int]] = []
+        depths = [min(_PV_KEYS, tile.keys - key) for key in range(0, tile.keys, _PV_KEYS)]
+        for row in range(0, tile.rows, _BLOCK):
+            m = min(_BLOCK, tile.rows - row)
+            parts = [self._load(self._left, m * depth, weights) for depth in depths]
+            for column in range(HEAD_DIM_V // _BLOCK):
+                if row == 0 or column > 0:
                     kept = [self._load(self._right, _BLOCK * depth) for depth in depths]
                 slot, free = self._l0c.take()
-                for depth, left, right in zip(depths, parts[index], kept, strict=True):
+                for depth, left, right in zip(depths, parts, kept, strict=True):
                     mad, free = self._block(m, _BLOCK, depth, _PV_DEPTH, left, right, free)
-                fixed = self._move("FIXPIPE", self.machine.l0c_gm, 4 * m * _BLOCK, mad, *rescaled,
-                                   atomic=not tile.first)
+                fixed = self._move("FIXPIPE", self.machine.l0c_gm, 4 * m * _BLOCK, mad, *rescaled, writes=True)
                 self._l0c.read(slot, fixed)
         return fixed
 
@@ -207,7 +197,7 @@ class _Core:
             words = rows * tile.keys * machine.vectors
             read = self._move("vector MTE2", machine.gm_ub, 4 * words, scores, *free, lanes=machine.vectors)
             made = program.work("vector", self._softmax_cycles(rows, tile.keys), read)
-            written = self._move("vector MTE3", machine.ub_gm, 2 * words, made, lanes=machine.vectors)
+            written = self._move("vector MTE3", machine.ub_gm, 2 * words, made, lanes=machine.vectors, writes=True)
             buffers.read(slot, written)
         return written
 
@@ -217,7 +207,7 @@ class _Core:
         for rows in self._chunks(tile.rows, HEAD_DIM_V):
             made = self.program.work("vector", self._cycles((("fill", rows * HEAD_DIM_V / 64),)))
             written = self._move("vector MTE3", machine.ub_gm, 4 * rows * HEAD_DIM_V * machine.vectors, made, before,
-                                 lanes=machine.vectors, atomic=True)
+                                 lanes=machine.vectors, writes=True)
         return written
 
     def normalise(self, tile: Tile, values: int) -> None:
@@ -228,7 +218,7 @@ class _Core:
             read = self._move("vector MTE2", machine.gm_ub, 4 * words, values, lanes=machine.vectors)
             made = self.program.work("vector", self._cycles(
                 tuple((name, repeats) for name in ("max", "max", "mul", "div", "cast"))), read)
-            self._move("vector MTE3", machine.ub_gm, 2 * words, made, lanes=machine.vectors)
+            self._move("vector MTE3", machine.ub_gm, 2 * words, made, lanes=machine.vectors, writes=True)
 
     def _chunks(self, rows: int, columns: int) -> Iterator[int]:
         """Rows of each chunk of a vector core."""
@@ -282,61 +272,59 @@ def program(machine: AscendMachine, tiles: list[Tile], assumptions: Assumptions)
 
 
 def _cycles(machine: AscendMachine, tiles: list[Tile], cores: int, assumptions: Assumptions) -> tuple[float, float]:
-    """Cycles from a core's start to its end, the longest of so many cores; and from the first core's start to the last end."""
+    """Cycles of the core that takes longest, and from the first core's start to the last one's end."""
     skew = 0.0 if assumptions.together else machine.dispatch_cycles
-    near = machine.l2_bytes_per_second / machine.clock_hz
-    far = machine.memory_bytes_per_second * machine.memory_share / machine.dies / machine.clock_hz
+    read, write, far = (rate / machine.clock_hz for rate in (
+        machine.l2_read_bytes_per_second, machine.l2_write_bytes_per_second,
+        machine.memory_bytes_per_second * machine.memory_share / machine.dies))
 
     def run(count: int) -> tuple[float, float]:
-        ends = simulate(program(machine, tiles[:count], assumptions), cores, near=near, far=far, skew=skew)
+        ends = simulate(program(machine, tiles[:count], assumptions), cores, read=read, write=write, far=far, skew=skew)
         return max(end - core * skew for core, end in enumerate(ends)), max(ends)
 
+    whole = run(min(len(tiles), _MOST_TILES))
     if len(tiles) <= _MOST_TILES:
-        return run(len(tiles))
-    half, whole = run(_MOST_TILES // 2), run(_MOST_TILES)
-    more = (len(tiles) - _MOST_TILES) / (_MOST_TILES - _MOST_TILES // 2)
-    return whole[0] + more * (whole[0] - half[0]), whole[1] + more * (whole[0] - half[0])
+        return whole
+    more = (whole[0] - run(_MOST_TILES // 2)[0]) * (len(tiles) / _MOST_TILES - 1) * 2
+    return whole[0] + more, whole[1] + more
 
 
 def estimate(workload: Workload, machine: AscendMachine, assumptions: Assumptions = Assumptions()) -> Estimate:
     """Time of a workload.
 
-    Each part but the first two is what the time grows by when that cost is added to those above it.
+    Each part is what the time grows by when that cost is added to those above it.
 
     Raises
     ------
     AmlaError: the workload is not dense, of 16 bits, 576/512 and without sinks.
     """
     require_dense(workload, machine)
-    flops = 2 * macs_of(workload)
+    seconds = 2 * macs_of(workload) / machine.peak_flops
     dealt, cuts = tiles_of(workload, machine.dies * machine.cores)
-    work = [sum(tile.rows * tile.keys for tile in tiles) for tiles in dealt]
-    tiles = dealt[work.index(max(work))]
-    active = ceil(len(dealt) / machine.dies)
-    ideal = max(work) * (HEAD_DIM + HEAD_DIM_V) / machine.fractal**3
-    unlimited = replace(machine, sync_cycles=0.0, l2_bytes_per_second=inf, memory_bytes_per_second=inf)
-    steps = [unlimited, replace(unlimited, l2_bytes_per_second=machine.l2_bytes_per_second),
-             replace(machine, sync_cycles=0.0), machine]
-    cube = program(replace(machine, sync_cycles=0.0), tiles, assumptions).busy("cube")
-    times = [_cycles(step, tiles, active, assumptions) for step in steps]
-    own = [time for time, _ in times]
-    size = 4 * HEAD_DIM_V * min(_ROWS, workload.rows) * 2 * cuts
+    tiles = max(dealt, key=lambda mine: sum(tile.rows * tile.keys for tile in mine))
+    peak = sum(tile.rows * tile.keys for tile in tiles) * (HEAD_DIM + HEAD_DIM_V) / machine.fractal**3
+    no_sync = replace(machine, sync_cycles=0.0)
+    no_memory = replace(no_sync, memory_bytes_per_second=inf)
+    alone = replace(no_memory, l2_read_bytes_per_second=inf, l2_write_bytes_per_second=inf)
+    cube = program(no_sync, tiles, assumptions).busy("cube")
+    own, shared, far, (whole, end) = (_cycles(one, tiles, ceil(len(dealt) / machine.dies), assumptions)
+                                      for one in (alone, no_memory, no_sync, machine))
+    partial = 2 * cuts * 4 * HEAD_DIM_V * min(_ROWS, workload.rows)
     rate = machine.dies * min(machine.cores * machine.vectors * machine.gm_ub.bytes_per_cycle,
-                              machine.l2_bytes_per_second / machine.clock_hz)
-    seconds = flops / machine.peak_flops
+                              machine.l2_read_bytes_per_second / machine.clock_hz)
     cycles = {
-        "cores without work, padding": ideal - seconds * machine.clock_hz,
-        "start of matrix instructions": cube - ideal,
+        "cores without work, padding": peak - seconds * machine.clock_hz,
+        "start of matrix instructions": cube - peak,
         "pipes and buffers of a core": own[0] - cube,
-        "cores share the L2": own[1] - own[0],
-        "cores share the HBM": own[2] - own[1],
-        "cube and vector cores synchronise": own[3] - own[2],
-        "dispatch of the cores": times[3][1] - own[3],
-        "merge of requests cut between cores": size / rate + machine.sync_cycles * (cuts > 0),
+        "cores share the L2": shared[0] - own[0],
+        "cores share the HBM": far[0] - shared[0],
+        "cube and vector cores synchronise": whole - far[0],
+        "dispatch of the cores": end - whole,
+        "merge of requests cut between cores": (partial / rate + machine.sync_cycles) * (cuts > 0),
         "launch": machine.launch_cycles + machine.bubble_cycles,
     }
-    memory = sum(2 * HEAD_DIM * length + 2 * workload.rows * (HEAD_DIM + HEAD_DIM_V) for length in workload.lengths)
-    bounds = {"compute": seconds, "memory": memory / machine.memory_bytes_per_second}
+    moved = sum(2 * HEAD_DIM * length + 2 * workload.rows * (HEAD_DIM + HEAD_DIM_V) for length in workload.lengths)
+    bounds = {"compute": seconds, "memory": moved / machine.memory_bytes_per_second}
     by = max(bounds, key=bounds.__getitem__)
-    return Estimate(parts={"cube at its peak": seconds, **{name: value / machine.clock_hz for name, value in cycles.items()}},
-                    bound_seconds=bounds[by], bound_by=by, cores=len(dealt), stages={})
+    parts = {"cube at its peak": seconds, **{name: value / machine.clock_hz for name, value in cycles.items()}}
+    return Estimate(parts=parts, bound_seconds=bounds[by], bound_by=by, cores=len(dealt), stages={})

@@ -168,7 +168,7 @@ class AscendMachine(Machine):
     gm_l1, gm_ub, ub_gm, l0c_gm, l1_l0a, l1_l0b: routes; those of UB are each vector core's
     vector:          [start, cycles a repeat of 64 words] of each of VECTOR_OPERATIONS
     vector_barrier:  cycles from one operation of a vector core to one that needs its result
-    l2_bytes_per_second: what the L2 of a die gives all cores together, reads and writes
+    l2_read_bytes_per_second, l2_write_bytes_per_second: what the L2 of a die gives to all cores, and takes
     sync_cycles:     cube and vector cores' hand-shakes, a tile
     launch_cycles:   from the launch to the first core's first instruction, and back
     dispatch_cycles: from the start of one core to that of the next
@@ -191,7 +191,8 @@ class AscendMachine(Machine):
     l1_l0b: Route
     vector: Mapping[str, tuple[float, float]]
     vector_barrier: float = _number(0, 1e4)
-    l2_bytes_per_second: float = _number(1e3, inf)
+    l2_read_bytes_per_second: float = _number(1e3, inf)
+    l2_write_bytes_per_second: float = _number(1e3, inf)
     sync_cycles: float = _number(0, 1e7)
     launch_cycles: float = _number(0, 1e9)
     dispatch_cycles: float = _number(0, 1e7)

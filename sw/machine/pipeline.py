@@ -29,7 +29,7 @@ class Program:
     size:   bytes of each task that moves some; else 0
     rate:   most bytes a cycle of each task's path
     far:    whether the bytes come from the far memory too
-    load:   bytes that the near memory moves for each of these
+    writes: whether the bytes go to memory rather than come from it
     waits:  for each task the tasks that must have ended before it starts
     """
 
@@ -39,25 +39,25 @@ class Program:
     size: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)
     far: list[bool] = field(default_factory=list)
-    load: list[float] = field(default_factory=list)
+    writes: list[bool] = field(default_factory=list)
     waits: list[tuple[int, ...]] = field(default_factory=list)
 
     def work(self, pipe: str, cycles: float, *waits: int) -> int:
         """Add a task that takes cycles; returns its index."""
-        return self._add(pipe, cycles, 0.0, 1.0, False, 1.0, waits)
+        return self._add(pipe, cycles, 0.0, 1.0, False, False, waits)
 
-    def move(self, pipe: str, size: float, rate: float, *waits: int, far: bool = False, load: float = 1.0) -> int:
+    def move(self, pipe: str, size: float, rate: float, *waits: int, far: bool = False, writes: bool = False) -> int:
         """Add a task that moves ``size`` bytes at most at ``rate`` bytes a cycle; returns its index."""
-        return self._add(pipe, 0.0, size, rate, far, load, waits)
+        return self._add(pipe, 0.0, size, rate, far, writes, waits)
 
-    def _add(self, pipe: str, cycles: float, size: float, rate: float, far: bool, load: float,
+    def _add(self, pipe: str, cycles: float, size: float, rate: float, far: bool, writes: bool,
              waits: tuple[int, ...]) -> int:
         self.pipe.append(self.pipes.index(pipe))
         self.cycles.append(cycles)
         self.size.append(size)
         self.rate.append(rate)
         self.far.append(far)
-        self.load.append(load)
+        self.writes.append(writes)
         self.waits.append(waits)
         return len(self.pipe) - 1
 
@@ -68,14 +68,16 @@ class Program:
                    in zip(self.pipe, self.cycles, self.size, self.rate, strict=True) if at == index)
 
 
-def simulate(program: Program, cores: int, *, near: float, far: float, skew: float = 0.0) -> np.ndarray:
+def simulate(program: Program, cores: int, *, read: float, write: float, far: float,
+             skew: float = 0.0) -> np.ndarray:
     """Cycle in which each core ends.
 
     Parameters
     ----------
     program: what every core does
     cores:   how many do
-    near:    bytes a cycle of the memory that all of them share
+    read:    bytes a cycle that the memory which all of them share gives
+    write:   bytes a cycle that it takes
     far:     bytes a cycle of the memory behind it, which tasks marked ``far`` draw on too
     skew:    cycles between the starts of one core and the next
 
@@ -95,40 +97,43 @@ def simulate(program: Program, cores: int, *, near: float, far: float, skew: flo
     by_cause = np.argsort(before, kind="stable")
     follows = np.searchsorted(before[by_cause], np.arange(count + 1))
     return _simulate(order, first, follows, after[by_cause], np.tile(unmet, (cores, 1)), np.array(program.cycles),
-                     np.array(program.size), np.array(program.rate), np.array(program.far), np.array(program.load),
-                     float(near), float(far), float(skew))
+                     np.array(program.size), np.array(program.rate), np.array(program.far), np.array(program.writes),
+                     float(read), float(write), float(far), float(skew))
 
 
 @njit()
 def _share(rates, member, capacity):
     """Lower the rates of the members so that they sum to the capacity at most, max-min fair."""
-    left, fixed = capacity, np.zeros(rates.size, np.bool_)
+    wanted, waiting = 0.0, 0
+    for slot in range(rates.size):
+        if member[slot]:
+            wanted += rates[slot]
+            waiting += 1
+    if wanted <= capacity:
+        return
+    fixed = np.zeros(rates.size, np.bool_)
     while True:
-        waiting = 0
-        for index in range(rates.size):
-            waiting += member[index] and not fixed[index]
-        if waiting == 0:
-            return
-        level, changed = left / waiting, False
-        for index in range(rates.size):
-            if member[index] and not fixed[index] and rates[index] <= level:
-                fixed[index], changed = True, True
-                left -= rates[index]
-        if not changed:
-            for index in range(rates.size):
-                if member[index] and not fixed[index]:
-                    rates[index] = level
-            return
+        level, before = capacity / waiting, waiting
+        for slot in range(rates.size):
+            if member[slot] and not fixed[slot] and rates[slot] <= level:
+                fixed[slot] = True
+                capacity -= rates[slot]
+                waiting -= 1
+        if waiting == before:
+            break
+    for slot in range(rates.size):
+        if member[slot] and not fixed[slot]:
+            rates[slot] = level
 
 
 @njit()
-def _simulate(order, first, follows, after, unmet, cycles, size, rate, far, load,
-              near_capacity, far_capacity, skew):
+def _simulate(order, first, follows, after, unmet, cycles, size, rate, far, writes,
+              read_capacity, write_capacity, far_capacity, skew):
     cores, pipes = unmet.shape[0], first.size - 1
     slots = cores * pipes
     place = np.empty((cores, pipes), np.int64)  # next task of each pipe, as a place in order
     running, left, rates = np.full(slots, -1, np.int64), np.zeros(slots), np.ones(slots)  # left: cycles or bytes
-    moves, draws = np.zeros(slots, np.bool_), np.zeros(slots, np.bool_)
+    reading, writing, distant = np.zeros(slots, np.bool_), np.zeros(slots, np.bool_), np.zeros(slots, np.bool_)
     ends, now, changed = np.zeros(cores), 0.0, False
     for core in range(cores):
         place[core] = first[:-1]
@@ -148,23 +153,17 @@ def _simulate(order, first, follows, after, unmet, cycles, size, rate, far, load
                     continue
                 task = order[place[core, pipe]]
                 if unmet[core, task] == 0:
-                    running[slot], rates[slot] = task, 1.0
-                    moves[slot] = size[task] > 0
-                    draws[slot] = moves[slot] and far[task]
-                    left[slot] = size[task] if moves[slot] else cycles[task]
-                    changed |= moves[slot]
+                    running[slot], rates[slot], left[slot] = task, 1.0, cycles[task]
+                    if size[task] > 0:
+                        left[slot], changed = size[task], True
+                        reading[slot], writing[slot], distant[slot] = not writes[task], writes[task], far[task]
         if changed:
             for slot in range(slots):
-                if moves[slot]:
+                if reading[slot] or writing[slot]:
                     rates[slot] = rate[running[slot]]
-            _share(rates, draws, far_capacity)
-            for slot in range(slots):
-                if moves[slot]:
-                    rates[slot] *= load[running[slot]]
-            _share(rates, moves, near_capacity)
-            for slot in range(slots):
-                if moves[slot]:
-                    rates[slot] /= load[running[slot]]
+            _share(rates, distant, far_capacity)
+            _share(rates, reading, read_capacity)
+            _share(rates, writing, write_capacity)
             changed = False
         for slot in range(slots):
             if running[slot] >= 0:
@@ -180,8 +179,8 @@ def _simulate(order, first, follows, after, unmet, cycles, size, rate, far, load
             if left[slot] > _ROUNDING * rates[slot]:
                 continue
             core, pipe = slot // pipes, slot % pipes
-            changed |= moves[slot]
-            running[slot], moves[slot], draws[slot] = -1, False, False
+            changed |= reading[slot] or writing[slot]
+            running[slot], reading[slot], writing[slot], distant[slot] = -1, False, False, False
             place[core, pipe] += 1
             ends[core], todo[core] = now, True
             for at in range(follows[task], follows[task + 1]):
