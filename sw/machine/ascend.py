@@ -28,32 +28,20 @@ from .estimate import HEAD_DIM, HEAD_DIM_V, Estimate, require_dense
 from .machine import AscendMachine, Route
 from .pipeline import Program, simulate
 
-__all__ = ["Assumptions", "Tile", "estimate", "program", "tiles_of"]
+__all__ = ["Tile", "estimate", "program", "tiles_of"]
 
 _ROWS, _KEYS = 256, 512
 _BLOCK = 128  # rows, keys or columns of V of a block
 _QK_COLUMNS, _QK_DEPTH = 288, 96
 _PV_KEYS, _PV_DEPTH = 256, 128
+#: C1 stages issued before the C2 of a tile: C1(t), V1(t - 1), C2(t - 1).
+_AHEAD = 1
 _LEFT_SLOTS, _RIGHT_SLOTS, _L0_SLOTS = 4, 3, 2
 #: Bytes of scores that a vector core has in UB at a time: two such buffers, and what is made of them.
 _UB_CHUNK = 32 * 1024
 _PIPES = ("MTE2", "MTE1", "cube", "FIXPIPE", "vector MTE2", "vector", "vector MTE3")
 #: Tiles of a core that are simulated; what lies beyond takes as long as the last ones.
 _MOST_TILES = 128
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assumptions:
-    """What the published facts leave open, or a study varies.
-
-    Attributes
-    ----------
-    ahead:       C1 stages issued before the C2 of a tile
-    together:    all cores of a die start in the same cycle
-    """
-
-    ahead: int = 1
-    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,8 +95,8 @@ class _Ring:
 class _Core:
     """Builds the program of one cube core and its vector cores."""
 
-    def __init__(self, machine: AscendMachine, assumptions: Assumptions):
-        self.machine, self.assumptions = machine, assumptions
+    def __init__(self, machine: AscendMachine):
+        self.machine = machine
         self.program = Program(_PIPES)
         self._left, self._right = _Ring(_LEFT_SLOTS), _Ring(_RIGHT_SLOTS)
         self._l0, self._l0c = _Ring(_L0_SLOTS), _Ring(_L0_SLOTS)
@@ -240,14 +228,14 @@ class _Core:
             *((name, state) for name in ("max", "sub", "exp", "muls", "cast", "div", "mul", "add", "sub", "muls"))))
 
 
-def program(machine: AscendMachine, tiles: list[Tile], assumptions: Assumptions) -> Program:
-    """What one core does with its tiles."""
-    core = _Core(machine, assumptions)
+def program(machine: AscendMachine, tiles: list[Tile], *, ahead: int = _AHEAD) -> Program:
+    """What one core does with its tiles. ``ahead``: C1 stages issued before the C2 of a tile."""
+    core = _Core(machine)
     scored: list[int] = []
     weights: list[int] = []
     rescaled: list[tuple[int, ...]] = []
     valued: list[int] = []
-    slots = assumptions.ahead + 2  # of the ring of S and P in global memory
+    slots = ahead + 2  # of the ring of S and P in global memory
 
     def second(at: int) -> None:
         valued.append(core.values(tiles[at], weights[at], rescaled[at]))
@@ -264,22 +252,22 @@ def program(machine: AscendMachine, tiles: list[Tile], assumptions: Assumptions)
         weights.append(core.softmax(tile, scored[at]))
         if at <= len(valued):
             rescale(at)
-        if at >= assumptions.ahead:
-            second(at - assumptions.ahead)
+        if at >= ahead:
+            second(at - ahead)
     for at in range(len(valued), len(tiles)):
         second(at)
     return core.program
 
 
-def _cycles(machine: AscendMachine, tiles: list[Tile], cores: int, assumptions: Assumptions) -> tuple[float, float]:
+def _cycles(machine: AscendMachine, tiles: list[Tile], cores: int, ahead: int) -> tuple[float, float]:
     """Cycles of the core that takes longest, and from the first core's start to the last one's end."""
-    skew = 0.0 if assumptions.together else machine.dispatch_cycles
+    skew = machine.dispatch_cycles
     read, write, far = (rate / machine.clock_hz for rate in (
         machine.l2_read_bytes_per_second, machine.l2_write_bytes_per_second,
         machine.memory_bytes_per_second * machine.memory_share / machine.dies))
 
     def run(count: int) -> tuple[float, float]:
-        ends = simulate(program(machine, tiles[:count], assumptions), cores, read=read, write=write, far=far, skew=skew)
+        ends = simulate(program(machine, tiles[:count], ahead=ahead), cores, read=read, write=write, far=far, skew=skew)
         return max(end - core * skew for core, end in enumerate(ends)), max(ends)
 
     whole = run(min(len(tiles), _MOST_TILES))
@@ -289,7 +277,7 @@ def _cycles(machine: AscendMachine, tiles: list[Tile], cores: int, assumptions: 
     return whole[0] + more, whole[1] + more
 
 
-def estimate(workload: Workload, machine: AscendMachine, assumptions: Assumptions = Assumptions()) -> Estimate:
+def estimate(workload: Workload, machine: AscendMachine, *, ahead: int = _AHEAD) -> Estimate:
     """Time of a workload.
 
     Each part is what the time grows by when that cost is added to those above it.
@@ -306,8 +294,8 @@ def estimate(workload: Workload, machine: AscendMachine, assumptions: Assumption
     no_sync = replace(machine, sync_cycles=0.0)
     no_memory = replace(no_sync, memory_bytes_per_second=inf)
     alone = replace(no_memory, l2_read_bytes_per_second=inf, l2_write_bytes_per_second=inf)
-    cube = program(no_sync, tiles, assumptions).busy("cube")
-    own, shared, far, (whole, end) = (_cycles(one, tiles, ceil(len(dealt) / machine.dies), assumptions)
+    cube = program(no_sync, tiles, ahead=ahead).busy("cube")
+    own, shared, far, (whole, end) = (_cycles(one, tiles, ceil(len(dealt) / machine.dies), ahead)
                                       for one in (alone, no_memory, no_sync, machine))
     partial = 2 * cuts * 4 * HEAD_DIM_V * min(_ROWS, workload.rows)
     rate = machine.dies * min(machine.cores * machine.vectors * machine.gm_ub.bytes_per_cycle,

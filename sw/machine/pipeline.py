@@ -67,6 +67,11 @@ class Program:
         return sum(cycles + size / rate for at, cycles, size, rate
                    in zip(self.pipe, self.cycles, self.size, self.rate, strict=True) if at == index)
 
+    def moved(self, pipe: str) -> float:
+        """Bytes that a pipe's tasks move."""
+        index = self.pipes.index(pipe)
+        return sum(size for at, size in zip(self.pipe, self.size, strict=True) if at == index)
+
 
 def simulate(program: Program, cores: int, *, read: float, write: float, far: float,
              skew: float = 0.0) -> np.ndarray:
