@@ -80,6 +80,7 @@ COVERED = {
     "rtl.yaml_file": "rtl/test_config",
     "sw.errors": "sw/test_cli",
     "sw.machine.estimate": "sw/machine/test_prediction",
+    "sw.machine.study": "sw/machine/test_page",
     "sw.machine.text": "sw/test_cli",
     "sw.accuracy.recorded": "sw/accuracy/test_study",
     "sw.run.experiment": "sw/test_cli",

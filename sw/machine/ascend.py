@@ -20,12 +20,14 @@ Work is dealt out tile by tile, in order, as many to each core; a request that c
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil, inf
+from math import ceil
+
+import numpy as np
 
 from ..report.utilisation import macs_of
 from ..workload.workload import Workload
 from .estimate import HEAD_DIM, HEAD_DIM_V, Estimate, require_dense
-from .machine import AscendMachine, Route
+from .machine import UNLIMITED, AscendMachine, Route
 from .pipeline import Program, simulate
 
 __all__ = ["Tile", "estimate", "program", "tiles_of"]
@@ -268,7 +270,7 @@ def _cycles(machine: AscendMachine, tiles: list[Tile], cores: int, ahead: int) -
 
     def run(count: int) -> tuple[float, float]:
         ends = simulate(program(machine, tiles[:count], ahead=ahead), cores, read=read, write=write, far=far, skew=skew)
-        return max(end - core * skew for core, end in enumerate(ends)), max(ends)
+        return float(max(ends - skew * np.arange(cores))), float(max(ends))
 
     whole = run(min(len(tiles), _MOST_TILES))
     if len(tiles) <= _MOST_TILES:
@@ -292,8 +294,8 @@ def estimate(workload: Workload, machine: AscendMachine, *, ahead: int = _AHEAD)
     tiles = max(dealt, key=lambda mine: sum(tile.rows * tile.keys for tile in mine))
     peak = sum(tile.rows * tile.keys for tile in tiles) * (HEAD_DIM + HEAD_DIM_V) / machine.fractal**3
     no_sync = replace(machine, sync_cycles=0.0)
-    no_memory = replace(no_sync, memory_bytes_per_second=inf)
-    alone = replace(no_memory, l2_read_bytes_per_second=inf, l2_write_bytes_per_second=inf)
+    no_memory = replace(no_sync, memory_bytes_per_second=UNLIMITED)
+    alone = replace(no_memory, l2_read_bytes_per_second=UNLIMITED, l2_write_bytes_per_second=UNLIMITED)
     cube = program(no_sync, tiles, ahead=ahead).busy("cube")
     own, shared, far, (whole, end) = (_cycles(one, tiles, ceil(len(dealt) / machine.dies), ahead)
                                       for one in (alone, no_memory, no_sync, machine))

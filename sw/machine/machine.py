@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from math import inf
-from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -12,11 +10,15 @@ from amla.rtl.yaml_file import load_yaml
 
 from ..errors import AmlaError
 from ..workload.rules import integer, integers, known_keys, require
-from ..workload.workload import Workload
+from ..workload.workload import MAX_TOKENS, Workload
 
-__all__ = ["KINDS", "VECTOR_OPERATIONS", "AscendMachine", "GpuMachine", "Machine", "Published", "Route", "load_machine"]
+__all__ = ["KINDS", "UNLIMITED", "VECTOR_OPERATIONS", "AscendMachine", "GpuMachine", "Machine", "Published", "Route",
+           "load_machine"]
 
 _T = TypeVar("_T")
+
+#: Bytes a second that limit nothing.
+UNLIMITED = 1e18
 
 #: Operations of a vector core, on repeats of 64 FP32 words: each has [cycles to start, cycles a repeat].
 VECTOR_OPERATIONS = ("add", "cast", "div", "exp", "fill", "max", "mul", "muls", "row_max", "row_sum", "sub")
@@ -32,6 +34,15 @@ def _count(high: int) -> Any:
     return field(metadata={"range": (1, high), "integer": True})
 
 
+def _require_number(key: str, value: object, low: float, high: float) -> None:
+    require(isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high, key,
+            f"a number from {low:g} to {high:g}", value)
+
+
+def _require_text(key: str, value: object) -> None:
+    require(isinstance(value, str) and value, key, "a string", value)
+
+
 class _Checked:
     """A frozen dataclass whose numbers are in the range of their field."""
 
@@ -43,8 +54,7 @@ class _Checked:
             if one.metadata.get("integer"):
                 integer(one.name, value, low, high)
                 continue
-            require(isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high, one.name,
-                    f"a number from {low:g} to {high:g}" if high < inf else f"a number from {low:g} on", value)
+            _require_number(one.name, value, low, high)
 
 
 def _build(cls: Callable[..., _T], source: str, values: Any) -> _T:
@@ -70,7 +80,7 @@ class Route(_Checked):
     start:           cycles of each transfer before its first byte
     """
 
-    bytes_per_cycle: float = _number(0.125, inf)
+    bytes_per_cycle: float = _number(0.125, 1e9)
     start: float = _number(0, 1e6, default=0.0)
 
 
@@ -92,7 +102,7 @@ class Published(_Checked):
     what: str
     source: str
     heads: int = _count(1024)
-    q_tokens: int = 1
+    q_tokens: int = field(default=1, metadata={"range": (1, MAX_TOKENS), "integer": True})
     lengths: tuple[int, ...] | None = None
     batch: int | None = None
     keys: int | None = None
@@ -110,6 +120,11 @@ class Published(_Checked):
         else:
             integers("lengths", self.lengths, 0, 2**31 - 1)
         require((self.us is None) != (self.tflops is None), "us", "given, or else tflops", self.us)
+        _require_number("us" if self.tflops is None else "tflops", self.us if self.tflops is None else self.tflops,
+                        1e-9, 1e12)
+        for key in ("what", "source"):
+            _require_text(key, getattr(self, key))
+        require(type(self.used) is bool, "used", "true or false", self.used)
 
     def of(self, workload: Workload) -> bool:
         """Whether it is for the shape of a workload."""
@@ -126,27 +141,27 @@ class Machine(_Checked):
 
     Attributes
     ----------
-    name:      label
-    about:     one line: what it is, and which program runs on it
-    peak_flops: FLOPS of the matrix engines, by the data sheet
+    name:         label
+    about:        one line: what it is, and which program runs on it
+    peak_flops:   FLOPS of the matrix engines, by the data sheet
     memory_bytes_per_second: rate of the memory, by the data sheet
     memory_share: share of that rate that programs reach
-    published: figures to lay beside predictions
+    published:    figures to lay beside predictions
     """
 
     kind: ClassVar[str]
 
     name: str
     about: str
-    peak_flops: float = _number(1e6, inf)
-    memory_bytes_per_second: float = _number(1e3, inf)
+    peak_flops: float = _number(1e6, 1e21)
+    memory_bytes_per_second: float = _number(1e3, UNLIMITED)
     memory_share: float = _number(0.01, 1)
     published: tuple[Published, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for key in ("name", "about"):
-            require(isinstance(getattr(self, key), str) and getattr(self, key), key, "a string", getattr(self, key))
+            _require_text(key, getattr(self, key))
         require(isinstance(self.published, tuple), "published", "a list", self.published)
         object.__setattr__(self, "published", tuple(
             one if isinstance(one, Published) else _build(Published, f"published[{index}]", one)
@@ -191,8 +206,8 @@ class AscendMachine(Machine):
     l1_l0b: Route
     vector: Mapping[str, tuple[float, float]]
     vector_barrier: float = _number(0, 1e4)
-    l2_read_bytes_per_second: float = _number(1e3, inf)
-    l2_write_bytes_per_second: float = _number(1e3, inf)
+    l2_read_bytes_per_second: float = _number(1e3, UNLIMITED)
+    l2_write_bytes_per_second: float = _number(1e3, UNLIMITED)
     sync_cycles: float = _number(0, 1e7)
     launch_cycles: float = _number(0, 1e9)
     dispatch_cycles: float = _number(0, 1e7)
@@ -207,9 +222,10 @@ class AscendMachine(Machine):
         require(isinstance(self.vector, Mapping) and sorted(self.vector) == sorted(VECTOR_OPERATIONS), "vector",
                 f"a mapping of {', '.join(VECTOR_OPERATIONS)}", self.vector)
         for name, cost in self.vector.items():
-            require(isinstance(cost, list | tuple) and len(cost) == 2 and all(
-                isinstance(one, Real) and not isinstance(one, bool) and 0 <= one <= 1e6 for one in cost),
-                f"vector: {name}", "two numbers, [start, cycles a repeat]", cost)
+            require(isinstance(cost, list | tuple) and len(cost) == 2, f"vector: {name}",
+                    "two numbers, [start, cycles a repeat]", cost)
+            for cycles in cost:
+                _require_number(f"vector: {name}", cycles, 0, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from math import inf
 from typing import Any
 
 from ..report.utilisation import macs_of
 from ..workload.workload import Workload
 from . import ascend
-from .machine import AscendMachine, Machine, Route, load_machine
+from .machine import UNLIMITED, AscendMachine, GpuMachine, Machine, Route, load_machine
 from .prediction import predict
 
 __all__ = ["study", "workload"]
@@ -31,13 +30,13 @@ def workload(*, batch: int = BATCH, keys: int = KEYS, tokens: int = TOKENS, head
 
 def study() -> dict[str, Any]:
     """Every figure of the page."""
-    machine = load_machine("ascend910")
-    assert isinstance(machine, AscendMachine)
+    machine, h200 = load_machine("ascend910"), load_machine("h200")
+    assert isinstance(machine, AscendMachine) and isinstance(h200, GpuMachine)
     best = predict(workload(), machine)
     return {
         "gpus": {name: list(_rows(load_machine(name))) for name in ("h200", "h800")},
-        "sustained": list(_sustained(load_machine("h200"))),
-        "one": predict(workload(batch=1, keys=4096, tokens=1), load_machine("h200")).parts,
+        "sustained": list(_sustained(h200)),
+        "one": predict(workload(batch=1, keys=4096, tokens=1), h200).parts,
         "ascend": {
             "best": best.as_dict(), "l2_read": machine.l2_read_bytes_per_second, "clock_hz": machine.clock_hz,
             "cores": machine.cores,
@@ -57,14 +56,15 @@ def study() -> dict[str, Any]:
 def _rows(machine: Machine) -> Iterator[dict[str, Any]]:
     """Each published figure of a machine beside its prediction."""
     for one in machine.published:
-        load = Workload(name="published", heads=one.heads, q_tokens=one.q_tokens, lengths=one.lengths, inputs="normal")
+        load = Workload(name="published", heads=one.heads, q_tokens=one.q_tokens, lengths=one.lengths or (),
+                        inputs="normal")
         found = next(other for other in predict(load, machine).published
                      if (other.what, other.seconds) == (one.what, one.seconds(2 * macs_of(load))))
         yield {"heads": one.heads, "q_tokens": one.q_tokens, "lengths": one.lengths, "flops": 2 * macs_of(load),
                **vars(found), "ratio": found.ratio}
 
 
-def _sustained(machine: Machine) -> Iterator[dict[str, Any]]:
+def _sustained(machine: GpuMachine) -> Iterator[dict[str, Any]]:
     """FlashMLA for a second on the H200, bound by power, at the clocks that were read then."""
     for keys, tokens, clock, tflops in ((8192, 1, 1.485e9, 560.0), (32768, 2, 1.590e9, 631.0)):
         found = predict(workload(batch=128, keys=keys, tokens=tokens), replace(machine, clock_hz=clock))
@@ -93,7 +93,7 @@ def _variants(machine: AscendMachine) -> Iterator[tuple[str, str, AscendMachine,
     yield changed("L2 gives", "3.79 TB/s: the product of 6,144", l2_read_bytes_per_second=3.79e12)
     yield changed("", "4.88 TB/s: 110 B/cycle a core, Ascend910B1.ini", l2_read_bytes_per_second=4.88e12)
     yield changed("", "3.07 TB/s: 10 % less", l2_read_bytes_per_second=0.9 * machine.l2_read_bytes_per_second)
-    yield changed("L2 takes", "without limit", l2_write_bytes_per_second=inf)
+    yield changed("L2 takes", "without limit", l2_write_bytes_per_second=UNLIMITED)
     yield changed("routes of global memory", "as fitted on boards, small transfers", **BOARD_ROUTES)
     yield changed("", "of these, memory to L1 alone", gm_l1=BOARD_ROUTES["gm_l1"])
     yield changed("", "of these, L0C to memory alone", l0c_gm=BOARD_ROUTES["l0c_gm"])

@@ -29,7 +29,7 @@ def render(prediction: Prediction, machine: Machine, console: Console) -> None:
             ("time", f"[bold]{time_of(seconds)}[/], predicted"),
             ("utilisation", f"[bold]{100 * prediction.utilisation:.1f} %[/] of {peak}"),
             ("memory", f"{rate}, for keys, queries and results once"),
-            ("bound", f"{time_of(bound['seconds'])} by {bound['by']}: {100 * bound['seconds'] / seconds:.1f} % of the time"),
+            ("bound", f"{time_of(bound['seconds'])} by {bound['by']}, {100 * bound['seconds'] / seconds:.1f} % of it"),
             ("cores", f"{prediction.cores:,}")):
         head.add_row(*row)
     parts = Table("what the time is made of", box=None, pad_edge=False, header_style="bright_black")
