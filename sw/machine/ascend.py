@@ -115,28 +115,22 @@ class _Core:
         slot, free = ring.take()
         return slot, self._move("MTE2", self.machine.gm_l1, 2 * words, *free, *waits, far=far)
 
-    def _multiply(self, m: int, n: int, k: int, *waits: int) -> tuple[int, int]:
-        """MTE1 and one matrix instruction, m x k by k x n: the tasks. Callers wait for L1's blocks and for L0C."""
-        machine, fractal = self.machine, self.machine.fractal
-        slot, free = self._l0.take()
-        cycles = sum(route.start + 2 * words / route.bytes_per_cycle
-                     for route, words in ((machine.l1_l0a, m * k), (machine.l1_l0b, n * k)))
-        feed = self.program.work("MTE1", cycles, *free, *waits)
-        fractals = ceil(m / fractal) * ceil(n / fractal) * ceil(k / fractal)
-        mad = self.program.work("cube", machine.mad_start + fractals, feed)
-        self._l0.read(slot, mad)
-        return feed, mad
-
     def _block(self, m: int, n: int, depth: int, step: int, left: tuple[int, int], right: tuple[int, int],
-               waits: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-        """A block of products of L1's (slot, task) pairs: its last matrix instruction; and nothing more to wait for."""
-        mad = -1
-        for k in range(0, depth, step):
-            feed, mad = self._multiply(m, n, min(step, depth - k), left[1], right[1], *waits)
-            waits = ()
+               *free: int) -> int:
+        """Products of two blocks of L1, (slot, task) each, onto L0C once it is free: the last matrix instruction."""
+        machine, fractal = self.machine, self.machine.fractal
+        feed = mad = -1
+        for k in (min(step, depth - at) for at in range(0, depth, step)):
+            slot, empty = self._l0.take()
+            cycles = sum(route.start + 2 * words / route.bytes_per_cycle
+                         for route, words in ((machine.l1_l0a, m * k), (machine.l1_l0b, n * k)))
+            feed = self.program.work("MTE1", cycles, *empty, left[1], right[1])
+            fractals = ceil(m / fractal) * ceil(n / fractal) * ceil(k / fractal)
+            mad = self.program.work("cube", machine.mad_start + fractals, feed, *free)
+            self._l0.read(slot, mad)
         self._left.read(left[0], feed)
         self._right.read(right[0], feed)
-        return mad, waits
+        return mad
 
     def scores(self, tile: Tile, waits: tuple[int, ...]) -> int:
         """C1: the task that ends it."""
@@ -154,7 +148,7 @@ class _Core:
                     kept = [self._load(self._right, n * _QK_COLUMNS, far=row == 0) for _ in query]
                 slot, free = self._l0c.take()
                 for left, right in zip(query, kept, strict=True):
-                    mad, free = self._block(m, n, _QK_COLUMNS, _QK_DEPTH, left, right, free)
+                    mad = self._block(m, n, _QK_COLUMNS, _QK_DEPTH, left, right, *free)
                 fixed = self._move("FIXPIPE", machine.l0c_gm, 4 * m * n, mad, *waits, writes=True)
                 self._l0c.read(slot, fixed)
             forth = not forth
@@ -173,7 +167,7 @@ class _Core:
                     kept = [self._load(self._right, _BLOCK * depth) for depth in depths]
                 slot, free = self._l0c.take()
                 for depth, left, right in zip(depths, parts, kept, strict=True):
-                    mad, free = self._block(m, _BLOCK, depth, _PV_DEPTH, left, right, free)
+                    mad = self._block(m, _BLOCK, depth, _PV_DEPTH, left, right, *free)
                 fixed = self._move("FIXPIPE", self.machine.l0c_gm, 4 * m * _BLOCK, mad, *rescaled, writes=True)
                 self._l0c.read(slot, fixed)
         return fixed
