@@ -52,8 +52,8 @@ launch, from the first row's kernel, which therefore does not count.
 
 {h200}
 
-Farthest off of those that count: {h200_worst}. Whole calls of the large batches are recorded in a row, so that part
-of a launch is hidden; kernels alone are recorded one by one.
+Farthest off of those that count: {h200_worst}. Where memory is the limit the kernel alone was recorded slower than
+the whole call; the model knows no reason for that, and lies between.
 
 For a second it is bound by power. At the clock that was read then:
 
@@ -92,11 +92,10 @@ halves of the rows; Q; P; scores by the vector cores), and {tile_written:,.2f} M
 
 **How sure that is.** Of all constants the L2's rate counts most, and it is the least certain. It is that of a matrix
 product which CANN publishes for the same silicon, 7,680 wide: the only published run of all cores whose loads have no
-time left (98.4 % busy); its operands are a little larger than the L2, as are the keys here. Its smaller product loads
-faster, at 3.79 TB/s, and still waits for the cube; CANN's configuration says 4.88, a page of CANN's assumes 7 for
-both directions. With any of those the L2 is no limit, the model says {free:.1f} % and is {free_off:.1f} points too
-high, more than the two that were asked for: {missing:,.0f} cycles a tile would then be lost to something that no
-source names.
+time left (98.4 % busy). Its operands are larger than the L2, and so are the keys here. Its smaller product loads
+faster, at 3.79 TB/s, and still waits at times; CANN's configuration says 4.88, a page of CANN's assumes 7 for
+both directions. With any of those the L2 is no limit and the model says {free:.1f} %, {free_off:.1f} points too many:
+{missing:,.0f} cycles a tile would then be lost to something that no source names.
 
 More than half of the bytes are S, P and O on their way between cube and vector cores: what a direct path from L0C, as
 the Ascend 950 has one, takes away.
