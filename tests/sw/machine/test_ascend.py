@@ -57,6 +57,16 @@ def test_a_first_tile_adds_nothing_and_a_last_one_normalises():
     assert last.moved("vector MTE3") - first.moved("vector MTE3") == 2 * 256 * 512
 
 
+def test_offsets_are_added_between_two_tiles():
+    core = program(MACHINE, [Tile(256, 512, True, False), Tile(256, 512, False, False)])
+    waits = {(core.pipes[core.pipe[task]], core.pipes[core.pipe[before]])
+             for task, befores in enumerate(core.waits) for before in befores}
+    # O is added to in global memory: offsets after the P.V before, and P.V after the offsets.
+    assert {("vector MTE3", "FIXPIPE"), ("FIXPIPE", "vector MTE3")} <= waits
+    # Scores before the softmax reads them, P before MTE2 loads it.
+    assert {("vector MTE2", "FIXPIPE"), ("MTE2", "vector MTE3")} <= waits
+
+
 def test_work_is_dealt_out_whole():
     load = workload(batch=3, keys=1200)  # three tiles each
     for cores in (1, 2, 4, 9, 48):
