@@ -152,7 +152,7 @@ def markdown(figures: _Figures) -> str:
     free = next(row["utilisation"] for row in ascend["sensitivity"] if "4.88" in row["value"])
     counted = [row for row in h200 if not row["used"]]
     worst = max(counted, key=lambda row: abs(row["ratio"] - 1))
-    one = next(row for row in h200 if list(row["lengths"]) == [4096] and row["what"] == "whole call")
+    one = next(row for row in h200 if row["batch"] == 1 and row["keys"][0] == 4096 and row["what"] == "whole call")
     return _PAGE.format(
         h200=_table(_GPU_HEAD, map(_gpu_row, h200)), h800=_table(_GPU_HEAD, map(_gpu_row, figures["gpus"]["h800"])),
         h200_worst=f"{_shape(worst)}, {worst['what']}, at {worst['ratio']:.3f}",
@@ -197,9 +197,8 @@ def _gpu_row(row: _Figures) -> tuple[str, ...]:
 
 
 def _shape(row: _Figures) -> str:
-    lengths = row["lengths"]
-    keys = f"{lengths[0]:,}" if len(set(lengths)) == 1 else f"{min(lengths):,} … {max(lengths):,}"
-    return f"{len(lengths)} × {row['q_tokens']} × {row['heads']} × {keys}"
+    keys = " … ".join(f"{keys:,}" for keys in dict.fromkeys(row["keys"]))
+    return f"{row['batch']} × {row['q_tokens']} × {row['heads']} × {keys}"
 
 
 def _table(head: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> str:

@@ -60,8 +60,9 @@ def _rows(machine: Machine) -> Iterator[dict[str, Any]]:
                         inputs="normal")
         found = next(other for other in predict(load, machine).published
                      if (other.what, other.seconds) == (one.what, one.seconds(2 * macs_of(load))))
-        yield {"heads": one.heads, "q_tokens": one.q_tokens, "lengths": one.lengths, "flops": 2 * macs_of(load),
-               **vars(found), "ratio": found.ratio}
+        yield {"batch": len(load.lengths), "q_tokens": one.q_tokens, "heads": one.heads,
+               "keys": [min(load.lengths), max(load.lengths)], "flops": 2 * macs_of(load), **vars(found),
+               "ratio": found.ratio}
 
 
 def _sustained(machine: GpuMachine) -> Iterator[dict[str, Any]]:
