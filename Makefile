@@ -72,6 +72,9 @@ accuracy: $(STAMP) ## error of every mode against float64: JSON, Markdown and pl
 sweep: $(STAMP) ## utilisation against memory latency and SRAM, estimated: docs/sweep.md with plots and JSON
 	@$(BIN)/python -m amla.sw.run.sweep
 
+machines: $(STAMP) ## GPUs and an Ascend 910, predicted beside recorded and published figures: docs/machine.md with JSON
+	@$(BIN)/python -m amla.sw.machine.page
+
 formal: $(STAMP) ## prove rescale, arithmetic, dot unit, semaphores, queue, read arbiter; find every planted bug
 	@$(BIN)/python -m amla.tb.formal
 
@@ -109,4 +112,4 @@ nightly: $(STAMP) ## full size on the RTL and every exhaustive test (hours)
 clean: ## remove build results (keeps .venv)
 	rm -rf build
 
-.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep formal opensta price energy full-size production nightly clean
+.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep machines formal opensta price energy full-size production nightly clean

@@ -23,7 +23,7 @@ LEVELS = (
     ("tb.host", "tb.fp"),
     ("tb",),
     ("sw.cli",),
-    ("sw.run",),
+    ("sw.run", "sw.machine"),
     ("sw.simulator", "sw.report", "sw.accuracy"),
     ("sw.compiler",),
     ("sw.cycles",),
@@ -82,6 +82,9 @@ COVERED = {
     **{f"sw.cycles.{name}": "sw/cycles/test_model" for name in (
         "compute", "gather", "issue", "latencies", "ports", "state", "transfer")},
     "sw.errors": "sw/test_cli",
+    "sw.machine.estimate": "sw/machine/test_prediction",
+    "sw.machine.study": "sw/machine/test_page",
+    "sw.machine.text": "sw/test_cli",
     "sw.accuracy.recorded": "sw/accuracy/test_study",
     "sw.run.experiment": "sw/test_cli",
     "sw.run.rtl_job": "tb/test_run_job",
