@@ -35,7 +35,7 @@ from ..fp.recip import recip_word
 from .attention import attend
 from .sink import apply_sink
 
-__all__ = ["UNSEEN", "attend_splits", "key_splits", "merge_factors", "merge_splits", "weighted_sum"]
+__all__ = ["UNSEEN", "attend_splits", "end_factors", "key_splits", "merge_factors", "merge_splits", "weighted_sum"]
 
 _LN2 = np.uint32(0x3F317218)
 _LOG2E = np.uint32(0x3FB8AA3B)
@@ -69,6 +69,9 @@ def attend_splits(
     out: uint32[R, head_dim_v], FP32 words before the last rounding
     lse: uint32[R], FP32 words
     """
+    check_array("q", q, np.uint16, (None, None))
+    check_array("limits", limits, np.int64, (len(q),))
+
     def part(start: int, stop: int, sinks: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         return attend(q, lambda first, last: keys(start + first, start + last), stop - start, limits - start,
                       head_dim_v=head_dim_v, sinks=sinks, **options)
@@ -123,6 +126,20 @@ def merge_factors(lses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     factors, lse = np.full(lses.shape, UNSEEN, np.uint32), np.full(lses.shape[1], _INF, np.uint32)
     _factors(lses, factors, lse)
     return factors, lse
+
+
+def end_factors(lse: np.ndarray, sinks: np.ndarray | None = None) -> np.ndarray:
+    """What the merged output of each row is multiplied by at last, uint32[R]: 1, or the factor of its sink; as R of
+    :func:`~amla.model.attention.accumulate.normalize` +inf in rows without key.
+
+    Parameters
+    ----------
+    lse:   uint32[R] of :func:`merge_factors`
+    sinks: uint32[R], FP32 words, or None
+    """
+    check_array("lse", lse, np.uint32, (None,))
+    ones = np.full((len(lse), 1), _ONE)
+    return np.where(lse == _INF, _INF, (ones if sinks is None else apply_sink(ones, lse, sinks))[:, 0])
 
 
 def weighted_sum(outs: np.ndarray, factors: np.ndarray) -> np.ndarray:
