@@ -74,7 +74,7 @@ class Vector(wiring.Component):
         self.normalize_latency = VectorLane.product_latency + 4
         self.result_latency = RowResult().latency + rows + 3
         self.sink_latency = 1 + RowWeight(config.m).latency
-        self.merge_latency = MergeWalk.latency + VectorLane.product_latency + 4
+        self.merge_latency = MergeWalk.latency + VectorLane.product_latency + 2
         state_bits = ceil_log2(config.state_words)
         super().__init__({
             **dict(EngineSignature.members.items()),

@@ -167,7 +167,7 @@ class MergeRows(wiring.Component):
             "recip": pipe.comb("last_factor", lambda lse: Mux(lse == PLUS_INF, PLUS_INF, ONE), lse),
             "merge": pipe.comb("merge", lambda sink: ~sink, sink), "fresh": pipe.data(fresh, "fresh_in"), "seen": seen,
             "adds": pipe.comb("adds", lambda sums, seen: sums & seen, pipe.data(sums, "sums_in"), seen),
-            "lone": pipe.comb("lone", lambda count: count == 1, count),
+            "lone": pipe.comb("lone", lambda count, sink: (count == 1) & ~sink, count, sink),
         }, self.weight)
 
     def _end(self, m, pipe, index, top, counts, *, ends):

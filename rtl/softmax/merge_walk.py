@@ -145,7 +145,7 @@ class MergeWalk(wiring.Component):
                         with m.If(last_group):
                             m.next = "IDLE"
 
-        tags = Cat(issue, split == 0, closes, part, target[:len(self.target)],
+        tags = Cat(issue, issue & (split == 0), closes, part, target[:len(self.target)],
                    closes & last_run & last_group & (item == items - 1))
         read, factor_read = Signal.like(tags, name="tags"), Signal.like(factor)
         m.d.sync += [read.eq(tags), factor_read.eq(factor),
