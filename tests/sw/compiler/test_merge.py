@@ -1,0 +1,30 @@
+"""Shares of a workload and their merge, by the command simulator: the golden split merge; no races, no waits."""
+
+import random
+
+import numpy as np
+import pytest
+from amla.rtl.config import CoreConfig
+from amla.sw.compiler.hazards import find_hazards
+from amla.sw.errors import AmlaError
+from amla.tb.core.random_jobs import random_job
+from amla.tb.core.split_jobs import SplitJob
+
+
+def random_cuts(rng, config, lengths):
+    """One to four cuts, multiples of k."""
+    chunks = range(1, max(max(lengths) // config.k, 2))
+    return tuple(config.k * cut for cut in sorted(rng.sample(chunks, min(rng.randint(1, 4), len(chunks)))))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_shares_and_their_merge_are_the_golden_split_decode(tiny, seed):
+    rng = random.Random(seed)
+    case = random_job(rng, tiny)
+    split = SplitJob.build(case.job, case.inputs, random_cuts(rng, tiny, case.job.plan.workload.lengths), rng)
+    out, lse = split.unpack(split.simulate())
+    wanted, wanted_lse = split.golden()
+    assert (lse.view(np.uint32) == wanted_lse.view(np.uint32)).all()
+    assert (out.view(np.uint16) == wanted.view(np.uint16)).all()
+    for program in split.programs:
+        assert not find_hazards(program.commands, tiny)
