@@ -1,14 +1,14 @@
 """A workload with its keys cut: a program for each share of it, and merge programs, one after the other on one memory."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from amla.model import mla_decode
 from amla.model.attention.split_kv import key_splits
-from amla.rtl.isa import HALFWORD_BITS
+from amla.rtl.config import CoreConfig
 from amla.sw.compiler.key_cache import KeyCache, KeySource, Listed, Paged
 from amla.sw.compiler.memory_map import Job
 from amla.sw.compiler.merge import Merge, schedule_merge
@@ -18,9 +18,15 @@ from amla.sw.compiler.share import RowsResult, schedule_share
 from amla.sw.simulator.simulator import Simulator
 from amla.sw.workload.inputs import Inputs
 
-__all__ = ["SplitJob"]
+__all__ = ["SplitJob", "random_cuts"]
 
 _PAGE = 4096
+
+
+def random_cuts(rng: random.Random, config: CoreConfig, lengths: Sequence[int]) -> tuple[int, ...]:
+    """One to four cuts of the longest request, multiples of k."""
+    chunks = range(1, max(max(lengths) // config.k, 2))
+    return tuple(config.k * cut for cut in sorted(rng.sample(chunks, min(rng.randint(1, 4), len(chunks)))))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

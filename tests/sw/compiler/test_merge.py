@@ -8,13 +8,7 @@ from amla.rtl.config import CoreConfig
 from amla.sw.compiler.hazards import find_hazards
 from amla.sw.errors import AmlaError
 from amla.tb.core.random_jobs import random_job
-from amla.tb.core.split_jobs import SplitJob
-
-
-def random_cuts(rng, config, lengths):
-    """One to four cuts, multiples of k."""
-    chunks = range(1, max(max(lengths) // config.k, 2))
-    return tuple(config.k * cut for cut in sorted(rng.sample(chunks, min(rng.randint(1, 4), len(chunks)))))
+from amla.tb.core.split_jobs import SplitJob, random_cuts
 
 
 @pytest.mark.parametrize("seed", range(30))
