@@ -179,8 +179,8 @@ class AmlaCore(wiring.Component):
         self._buffer(m, "lse", state, vector.lse, store.lse)
         self._buffer(m, "sink", state, load.sink, vector.sink)
 
-        # L1: the vector's word of P has priority over load's row; load holds its beat meanwhile. Of the readers feed has
-        # priority over the vector, which waits as long as there is anything to feed.
+        # L1: the vector's word of P has priority over load's row; load holds its beat meanwhile. Of the readers feed
+        # has priority: the vector waits as long as there is anything to feed.
         banks = config.l1_banks
         bank_bits = exact_log2(banks)
         rows = max(config.m, config.n)

@@ -260,8 +260,8 @@ FIELD_DOCS = {
     "o": "first O word; lane group g of row group i is at o + i·o_pitch + g",
     "o_pitch": "O words per row group",
     "rowmax": "first word of the row-maximum buffer, one word per row group",
-    "state": "first word of the row state, one word per row group; MERGE: of the factors, a word per split and row group, "
-             "and one more per row group",
+    "state": "first word of the row state, one word per row group; MERGE: of the factors, that of split i of row group "
+             "r at state + i·mt + r, behind them the last factors",
     "offsets": "first word of the row offsets, one word per row group",
     "p": "first L1 word of P; chunk c of row group i is at p + i·kt + c",
     "limit": "valid columns of the first row, counted from the tile's first column (may be negative or large)",
@@ -270,8 +270,8 @@ FIELD_DOCS = {
     "out": "first OUT word (STORE with `lse`: first LSE word); beat j of row group i is at out + i·out_pitch + j",
     "out_pitch": "OUT words per row group",
     "lse": "first word of the LSE buffer, one word per row group",
-    "sink": "first word of the SINK buffer, one word per row group; MERGE: of the splits' LSE, split i of row group r at "
-            "sink + i·mt + r, behind them with `sinks` the sinks",
+    "sink": "first word of the SINK buffer, one word per row group; MERGE: of the splits' LSE, in the order of the "
+            "factors, behind them with `sinks` the sinks",
     "a_side": "row groups of m rows (A operand) instead of n (B operand)",
     "fp8_656": f"rows are FP8 tokens of 656 bytes, one behind the other, at most {MOST_ROWS}; cols is 576",
     "fp8_584": f"rows are FP8 tokens of 576 + 8 bytes, the values one behind the other, the scales likewise, at most "

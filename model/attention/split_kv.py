@@ -14,8 +14,8 @@ A row that sees keys in one split only keeps that split's LSE word, and its fact
 subnormal, so it keeps its words, and a request in one split has the bits of :func:`~amla.model.mla_decode`. A row that
 sees none has out = +0, lse = +inf.
 
-Sinks count once: those of more than one split multiply the merged output (`model/attention/sink.py`), those of one split
-are in its rows' factor R, as on a core.
+Sinks count once: those of more than one split multiply the merged output (`model/attention/sink.py`), those of one
+split are in its rows' factor R, as on a core.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ def attend_splits(
     Parameters
     ----------
     splits: first key, and first key past, of each; none is empty
-    The others are those of :func:`~amla.model.attention.attention.attend`, which computes each split as if it were alone.
+    The others are those of :func:`~amla.model.attention.attention.attend`, which computes each split by itself.
 
     Returns
     -------

@@ -34,13 +34,13 @@ class Vector(wiring.Component):
     rows. In SOFTMAX the sums of a row group then go back to the row state, a row per cycle. NORMALIZE without
     ``first`` has no row pass. With ``wide`` a lane group takes two cycles, a half of OUT's lane groups each.
 
-    MERGE has passes of its own, :class:`MergeRows` and :class:`MergeWalk`, through the same units and lanes; a row group
-    is merged while the next one's rows are.
+    MERGE has passes of its own, :class:`MergeRows` and :class:`MergeWalk`, through the same units and lanes; a row
+    group is merged while the next one's rows are.
 
     **Latency**: from ``start`` to ``done`` the lane groups of the tile (with a row pass, before the last row
     group at least m per row group) plus a constant: SOFTMAX ``softmax_latency``; NORMALIZE ``normalize_latency``, and
-    with ``first`` also ``result_latency``, with ``first`` and ``sinks`` ``sink_latency`` more. MERGE: the row pass of the
-    first row group, then of each the longer of the next one's and its own run after run, plus ``merge_latency``.
+    with ``first`` also ``result_latency``, with ``first`` and ``sinks`` ``sink_latency`` more. MERGE: the row pass of
+    the first row group, then of each the longer of the next one's and its own run after run, plus ``merge_latency``.
 
     **Throughput**: a lane group per cycle inside a command; commands do not overlap.
 
@@ -62,8 +62,8 @@ class Vector(wiring.Component):
 
     Faults
     ------
-    BAD_FIELD: ``mt``, ``kt``, ``nt`` or ``splits`` is zero. BUFFER_OVERRUN: a word past the end of its buffer, row state
-    and L1 included; reported when the words before it have been written.
+    BAD_FIELD: ``mt``, ``kt``, ``nt`` or ``splits`` is zero. BUFFER_OVERRUN: a word past the end of its buffer, row
+    state and L1 included; reported when the words before it have been written.
     """
 
     def __init__(self, config: CoreConfig):
@@ -131,7 +131,8 @@ class Vector(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.start.ready.eq(1)
-                m.d.sync += [command.eq(self.start.payload), ends.eq(incoming_ends | incoming_merge), merging.eq(incoming_merge)]
+                m.d.sync += [command.eq(self.start.payload), ends.eq(incoming_ends | incoming_merge),
+                             merging.eq(incoming_merge)]
                 m.d.sync += [fields[name].eq(Mux(incoming_ends, of_normalize, of_softmax)) for name, (
                     of_softmax, of_normalize) in self._fields(incoming_softmax, incoming_normalize).items()]
                 with m.If(self.start.valid):
@@ -242,8 +243,8 @@ class Vector(wiring.Component):
             rows.merge.merging.eq(merging), rows.merge.start.eq(begin & first), rows.merge.running.eq(running),
             rows.merge.row_groups.eq(merge.mt), rows.merge.sinks.eq(sinks),
             *(getattr(rows.merge, name).eq(getattr(merge, name)) for name in ("splits", "state", "sink", "lse")),
-            walk.start.eq(begin), walk.running.eq(running), walk.alone.eq(~first), walk.group_ready.eq(rows.group_ready),
-            walk.row_groups.eq(merge.mt), walk.blocks.eq(merge.nt), walk.ready.eq(self.l1_ready),
+            walk.start.eq(begin), walk.running.eq(running), walk.alone.eq(~first), walk.ready.eq(self.l1_ready),
+            walk.group_ready.eq(rows.group_ready), walk.row_groups.eq(merge.mt), walk.blocks.eq(merge.nt),
             *(getattr(walk, name).eq(getattr(merge, name)) for name in (
                 "l1", "l1_pitch", "split_pitch", "splits", "state", "out", "out_pitch")),
             self.stall.eq(walk.stall),
@@ -252,8 +253,8 @@ class Vector(wiring.Component):
             wiring.connect(m, mine, wiring.flipped(port))
         return walk
 
-    def _element_pass(self, m, rows, elements, merge, *, begin, running, ends, merging, fields, no_row_pass, wide, softmax,
-                      normalize):
+    def _element_pass(self, m, rows, elements, merge, *, begin, running, ends, merging, fields, no_row_pass, wide,
+                      softmax, normalize):
         """Issue one lane group per cycle; return whether it passes a buffer's end."""
         config = self.config
         limits = self._limits(m, "element", begin, softmax)

@@ -1,6 +1,6 @@
 """Elements of the vector engine: P and the rows' sums from scores, the output from O or from splits."""
 
-from amaranth import C, Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -40,8 +40,8 @@ class ElementPass(wiring.Component):
     fresh, close: with ``merge``: its sums begin; the lane group is that of the sums, which are put out
     half:      with ``wide``: the second part of an FP32 lane group is put out, else the first
     m, s16, recip: words of its row group, as :class:`RowState` gives them (``s16`` in mode ``amla``); a row
-               whose ``recip`` is +inf has no valid key with a score above -inf, its output is +0. With ``merge`` a split's
-               elements count for nothing in a row whose ``recip`` is negative
+               whose ``recip`` is +inf has no valid key with a score above -inf, its output is +0. With ``merge`` a
+               split's elements count for nothing in a row whose ``recip`` is negative
     part:      its place in the target word
     part_last: it completes the target word
     row_start, row_end: it is the first, the last of its row group
@@ -66,8 +66,8 @@ class ElementPass(wiring.Component):
         self._p_parts, self._out_parts = config.k // lanes, config.beat_elements // lanes
         target_bits = max(ceil_log2(config.l1_words), ceil_log2(config.out_words))
         super().__init__({
-            "scale": In(32), "normalize": In(1), "merge": In(1), "wide": In(1), "fresh": In(1), "close": In(1), "half": In(1),
-            "splits": In(rows * lanes * 32),
+            "scale": In(32), "normalize": In(1), "merge": In(1), "wide": In(1),
+            "fresh": In(1), "close": In(1), "half": In(1), "splits": In(rows * lanes * 32),
             "valid": In(1), "elements": In(rows * lanes * 32), "mask": In(rows * lanes),
             "m": In(rows * 32), "recip": In(rows * 32),
             "part": In(range(max(self._p_parts, self._out_parts))), "part_last": In(1),
@@ -99,8 +99,8 @@ class ElementPass(wiring.Component):
         for index, leaf in enumerate(self._lanes):
             row = index // lanes
             split = self.splits.word_select(index, 32) & ~mute[row].replicate(32)
-            element = pipe.register(pipe.data(
-                Mux(self.merge, Mux(self.close, leaf.sum, split), self.elements.word_select(index, 32)), f"element_{index}"))
+            word = Mux(self.merge, Mux(self.close, leaf.sum, split), self.elements.word_select(index, 32))
+            element = pipe.register(pipe.data(word, f"element_{index}"))
             start = pipe.place(f"lane_{row}_{index % lanes}", leaf, s=element, **of_row[row], **merges)
         lane = self._lanes[0].component
         scores = pipe.strobe(self.valid & ~self.normalize, "scores")

@@ -74,8 +74,8 @@ class ElementWalk(wiring.Component):
         with m.If(self.issue):
             m.d.sync += [
                 self.part.eq(self.part + 1), self.group.eq(self.group + 1),
-                self.source_word.eq(self.source_word + (self.half | ~self.halves)), self.half.eq(~self.half & self.halves),
-                self.row_start.eq(self.row_end),
+                self.source_word.eq(self.source_word + (self.half | ~self.halves)),
+                self.half.eq(~self.half & self.halves), self.row_start.eq(self.row_end),
             ]
             with m.If(self.block_end):
                 m.d.sync += [self.part.eq(0), self.target_word.eq(self.target_word + 1)]

@@ -91,8 +91,8 @@ class VectorLane(wiring.Component):
     adder's stages hold as many sums, of neighbouring columns.
 
     **Latency:** ``product_latency`` cycles to the products, those of :class:`Mul`; ``sum_latency`` to ``sum``, those of
-    :class:`Add` more; ``latency`` cycles to the rest: those of :class:`Mul`, :class:`Add`, :class:`Exp2` and, in ``amla``,
-    :class:`MulNarrow`, + 1 (else + 2). **Throughput:** one element per cycle.
+    :class:`Add` more; ``latency`` cycles to the rest: those of :class:`Mul`, :class:`Add`, :class:`Exp2` and, in
+    ``amla``, :class:`MulNarrow`, + 1 (else + 2). **Throughput:** one element per cycle.
 
     Parameters
     ----------

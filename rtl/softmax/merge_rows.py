@@ -30,12 +30,14 @@ MergeControl = wiring.Signature({
 class MergeRows(wiring.Component):
     """Factors and LSE of row group after row group, as in ``model/attention/split_kv.py``.
 
-    Of a row group the SINK words of its splits are read three times: all rows at once for their maximum; row by row, split
-    after split, for the sum W of their weights; and again for the factors, by W, which goes round in a ring. Then W gives
-    the LSE, and with ``sinks`` this the factor of the row's sink. One :class:`RowWeight` does all but the LSE.
+    Of a row group the SINK words of its splits are read three times: all rows at once for their maximum; row by row,
+    split after split, for the sum W of their weights; and again for the factors, by W, which goes round in a ring. Then
+    W gives the LSE, and with ``sinks`` this the factor of the row's sink. One :class:`RowWeight` does all but the LSE.
 
-    **Latency**: of a row group of S splits S + 2·S·P + ``group_latency`` cycles, P = :func:`~amla.rtl.softmax.row_weight.slots`
-    of its rows; with ``sinks`` ``sink_latency`` more. **Throughput**: one row group at a time.
+    **Latency**: of a row group of S splits S + 2·S·P + ``group_latency`` cycles, P =
+    :func:`~amla.rtl.softmax.row_weight.slots` of its rows; with ``sinks`` ``sink_latency`` more.
+
+    **Throughput**: one row group at a time.
 
     Parameters
     ----------
@@ -47,7 +49,7 @@ class MergeRows(wiring.Component):
     read_en, read_word: read SINK; ``data`` is there one cycle later
     weight:    to :class:`RowWeight`, which is elsewhere, and back
     factor_en, factor_word, factor: a factor, an enable per row; that of split i of row group r is for word
-               ``state`` + i·mt + r, behind those of the splits the last one: 1, +inf in a row without key, or the sink's
+               ``state`` + i·mt + r; behind the splits' the last one: 1, +inf in a row without key, or the sink's
     lse_valid, lse_last, lse_row, lse_word: a row's LSE, whether it completes a word, and which
     lses:      the LSE of the row group, shifted in by ``lse_valid``, row 0 lowest
     group_done: strobe: the last factor of a row group is written in this cycle
@@ -191,7 +193,8 @@ class MergeRows(wiring.Component):
         row, offset = Signal(range(self.config.m)), Signal(18)
         row_end = row == self.config.m - 1
         m.d.comb += [
-            plain.eq(self.lse_valid & ~control.sinks), valid.eq(plain | pipe.at(pipe.strobe(weighs, "weighs_in"), stage)),
+            plain.eq(self.lse_valid & ~control.sinks),
+            valid.eq(plain | pipe.at(pipe.strobe(weighs, "weighs_in"), stage)),
             row.eq(Mux(plain, pipe.at(index, self._lse_stage), pipe.at(index, stage))),
             self.factor_en.eq(Cat(valid & (row == number) for number in range(self.config.m))),
             self.factor_word.eq(control.state + offset),

@@ -17,10 +17,10 @@ _ADDRESS_BITS = 26
 class MergeWalk(wiring.Component):
     """Read the rows of splits from L1, and say what the lanes do with them.
 
-    A row group's columns come in runs of as many lane groups as the lanes hold sums: :attr:`VectorLane.turn`, half of it
-    where a lane group of FP32 takes two words of L1. Of a run first all splits come, a turn of ``turn`` cycles each; when
-    the last sum is there, ``close``: the lanes multiply the sums by the last factor, a turn again. A read that has to wait
-    comes a turn later, in its place.
+    A row group's columns come in runs of as many lane groups as the lanes hold sums: :attr:`VectorLane.turn`, half of
+    it where a lane group of FP32 takes two words of L1. Of a run first all splits come, a turn of ``turn`` cycles each;
+    when the last sum is there, ``close``: the lanes multiply the sums by the last factor, a turn again. A read that has
+    to wait comes a turn later, in its place.
 
     **Latency**: ``valid`` ``latency`` cycles after the read.
 
@@ -55,8 +55,8 @@ class MergeWalk(wiring.Component):
         self._parts = config.beat_elements // config.lanes
         super().__init__({
             "start": In(1), "running": In(1), "alone": In(1), "group_ready": In(1),
-            "l1": In(24), "l1_pitch": In(16), "split_pitch": In(24), "splits": In(8), "row_groups": In(16), "blocks": In(16),
-            "state": In(16), "out": In(16), "out_pitch": In(16),
+            "l1": In(24), "l1_pitch": In(16), "split_pitch": In(24), "splits": In(8), "row_groups": In(16),
+            "blocks": In(16), "state": In(16), "out": In(16), "out_pitch": In(16),
             "ports": In(memory.ReadPort.Signature(
                 addr_width=ceil_log2(config.l1_words // config.l1_banks),
                 shape=max(config.m, config.n) * config.k * 16)).array(config.l1_banks),

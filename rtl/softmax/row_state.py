@@ -29,7 +29,8 @@ class RowState(wiring.Component):
     sums is written back, the offsets leave, and the sums, already in the new frame, wait for the tile's own
     sums, which enter in the same order by ``sum_valid`` and are added. With ``normalize`` high it runs
     through :class:`RowResult`: R and the LSE; with ``sinks`` R then runs through :class:`RowWeight`. What elements
-    need is kept in words of a row group, the rest row by row. Factors of a MERGE, by :class:`MergeRows`, take the places of R.
+    need is kept in words of a row group, the rest row by row. Factors of a MERGE, by :class:`MergeRows`, take the
+    places of R.
 
     **Latency**: ``group_ready`` 3 + ``RowUpdate.latency`` (``normalize``: ``RowResult.latency``, with ``sinks``
     also 1 + ``RowWeight.latency``) cycles after the last row of a row group; its words can be read from then on.
@@ -171,7 +172,8 @@ class RowState(wiring.Component):
         finished = strobe & (index == config.m - 1)
         with m.If(strobe | merge.lse_valid):
             m.d.sync += lse.eq(shifted)
-        self._write(m, self.lse, Mux(merging, merge.lse_word, pipe.at(lse_word, stage)), finished | merge.lse_last, shifted)
+        self._write(m, self.lse, Mux(merging, merge.lse_word, pipe.at(lse_word, stage)), finished | merge.lse_last,
+                    shifted)
 
         # The sinks are read so late that nothing of them is delayed.
         m.d.comb += [
@@ -187,7 +189,8 @@ class RowState(wiring.Component):
         late = weight.latency + pipe.place("weight", weight, **{
             name: pipe.comb(f"weight_{name}", partial(Mux, merging, getattr(splits, name)), operand)
             for name, operand in operands.items()})
-        m.d.comb += [weight.merge.eq(merging & splits.merge), splits.weighed.eq(weight.weighed), splits.total.eq(weight.total),
+        m.d.comb += [weight.merge.eq(merging & splits.merge),
+                     splits.weighed.eq(weight.weighed), splits.total.eq(weight.total),
                      *(getattr(weight, name).eq(getattr(splits, name)) for name in ("fresh", "seen", "adds", "lone"))]
         # Commands do not overlap: a row comes with its sink, or without, or is one of a MERGE.
         with_sink = pipe.at(weighed, late)

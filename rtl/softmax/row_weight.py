@@ -29,7 +29,7 @@ def slots(rows: int) -> int:
 class RowWeight(wiring.Component):
     """``weighed``: a sink's, or with ``merge`` a split's; feed-forward but for the sums of splits.
 
-    A sink's: ``recip`` · 1 / (1 + 2^(log2e·(``sink`` - ``lse``))); a ``recip`` of +inf, that of a row without key, stays.
+    A sink's: ``recip`` · 1 / (1 + 2^(log2e·(``sink`` - ``lse``))); a ``recip`` of +inf, of a row without key, stays.
 
     A split's: w · 1 / W, w = 2^(log2e·(``sink`` - ``lse``)), W the sum of the w of the row that had ``adds``, of which
     the last one was :func:`slots` cycles before; :data:`UNSEEN` without ``seen``.
@@ -58,8 +58,9 @@ class RowWeight(wiring.Component):
 
     def __init__(self, rows: int):
         super().__init__({
-            "recip": In(32), "lse": In(32), "sink": In(32), "merge": In(1), "fresh": In(1), "seen": In(1), "adds": In(1),
-            "lone": In(1), "weighed": Out(32), "total": Out(32),
+            "recip": In(32), "lse": In(32), "sink": In(32),
+            "merge": In(1), "fresh": In(1), "seen": In(1), "adds": In(1), "lone": In(1),
+            "weighed": Out(32), "total": Out(32),
         })
         self._pipe = pipe = Pipeline()
         merge, seen = pipe.data(self.merge, "merge_in"), pipe.data(self.seen, "seen_in")
@@ -81,7 +82,8 @@ class RowWeight(wiring.Component):
             merge, pipe.data(self.fresh, "fresh_in"), ratio))
         pipe.place("sum", add, a=base, b=added)
         weighed = pipe.unit("weigh", Mul(), a=kept, b=pipe.unit("recip_total", Recip(), x=total))
-        empty = pipe.comb("is_empty", lambda merge, seen, recip: Mux(merge, ~seen, recip == PLUS_INF), merge, seen, recip)
+        empty = pipe.comb("is_empty", lambda merge, seen, recip: Mux(merge, ~seen, recip == PLUS_INF),
+                          merge, seen, recip)
         constant = pipe.comb("constant", Mux, merge, UNSEEN, PLUS_INF)
         self.total_latency = total.stage
         self.latency = pipe.finish({"weighed": pipe.comb("weighed_out", Mux, empty, constant, weighed)}, self)

@@ -1,7 +1,7 @@
 """The merge program: partial results of the splits of a request's keys become its O and LSE.
 
-A row tile's LSE go to SINK, its splits, a piece of the columns after the other, to L1; MERGE joins a piece while the next one
-is loaded, the first of a tile with the row pass. Rows and columns may be shared out over cores.
+A row tile's LSE go to SINK, its splits, a piece of the columns after the other, to L1; MERGE joins a piece while the
+next one is loaded, the first of a tile with the row pass. Rows and columns may be shared out over cores.
 """
 
 from collections.abc import Sequence
@@ -120,9 +120,9 @@ class _Scheduler:
             out, beats = self._out.taken % self._out_slots * self._out_words, piece.size // config.beat_elements
             self._load_splits(row, rows, groups.size, piece, l1)
             command = self._emit(
-                Opcode.MERGE, l1=l1, l1_pitch=2 * piece.size // config.k, split_pitch=self._split_words, splits=self._splits,
-                mt=groups.size, nt=beats, state=0, sink=sink, lse=lse, out=out, out_pitch=beats, first=first,
-                sinks=merge.sinks is not None)
+                Opcode.MERGE, l1=l1, l1_pitch=2 * piece.size // config.k, split_pitch=self._split_words,
+                splits=self._splits, mt=groups.size, nt=beats, state=0, sink=sink, lse=lse, out=out, out_pitch=beats,
+                first=first, sinks=merge.sinks is not None)
             command.waits_for(Semaphore.KV_READY)
             command.signals(Semaphore.OUT_READY)
             self._l1.give(command)
@@ -163,8 +163,8 @@ class _Scheduler:
         stores = []
         if lse is not None:
             assert merge.lse is not None
-            stores.append(self._emit(Opcode.STORE, address=merge.lse + row // config.m * config.axi_data_bytes, rows=rows,
-                                     out=lse, lse=True))
+            stores.append(self._emit(Opcode.STORE, address=merge.lse + row // config.m * config.axi_data_bytes,
+                                     rows=rows, out=lse, lse=True))
         stores.append(self._emit(
             Opcode.STORE, address=merge.o + 2 * (row * merge.width + merge.columns.start + piece.start),
             pitch=2 * merge.width, rows=rows, cols=piece.size, out=out, out_pitch=beats))

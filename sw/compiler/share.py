@@ -39,7 +39,8 @@ class RowsResult:
 
 def schedule_share(
     workload: Workload, share: Share, config: CoreConfig, keys: KeySource, *, q: int, result: RowsResult,
-    sink: int | None = None, preload: int = 1, memory: Memory = IDEAL, kv_block: int | None = None, listed: bool = False,
+    sink: int | None = None, preload: int = 1, memory: Memory = IDEAL, kv_block: int | None = None,
+    listed: bool = False,
 ) -> tuple[Plan, list[Command], list[Annotation]]:
     """The plan and the commands, HALT last, of a share.
 
@@ -57,7 +58,7 @@ def schedule_share(
 
     Raises
     ------
-    AmlaError: the share's rows are not whole row groups, its keys end within a chunk of k, or it does not suit the core.
+    AmlaError: the share's rows are not whole row groups, its keys end in a chunk of k, or it does not suit the core.
     """
     _check(workload, share, config, result, sink)
     part = replace(workload, lengths=(share.keys.size,))
@@ -65,7 +66,8 @@ def schedule_share(
     # Rows are counted from the request's first one.
     row, columns = share.rows.start, workload.head_dim_v
     addresses = Addresses(
-        q=q + 2 * share.request * workload.rows * workload.head_dim, o=result.o - 2 * plan.halves * row * columns, sink=sink,
+        q=q + 2 * share.request * workload.rows * workload.head_dim, sink=sink,
+        o=result.o - 2 * plan.halves * row * columns,
         lse=result.lse - row // config.m * config.axi_data_bytes)
     commands, notes = schedule(plan, addresses, _Range(keys, share))
     return plan, commands, [note if note.request < 0 else replace(note, request=share.request) for note in notes]
@@ -74,11 +76,11 @@ def schedule_share(
 def _check(workload: Workload, share: Share, config: CoreConfig, result: RowsResult, sink: int | None) -> None:
     ends = (*range(config.m, workload.rows, config.m), workload.rows)
     if share.rows.start % config.m or share.rows.stop not in ends or share.rows.size < 1:
-        raise AmlaError(f"rows of a share must be whole row groups of {config.m} of the {workload.rows} rows of a request, "
-                        f"not {share.rows.start} to {share.rows.stop}")
+        raise AmlaError(f"rows of a share must be whole row groups of {config.m} of the {workload.rows} rows of a "
+                        f"request, not {share.rows.start} to {share.rows.stop}")
     if share.keys.stop > share.length or (share.keys.stop < share.length and share.keys.size % config.k):
-        raise AmlaError(f"keys of a share must be a multiple of k = {config.k}, or end with the request's {share.length}, "
-                        f"not {share.keys.start} to {share.keys.stop}")
+        raise AmlaError(f"keys of a share must be a multiple of k = {config.k}, or end with the request's "
+                        f"{share.length}, not {share.keys.start} to {share.keys.stop}")
     if share.partial and sink is not None:
         raise AmlaError("sinks must be left to the merge of partial results")
     if not share.partial and share.keys != Piece(0, share.length):

@@ -142,7 +142,7 @@ class Executor:
         """Rows of FP32 words into OUT, rounded or, ``wide``, as halfwords."""
         places = touched.writes["OUT"]
         words = rows.view(np.uint16) if wide else narrow(rows, self._format)
-        columns = places.shape[1] * self._config.beat_elements  # fewer than the rows have, if a lane group ends in a beat
+        columns = places.shape[1] * self._config.beat_elements  # half a lane group less, if FP32 takes two beats
         tiles = self._tiles(np.ascontiguousarray(words[:, :columns]), self._config.lanes)  # [mt, lane group, m, lanes]
         self.buffers["OUT"][places] = tiles.reshape(*places.shape, -1, *tiles.shape[2:])
 

@@ -1,4 +1,4 @@
-"""A workload with its keys cut: a program for each share of it, and merge programs, one after the other on one memory."""
+"""A workload with its keys cut: programs of its shares, and of their merge, one after the other on one memory."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -133,7 +133,8 @@ class _Builder:
             for split in splits:
                 partial = len(splits) > 1
                 result = results[request, split, rows] if partial else RowsResult(
-                    rows, o + 2 * rows.start * workload.head_dim_v, lse + rows.start // config.m * config.axi_data_bytes)
+                    rows, o + 2 * rows.start * workload.head_dim_v,
+                    lse + rows.start // config.m * config.axi_data_bytes)
                 share = Share(request, rows, Piece(split[0], split[1] - split[0]), length, partial)
                 _, commands, notes = schedule_share(
                     workload, share, config, keys, q=job.program.symbols["Q"], result=result, preload=job.plan.preload,
@@ -146,8 +147,9 @@ class _Builder:
         for columns in self._column_ranges():
             for rows in ranges:
                 merge = Merge(
-                    request=request, parts=[results[request, split, rows] for split in splits], rows=rows, columns=columns,
-                    width=workload.head_dim_v, o=o, lse=lse if columns.start == 0 else None, sinks=sinks)
+                    request=request, parts=[results[request, split, rows] for split in splits], rows=rows,
+                    columns=columns, width=workload.head_dim_v, o=o,
+                    lse=lse if columns.start == 0 else None, sinks=sinks)
                 self._commands.append((*schedule_merge(merge, config), True))
 
     def _keys(self, symbols: Mapping[str, int], end: int) -> KeySource:
@@ -182,7 +184,8 @@ class _Builder:
 
     def _row_ranges(self) -> list[Piece]:
         m, rows = self._config.m, self._workload.rows
-        return [Piece(piece.start * m, min(piece.stop * m, rows) - piece.start * m) for piece in self._ranges(self._groups)]
+        return [Piece(piece.start * m, min(piece.stop * m, rows) - piece.start * m)
+                for piece in self._ranges(self._groups)]
 
     def _column_ranges(self) -> list[Piece]:
         beat = self._config.beat_elements

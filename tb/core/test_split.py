@@ -1,4 +1,4 @@
-"""Bench of the whole core: random workloads with their keys cut, shares and merges one after the other on one memory."""
+"""Bench of the whole core: random workloads with their keys cut, shares and merges on one memory."""
 
 import os
 import random
@@ -10,6 +10,7 @@ from amla.sw.run.counters import check_counters
 from amla.tb.core.driver import CoreBench
 from amla.tb.core.random_jobs import random_job
 from amla.tb.core.split_jobs import SplitJob, random_cuts
+from amla.tb.core.timing import check_timing
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
 SEED = int(os.environ["AMLA_SEED"])
@@ -36,11 +37,12 @@ async def random_splits(dut):
                 f": {program.line(run.error.index).strip()}" if run.error else "")
             bench.memory.check_guards()
             check_counters(run, program.commands, CONFIG)
-            assert not (run.nonfinite and case.finite), f"case {number}, program {index}: STATUS.NONFINITE by finite data"
+            check_timing(run, program.commands, CONFIG)
+            assert not (run.nonfinite and case.finite), f"case {number}, program {index}: STATUS.NONFINITE is set"
             memory[start - case.job.base:stop - case.job.base] = output.data
             merges += any(command.opcode == Opcode.MERGE for command in program.commands)
         assert (memory == split.simulate()).all(), f"case {number}: {case}: RTL and simulator differ"
         for got, wanted in zip(split.unpack(memory), split.golden(), strict=True):
-            assert got.tobytes() == wanted.tobytes(), f"case {number}: {case}: O or LSE differ from the golden split merge"
+            assert got.tobytes() == wanted.tobytes(), f"case {number}: {case}: not the golden split merge"
     dut._log.info("%d workloads, %d merges, seed %d", COUNT, merges, SEED)
     assert merges > COUNT // 2

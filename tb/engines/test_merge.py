@@ -1,8 +1,8 @@
 # amaranth: UnusedElaboratable=no
-"""Bench of the vector engine: MERGE against the golden model, every cycle predicted, L1 now and then taken by another reader.
+"""Bench of the vector engine: MERGE against the golden model, every cycle predicted, beside another reader of L1.
 
-Splits and their LSE appear in L1 and SINK when the engine accepts a command; OUT and LSE are compared bit for bit at its
-``done``, the factors by what commands without ``first`` make of them.
+Splits and their LSE appear in L1 and SINK when the engine accepts a command; OUT and LSE are compared bit for bit at
+its ``done``, the factors by what commands without ``first`` make of them.
 """
 
 import random
@@ -293,8 +293,8 @@ async def special_values(dut):
 def faults():
     """Fields of commands at fault."""
     words = 2 * CONFIG.beat_elements // CONFIG.k
-    fine = {"l1": 0, "l1_pitch": words, "split_pitch": 2 * words, "splits": 2, "mt": 2, "nt": 1, "state": 0, "sink": 0, "lse": 0,
-            "out": 0, "out_pitch": 1}
+    fine = {"l1": 0, "l1_pitch": words, "split_pitch": 2 * words, "splits": 2, "mt": 2, "nt": 1, "state": 0, "sink": 0,
+            "lse": 0, "out": 0, "out_pitch": 1}
     for name in ("mt", "nt", "splits"):
         yield ("first",), fine | {name: 0}
     yield ("first",), fine | {"mt": 65535}

@@ -59,7 +59,7 @@ def _element_vectors(rng: np.random.Generator, count: int, p_format: Format) -> 
     return {"s": np.where(usual, score, words(rng, count)), "scale": np.where(usual, sigma, words(rng, count)),
             "m": np.where(usual, maximum, words(rng, count)),
             "s16": np.where(usual, factor, narrow_words(rng, count, p_format)),
-            # Scores and runs of columns that are merged take turns of many cycles; the first sums of a lane are unknown.
+            # Scores, and columns that are merged, for many cycles each; the first sums of a lane are unknown.
             "merge": np.arange(count) // 40 % 2, "fresh": np.arange(count) // VectorLane.turn % 4 == 0}
 
 

@@ -6,7 +6,15 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-from amla.model import MODES, Numerics, error_metrics, flash_mla_with_kvcache, get_mla_metadata, mla_decode, mla_reference
+from amla.model import (
+    MODES,
+    Numerics,
+    error_metrics,
+    flash_mla_with_kvcache,
+    get_mla_metadata,
+    mla_decode,
+    mla_reference,
+)
 from amla.model.cache.fp8_cache import quantize_fp8
 from amla.model.cache.fp8_pages import quantize_fp8_pages
 
@@ -287,7 +295,7 @@ def test_lists_are_not_for_the_gpus_mode():
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_cuts_are_splits_of_flash_mla(causal):
-    """Cut at the same keys, both calls have the same bits, whatever the batch; a request short of the cuts is unsplit."""
+    """Cut at the same keys, both calls have the same bits, whatever the batch; a short request is unsplit."""
     arguments = paged_case(5, lengths=[300, 0, 64, 129], tokens=2, page=64)
     sink = np.linspace(-3, 3, 4, dtype=np.float32)
     options = {"head_dim_v": 48, "causal": causal, "attn_sink": sink, "numerics": Numerics(kv_block=32)}

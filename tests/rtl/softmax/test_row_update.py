@@ -145,7 +145,7 @@ def test_row_sink():
 @pytest.mark.smoke
 @pytest.mark.parametrize("rows", [2, 8])
 def test_row_weight_of_splits(rows):
-    """Splits of rows in turns, first summed, then weighed by their sum; some count for nothing, some rows have one only."""
+    """Splits of rows in turns, first summed, then weighed by their sum; some count for nothing, or alone."""
     rng, turn, splits = np.random.default_rng(rows), slots(rows), 4
     lses = words(rng, rng.normal(0, 4, (splits, turn)), 0.1)
     lses[rng.random((splits, turn)) < 0.3] = 0x7F800000

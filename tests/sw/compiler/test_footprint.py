@@ -109,12 +109,13 @@ def test_walks(small, seed):
     c = Command.build(Opcode.NORMALIZE, o=r(9), o_pitch=r(90), mt=r(4), nt=r(4), wide=True)
     _same(_footprint(c, small).reads["O"], [c["o"] + mi * c["o_pitch"] + g for mi in range(c["mt"])
                                             for g in range(c["nt"] * (beat // lanes) // 2)])
-    narrow = replace(small, n=small.beat_elements, k=small.beat_elements, lanes=small.beat_elements)  # FP32 across two beats
+    # A lane group of FP32 goes across two beats.
+    narrow = replace(small, n=small.beat_elements, k=small.beat_elements, lanes=small.beat_elements)
     c = Command.build(Opcode.NORMALIZE, o=r(9), mt=1, nt=3, wide=True)
     _same(_footprint(c, narrow).reads["O"], [c["o"], c["o"] + 1])
 
-    c = Command.build(Opcode.MERGE, l1=r(9), l1_pitch=r(50), split_pitch=r(200), splits=r(4), mt=r(3), nt=r(3), state=r(9),
-                      sink=r(9), lse=r(9), out=r(9), out_pitch=r(9), first=True, sinks=seed % 2)
+    c = Command.build(Opcode.MERGE, l1=r(9), l1_pitch=r(50), split_pitch=r(200), splits=r(4), mt=r(3), nt=r(3),
+                      state=r(9), sink=r(9), lse=r(9), out=r(9), out_pitch=r(9), first=True, sinks=seed % 2)
     touched = _footprint(c, small)
     _same(touched.reads["L1"], [c["l1"] + mi * c["l1_pitch"] + split * c["split_pitch"] + word
                                 for mi in range(c["mt"]) for split in range(c["splits"])

@@ -4,9 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from amla.rtl.config import CoreConfig
 from amla.sw.compiler.hazards import find_hazards
-from amla.sw.errors import AmlaError
 from amla.tb.core.random_jobs import random_job
 from amla.tb.core.split_jobs import SplitJob, random_cuts
 

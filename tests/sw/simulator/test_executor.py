@@ -180,8 +180,8 @@ def test_normalize_leaves_fp32_as_halfwords(core, config):
     parts, groups, m = config.k // config.lanes, config.beat_elements // config.lanes, config.m
     execute(Opcode.SOFTMAX, s=0, s_pitch=parts, rowmax=0, state=1, offsets=0, mt=2, kt=1, p=0, limit=1, first=True)
     o = before["O"][3:3 + 2 * 6 * groups].reshape(2, 6 * groups, m, config.lanes)[:, :2 * groups]
-    after = execute(Opcode.NORMALIZE, o=3, o_pitch=6 * groups, state=1, out=2, out_pitch=5, lse=5, mt=2, nt=4, first=True,
-                    wide=True)
+    after = execute(Opcode.NORMALIZE, o=3, o_pitch=6 * groups, state=1, out=2, out_pitch=5, lse=5, mt=2, nt=4,
+                    first=True, wide=True)
     for mi in range(2):
         beats = after["OUT"][2 + 5 * mi:][:4]  # [beat, lane group, m, lanes]
         rows = np.ascontiguousarray(beats.transpose(2, 0, 1, 3)).reshape(m, -1).view(np.uint32)
@@ -208,8 +208,8 @@ def test_merge_joins_splits(core, config, sinks):
                 outs[split, rows].view(np.uint16).reshape(m, words, config.k).swapaxes(0, 1))
             before["SINK"][5 + split * mt + mi] = lses[split, rows]
             before["SINK"][5 + splits * mt + mi] = weights[rows]
-    fields = {"l1": 3, "l1_pitch": 17, "split_pitch": 40, "splits": splits, "mt": mt, "nt": nt, "state": 2, "sink": 5, "lse": 1,
-              "out": 1, "out_pitch": 3}
+    fields = {"l1": 3, "l1_pitch": 17, "split_pitch": 40, "splits": splits, "mt": mt, "nt": nt, "state": 2, "sink": 5,
+              "lse": 1, "out": 1, "out_pitch": 3}
     wanted, lse = merge_splits(outs, lses)
     wanted = narrow(apply_sink(wanted, lse, weights) if sinks else wanted, BF16)
     for flags in ({"first": True, "sinks": sinks}, {}):
