@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     ("flow.energy",),
     ("flow", "tb.run_job"),
+    ("tb.split",),
     ("tb.core", "tb.transfer"),
     ("tb.engines", "tb.formal", "tb.issue", "tb.softmax", "tb.rescale", "tb.test_rescale", "tb.test_stream",
      "tb.test_two_banks"),
@@ -80,6 +81,7 @@ COVERED = {
     "rtl.softmax.row_weight": "rtl/softmax/test_row_update",
     "rtl.two_banks": "rtl/test_memories",
     "rtl.yaml_file": "rtl/test_config",
+    "sw.compiler.share": "sw/compiler/test_merge",
     "sw.errors": "sw/test_cli",
     "sw.accuracy.recorded": "sw/accuracy/test_study",
     "sw.run.experiment": "sw/test_cli",

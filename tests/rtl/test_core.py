@@ -44,7 +44,7 @@ def test_random_workloads(core, part):
 
 @pytest.mark.regress
 def test_random_splits(core):
-    simulate(core, "splits", module="amla.tb.core.test_split")
+    simulate(core, "splits", module="amla.tb.split.test_split")
 
 
 @pytest.mark.nightly

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amla.sw.compiler.hazards import find_hazards
 from amla.tb.core.random_jobs import random_job
-from amla.tb.core.split_jobs import SplitJob, random_cuts
+from amla.tb.split.split_jobs import SplitJob, random_cuts
 
 
 @pytest.mark.parametrize("seed", range(30))

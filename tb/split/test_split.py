@@ -9,7 +9,7 @@ from amla.rtl.isa import Opcode
 from amla.sw.run.counters import check_counters
 from amla.tb.core.driver import CoreBench
 from amla.tb.core.random_jobs import random_job
-from amla.tb.core.split_jobs import SplitJob, random_cuts
+from amla.tb.split.split_jobs import SplitJob, random_cuts
 from amla.tb.core.timing import check_timing
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
