@@ -88,6 +88,7 @@
 #define AMLA_OP_DRAIN_O 0x41u
 #define AMLA_OP_SOFTMAX 0x50u
 #define AMLA_OP_NORMALIZE 0x51u
+#define AMLA_OP_MERGE 0x52u
 #define AMLA_OP_STORE 0x60u
 
 #define AMLA_FAULT_NONE 0x00u

@@ -27,9 +27,11 @@ from amla.rtl.isa import MOST_ROWS
 from amla.rtl.issue.sequencer import Sequencer
 from amla.rtl.rescale import Rescale
 from amla.rtl.softmax.lanes import AccumulateLane, VectorLane
+from amla.rtl.softmax.merge_rows import MergeRows
+from amla.rtl.softmax.merge_walk import MergeWalk
 from amla.rtl.softmax.row_result import RowResult
-from amla.rtl.softmax.row_sink import RowSink
 from amla.rtl.softmax.row_update import RowUpdate
+from amla.rtl.softmax.row_weight import RowWeight
 
 __all__ = ["CORES", "DESIGNS", "ON_ECP5", "PARTS", "QUICK", "TARGET_FO4", "UNITS", "Unit"]
 
@@ -85,7 +87,9 @@ UNITS = {
 PARTS = {
     "row_update": _of_tiny("row update", RowUpdate),
     "row_result": Unit(title="row result", make=RowResult),
-    "row_sink": Unit(title="attention sink of a row", make=RowSink),
+    "row_weight": Unit(title="attention sink or split of a row (m = 4)", make=lambda: RowWeight(4)),
+    "merge_rows": _of_tiny("row pass of a merge", MergeRows),
+    "merge_walk": _of_tiny("walk of a merge", MergeWalk),
     "dequantizer": _of_tiny("FP8 rows to BF16", lambda config: Dequantizer(
         data_bytes=config.axi_data_bytes, max_rows=MOST_ROWS)),
     "row_gather": _of_tiny("rows by a list", lambda config: RowGather(

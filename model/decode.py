@@ -1,13 +1,15 @@
 """MLA decode on the golden model: FlashMLA's interface, the hardware's bits."""
 
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from .attention.attention import attend
 from .attention.batch import DecodeBatch
 from .attention.softmax import softmax_scale_word
+from .attention.split_kv import attend_splits, key_splits
+from .checks import as_integer
 from .fp.convert import narrow
 from .fp.formats import Format, dtype_of
 from .hopper import flash_mla as gpu
@@ -24,7 +26,7 @@ def mla_decode(
     head_dim_v: int = 512, softmax_scale: float | None = None, causal: bool = False, mode: str = "amla",
     out_dtype: Any = None, numerics: Numerics = _DEFAULT_NUMERICS, attn_sink: Any = None, indices: Any = None,
     topk_length: Any = None, extra_k_cache: Any = None, extra_indices_in_kvcache: Any = None,
-    extra_topk_length: Any = None,
+    extra_topk_length: Any = None, cuts: Any = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Multi-head latent attention of a decode step over a paged KV cache, dense or sparse, bit-exact to the RTL.
 
@@ -53,6 +55,8 @@ def mla_decode(
     extra_k_cache, extra_indices_in_kvcache: sparse: a second cache and its indices, whose keys follow the others
     topk_length, extra_topk_length: [b], int32: only so many of the leftmost indices count, the others may hold any
                    number
+    cuts:          keys, in rising order, at which the keys of every request (sparse: of every query token) are split;
+                   the partial results are merged by their LSE (`model/attention/split_kv.py`). "flashmla": none
 
     Returns
     -------
@@ -71,6 +75,7 @@ def mla_decode(
         indices=indices, topk_length=topk_length, extra_k_cache=extra_k_cache,
         extra_indices_in_kvcache=extra_indices_in_kvcache, extra_topk_length=extra_topk_length)
     dtype = _output_dtype(out_dtype, batch.format)
+    cuts = _cuts(cuts, mode)
     requests, tokens, heads, width = batch.q.shape
     head_dim_v = batch.head_dim_v
     if width % numerics.k:
@@ -89,14 +94,23 @@ def mla_decode(
             values, sums = gpu.attend(batch.rows(group), keys, length, batch.limits(group), scale, [(0, length)])
             rounded = values if dtype == np.float32 else gpu.to_bf16_words(values).view(dtype)
         else:
-            out_words, lse_words = attend(
-                batch.rows(group), keys, length, batch.limits(group), head_dim_v=head_dim_v, scale_word=scale_word,
-                mode=mode, numerics=numerics, format=batch.format, sinks=batch.sinks(group))
+            out_words, lse_words = attend_splits(
+                batch.rows(group), keys, batch.limits(group), key_splits(cuts, length), head_dim_v=head_dim_v,
+                scale_word=scale_word, mode=mode, numerics=numerics, format=batch.format, sinks=batch.sinks(group))
             rounded = (out_words if dtype == np.float32 else narrow(out_words, batch.format)).view(dtype)
             sums = lse_words.view(np.float32)
         out[group.request, group.tokens] = rounded.reshape(-1, heads, head_dim_v)
         lse[group.request, :, group.tokens] = sums.reshape(-1, heads).T
     return out, lse
+
+
+def _cuts(cuts: Any, mode: str) -> list[int]:
+    keys = [as_integer("cuts", cut) for cut in cuts]
+    if any(stop <= start for start, stop in pairwise([0, *keys])):
+        raise ValueError(f"cuts must be positive and rise, not {cuts!r}")
+    if keys and mode == FLASHMLA:
+        raise ValueError(f"cuts must be empty with mode {FLASHMLA!r}, not {cuts!r}")
+    return keys
 
 
 def _output_dtype(out_dtype: Any, format: Format) -> np.dtype:

@@ -10,12 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .attention.attention import attend
 from .attention.batch import DecodeBatch
-from .attention.sink import apply_sink
 from .attention.softmax import softmax_scale_word
-from .attention.split_kv import merge_splits
-from .cache.kv_cache import KeyList
+from .attention.split_kv import attend_splits
 from .checks import as_flag
 from .fp.convert import narrow
 from .fp.formats import dtype_of
@@ -120,40 +117,17 @@ def flash_mla_with_kvcache(
                                           splits[group.request])
                 out_words, lse_words = gpu.to_bf16_words(values), sums.view(np.uint32)
             else:
-                wide, lse_words = _attend_splits(
-                    rows, group.keys, head, limits, splits[group.request], batch.sinks(group, head),
-                    head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics, format=batch.format,
-                )
+                length = len(group.keys)
+                used = [(start, min(stop, length)) for start, stop in splits[group.request]
+                        if start < min(stop, length)]
+                wide, lse_words = attend_splits(
+                    rows, partial(group.keys.read, head), limits, used, sinks=batch.sinks(group, head),
+                    head_dim_v=head_dim_v, scale_word=scale_word, mode=mode, numerics=numerics, format=batch.format)
                 out_words = narrow(wide, batch.format)
             shared = chosen.stop - chosen.start
             out[group.request, group.tokens, chosen] = out_words.reshape(-1, shared, head_dim_v)
             lse[group.request, chosen, group.tokens] = lse_words.reshape(-1, shared).T
     return like(q, out.view(dtype_of(batch.format))), like(q, lse.view(np.float32))
-
-
-def _attend_splits(
-    rows: np.ndarray, keys: KeyList, head: int, limits: np.ndarray, splits: list[tuple[int, int]],
-    sinks: np.ndarray | None, *, head_dim_v: int, **options: Any,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Merged attention of the rows of one KV head over the splits of their keys: FP32 words of out and lse.
-
-    The sinks of keys in one split are weighed in there, as a core does, else after the merge.
-    """
-    used = [(start, min(stop, len(keys))) for start, stop in splits if start < min(stop, len(keys))]
-    single = len(used) == 1
-    outs = np.empty((len(used), len(rows), head_dim_v), np.uint32)
-    lses = np.empty((len(used), len(rows)), np.uint32)
-    for index, (start, stop) in enumerate(used):
-        outs[index], lses[index] = attend(
-            rows, partial(_shifted, keys, head, start), stop - start, limits - start, head_dim_v=head_dim_v,
-            sinks=sinks if single else None, **options,
-        )
-    out, lse = merge_splits(outs, lses)
-    return out if single or sinks is None else apply_sink(out, lse, sinks), lse
-
-
-def _shifted(keys: KeyList, head: int, origin: int, start: int, stop: int) -> np.ndarray:
-    return keys.read(head, origin + start, origin + stop)
 
 
 def _length(array: Any, axis: int) -> int | None:

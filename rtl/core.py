@@ -179,18 +179,22 @@ class AmlaCore(wiring.Component):
         self._buffer(m, "lse", state, vector.lse, store.lse)
         self._buffer(m, "sink", state, load.sink, vector.sink)
 
-        # L1: the vector's word of P has priority over load's row; load holds its beat meanwhile.
+        # L1: the vector's word of P has priority over load's row; load holds its beat meanwhile. Of the readers feed
+        # has priority: the vector waits as long as there is anything to feed.
         banks = config.l1_banks
         bank_bits = exact_log2(banks)
         rows = max(config.m, config.n)
         p_bank = vector.p_address[:bank_bits]
-        m.d.comb += [load.l1_ready.eq(~vector.p_valid), load.writing.eq(store.sending)]
+        m.d.comb += [load.l1_ready.eq(~vector.p_valid), load.writing.eq(store.sending),
+                     vector.l1_ready.eq(feed.l1_free)]
         for bank in range(banks):
             m.submodules[f"l1_{bank}"] = cells = memory.Memory(
                 shape=rows * config.k * 16, depth=config.l1_words // banks, init=[])
             write = cells.write_port(granularity=config.k * 16)
-            wiring.connect(m, feed.l1[bank], cells.read_port())
+            read, feeds, merges = cells.read_port(), feed.l1[bank], vector.l1[bank]
             m.d.comb += [
+                read.addr.eq(Mux(feeds.en, feeds.addr, merges.addr)), read.en.eq(feeds.en | merges.en),
+                feeds.data.eq(read.data), merges.data.eq(read.data),
                 write.addr.eq(load.l1[bank].addr), write.data.eq(load.l1[bank].data), write.en.eq(load.l1[bank].en),
             ]
             with m.If(vector.p_valid):

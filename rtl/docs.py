@@ -45,6 +45,7 @@ _SUMMARIES = {
     Opcode.DRAIN_O: "O ← rescale(O, row offsets) + L0C",
     Opcode.SOFTMAX: "online softmax of one S tile: P into L1, row state, row offsets",
     Opcode.NORMALIZE: "O / l → OUT; the first one of its rows also makes the LSE",
+    Opcode.MERGE: "partial results of splits in L1, weighed by their LSE in SINK, → OUT and LSE",
     Opcode.STORE: "OUT or LSE → memory",
 }
 

@@ -81,6 +81,7 @@ class Opcode(enum.IntEnum):
     DRAIN_O = 0x41
     SOFTMAX = 0x50
     NORMALIZE = 0x51
+    MERGE = 0x52
     STORE = 0x60
 
 
@@ -183,6 +184,11 @@ _PAYLOADS = {
         "o": unsigned(16), "o_pitch": unsigned(16), "state": unsigned(16), "out": unsigned(16),
         "out_pitch": unsigned(16), "lse": unsigned(16), "mt": unsigned(16), "nt": unsigned(16), "sink": unsigned(16),
     },
+    Opcode.MERGE: {
+        "l1": unsigned(24), "l1_pitch": unsigned(16), "split_pitch": unsigned(24), "splits": unsigned(8),
+        "mt": unsigned(16), "nt": unsigned(16), "state": unsigned(16), "sink": unsigned(16), "lse": unsigned(16),
+        "out": unsigned(16), "out_pitch": unsigned(16),
+    },
     Opcode.STORE: {
         "address": unsigned(48), "pitch": unsigned(32), "rows": unsigned(16), "cols": unsigned(16),
         "out": unsigned(16), "out_pitch": unsigned(16),
@@ -201,7 +207,8 @@ FLAGS = {
     Opcode.DRAIN_S: {"first": 0},
     Opcode.DRAIN_O: {"first": 0},
     Opcode.SOFTMAX: {"first": 0},
-    Opcode.NORMALIZE: {"first": 0, "sinks": 1},
+    Opcode.NORMALIZE: {"first": 0, "sinks": 1, "wide": 2},
+    Opcode.MERGE: {"first": 0, "sinks": 1},
     Opcode.STORE: {"lse": 0},
 }
 
@@ -231,7 +238,10 @@ FIELD_DOCS = {
     "rows": "rows transferred",
     "rows_padded": "rows written to L1; those past `rows` become zeros (LOAD with `sinks`: words of SINK)",
     "cols": "16-bit elements per row (for STORE with `lse` ignored), a multiple of the elements of a beat",
-    "l1": "first L1 word (LOAD with `sinks`: first SINK word)",
+    "l1": "first L1 word (LOAD with `sinks`: first SINK word; MERGE: of the splits' FP32 rows)",
+    "l1_pitch": "L1 words per row group of a split",
+    "split_pitch": "L1 words from one split to the next",
+    "splits": "splits to merge",
     "row0": "row inside the first row group at which the first row lands",
     "l0": "first L0A (L0B) word; words are written consecutively",
     "outer": "outer loop count",
@@ -243,14 +253,15 @@ FIELD_DOCS = {
     "l0b": "first L0B word; fractal (k-step, n-tile) is at l0b + ki·nt + ni",
     "l0c": "first L0C word; fractal (m-tile, n-tile) is at l0c + mi·nt + ni",
     "mt": "row groups (m rows each)",
-    "nt": "n-fractals (MMAD, DRAIN_*); beats of a row (NORMALIZE)",
+    "nt": "n-fractals (MMAD, DRAIN_*); beats of a row (NORMALIZE, MERGE)",
     "kt": "k-fractals (MMAD); chunks of k columns (SOFTMAX)",
     "s": "first S word; lane group g of row group i is at s + i·s_pitch + g",
     "s_pitch": "S words per row group",
     "o": "first O word; lane group g of row group i is at o + i·o_pitch + g",
     "o_pitch": "O words per row group",
     "rowmax": "first word of the row-maximum buffer, one word per row group",
-    "state": "first word of the row state, one word per row group",
+    "state": "first word of the row state, one word per row group; MERGE: of the factors, that of split i of row group "
+             "r at state + i·mt + r, behind them the last factors",
     "offsets": "first word of the row offsets, one word per row group",
     "p": "first L1 word of P; chunk c of row group i is at p + i·kt + c",
     "limit": "valid columns of the first row, counted from the tile's first column (may be negative or large)",
@@ -259,15 +270,18 @@ FIELD_DOCS = {
     "out": "first OUT word (STORE with `lse`: first LSE word); beat j of row group i is at out + i·out_pitch + j",
     "out_pitch": "OUT words per row group",
     "lse": "first word of the LSE buffer, one word per row group",
-    "sink": "first word of the SINK buffer, one word per row group",
+    "sink": "first word of the SINK buffer, one word per row group; MERGE: of the splits' LSE, in the order of the "
+            "factors, behind them with `sinks` the sinks",
     "a_side": "row groups of m rows (A operand) instead of n (B operand)",
     "fp8_656": f"rows are FP8 tokens of 656 bytes, one behind the other, at most {MOST_ROWS}; cols is 576",
     "fp8_584": f"rows are FP8 tokens of 576 + 8 bytes, the values one behind the other, the scales likewise, at most "
                f"{MOST_ROWS}; cols is 512",
     "sinks": "LOAD: each row is one beat, the m FP32 words of a row group's sinks in its low bytes, and goes to SINK; "
-             "NORMALIZE: with `first`, weigh the sinks into recip; the LSE does not count them",
+             "NORMALIZE, MERGE: with `first`, weigh the sinks into the rows' last factor; the LSE does not count them",
+    "wide": "OUT holds FP32, two halfwords each, the last rounding left out: a beat has half as many columns",
     "transpose": "write the transposed k × k blocks: V is read as K's rows",
     "weights": "L0A holds P, in P's format, not Q",
     "accumulate": "start from L0C's content instead of +0",
-    "first": "first tile of its rows: no earlier content is read (NORMALIZE: also compute recip and LSE)",
+    "first": "first tile of its rows: no earlier content is read (NORMALIZE, MERGE: also compute the "
+             "rows' factors and LSE)",
 }

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
@@ -39,6 +39,7 @@ class Feed(wiring.Component):
     -------
     start, done, stall, fault, fault_code: engine protocol
     l1:     read ports of the banks of L1; word w is in bank w mod banks at address w div banks
+    l1_free: no bank is read in this cycle
     l0a:    write port of L0A
     l0b:    write port of L0B
 
@@ -54,6 +55,7 @@ class Feed(wiring.Component):
             **dict(EngineSignature.members.items()),
             "l1": In(memory.ReadPort.Signature(addr_width=ceil_log2(config.l1_words // config.l1_banks),
                                                shape=self._word_bits)).array(config.l1_banks),
+            "l1_free": Out(1),
             "l0a": In(memory.WritePort.Signature(addr_width=ceil_log2(config.l0a_words),
                                                  shape=config.m * config.k * 16)),
             "l0b": In(memory.WritePort.Signature(addr_width=ceil_log2(config.l0b_words),
@@ -126,6 +128,7 @@ class Feed(wiring.Component):
                 address.eq(incoming.l1), inner_base.eq(incoming.l1), outer_base.eq(incoming.l1),
             ]
 
+        m.d.comb += self.l1_free.eq(~active)  # a register: who else reads L1 asks for it before it reads
         bank = Signal(max(bank_bits, 1))
         m.d.comb += bank.eq(address[:bank_bits])
         for index, port in enumerate(self.l1):

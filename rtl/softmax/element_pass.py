@@ -1,4 +1,4 @@
-"""Elements of the vector engine: P and the rows' sums from scores, the output from O."""
+"""Elements of the vector engine: P and the rows' sums from scores, the output from O or from splits."""
 
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -14,6 +14,7 @@ from .row_sums import SUM_BITS, RowSums
 __all__ = ["ElementPass"]
 
 PLUS_INF = 0x7F800000
+MINUS_ONE = 0xBF800000
 
 
 class ElementPass(wiring.Component):
@@ -31,12 +32,16 @@ class ElementPass(wiring.Component):
 
     Members
     -------
-    scale, normalize: constant while a command runs
-    valid:     a lane group enters: scores, or with ``normalize`` words of O
-    elements:  its words, row-major
+    scale, normalize, merge, wide: constant while a command runs
+    valid:     a lane group enters: scores, or with ``normalize`` words of O, or with ``merge``, which comes with
+               ``normalize``, words of a split
+    elements:  its words, row-major; with ``merge`` ``splits``
     mask:      its valid columns, row-major; ignored with ``normalize``
+    fresh, close: with ``merge``: its sums begin; the lane group is that of the sums, which are put out
+    half:      with ``wide``: the second part of an FP32 lane group is put out, else the first
     m, s16, recip: words of its row group, as :class:`RowState` gives them (``s16`` in mode ``amla``); a row
-               whose ``recip`` is +inf has no valid key with a score above -inf, its output is +0
+               whose ``recip`` is +inf has no valid key with a score above -inf, its output is +0. With ``merge`` a
+               split's elements count for nothing in a row whose ``recip`` is negative
     part:      its place in the target word
     part_last: it completes the target word
     row_start, row_end: it is the first, the last of its row group
@@ -61,7 +66,8 @@ class ElementPass(wiring.Component):
         self._p_parts, self._out_parts = config.k // lanes, config.beat_elements // lanes
         target_bits = max(ceil_log2(config.l1_words), ceil_log2(config.out_words))
         super().__init__({
-            "scale": In(32), "normalize": In(1),
+            "scale": In(32), "normalize": In(1), "merge": In(1), "wide": In(1),
+            "fresh": In(1), "close": In(1), "half": In(1), "splits": In(rows * lanes * 32),
             "valid": In(1), "elements": In(rows * lanes * 32), "mask": In(rows * lanes),
             "m": In(rows * 32), "recip": In(rows * 32),
             "part": In(range(max(self._p_parts, self._out_parts))), "part_last": In(1),
@@ -79,20 +85,28 @@ class ElementPass(wiring.Component):
         rows, lanes = self.config.m, self.config.lanes
         pipe = Pipeline()
         recip = [self.recip.word_select(row, 32) for row in range(rows)]
+        # What counts for nothing is multiplied as 0 · -1 = -0, the zero that no sum is changed by.
+        bubble = self.merge & ~self.valid
+        mute = [bubble | recip[row][31] for row in range(rows)]
+        merges = {"merge": pipe.register(pipe.data(self.merge, "merge_in")),
+                  "fresh": pipe.register(pipe.data(self.fresh, "fresh_in"))}
         of_row = [{
-            "scale": pipe.register(pipe.data(Mux(self.normalize, recip[row], self.scale), f"scale_{row}")),
+            "scale": pipe.register(pipe.data(Mux(bubble, MINUS_ONE, Mux(self.normalize, recip[row], self.scale)),
+                                             f"scale_{row}")),
             "m": pipe.register(pipe.data(self.m.word_select(row, 32), f"m_{row}")),
             **({"s16": pipe.register(pipe.data(self.s16.word_select(row, 16), f"s16_{row}"))} if self._amla else {}),
         } for row in range(rows)]
         for index, leaf in enumerate(self._lanes):
             row = index // lanes
-            element = pipe.register(pipe.data(self.elements.word_select(index, 32), f"element_{index}"))
-            start = pipe.place(f"lane_{row}_{index % lanes}", leaf, s=element, **of_row[row])
+            split = self.splits.word_select(index, 32) & ~mute[row].replicate(32)
+            word = Mux(self.merge, Mux(self.close, leaf.sum, split), self.elements.word_select(index, 32))
+            element = pipe.register(pipe.data(word, f"element_{index}"))
+            start = pipe.place(f"lane_{row}_{index % lanes}", leaf, s=element, **of_row[row], **merges)
         lane = self._lanes[0].component
         scores = pipe.strobe(self.valid & ~self.normalize, "scores")
-        outputs = pipe.strobe(self.valid & self.normalize, "outputs")
+        outputs = pipe.strobe(self.valid & self.normalize & (self.close | ~self.merge), "outputs")
         tags = {name: pipe.data(getattr(self, name), f"tag_{name}")
-                for name in ("mask", "part", "part_last", "row_start", "row_end", "last", "target")}
+                for name in ("mask", "part", "part_last", "row_start", "row_end", "last", "target", "half")}
 
         tags["empty"] = pipe.data(Cat(word == PLUS_INF for word in recip), "tag_empty")
 
@@ -139,12 +153,17 @@ class ElementPass(wiring.Component):
 
     def _output(self, m, valid, tag):
         """Write the lane group to OUT; return whether an output is NaN or infinite, a cycle later."""
-        lanes = self.config.lanes
-        words = []
+        lanes, fraction_bits = self.config.lanes, self.config.operand.fraction_bits
+        words, infinite = [], []
         for index, unit in enumerate(self._lanes):
-            word = Signal(16, name=f"out_{index}")
-            m.d.comb += word.eq(Mux(tag["empty"][index // lanes], 0, unit.product_16))
+            row, column = divmod(index, lanes)
+            products = Cat(lane.product for lane in self._lanes[row * lanes:(row + 1) * lanes])
+            half = Mux(tag["half"], products.word_select(lanes + column, 16), products.word_select(column, 16))
+            word, empty = Signal(16, name=f"out_{index}"), tag["empty"][row]
+            m.d.comb += word.eq(Mux(empty, 0, Mux(self.wide, half, unit.product_16)))
             words.append(word)
+            exponent = Mux(self.wide, unit.product[23:31].all(), unit.product_16[fraction_bits:15].all())
+            infinite.append(valid & ~empty & exponent)
         m.d.comb += [
             self.out_en.eq(Cat(valid & (tag["part"] == part) for part in range(self._out_parts))),
             self.out_address.eq(tag["target"]),
@@ -152,5 +171,5 @@ class ElementPass(wiring.Component):
             self.out_done.eq(valid & tag["last"]),
         ]
         nonfinite = Signal(len(words))
-        m.d.sync += nonfinite.eq(Cat(valid & word[self.config.operand.fraction_bits:15].all() for word in words))
+        m.d.sync += nonfinite.eq(Cat(infinite))
         return nonfinite.any()

@@ -17,7 +17,7 @@ class ElementWalk(wiring.Component):
     A block is what one target word holds (a chunk of P or a beat of OUT): ``parts`` lane groups. Source words
     follow one another inside a row group, which starts ``pitch`` words after the last one. Target words are
     counted per block; with ``linear`` they follow one another through the whole tile, else each row group
-    starts ``target_pitch`` words after the last one.
+    starts ``target_pitch`` words after the last one. With ``halves`` each source word is read twice, for two parts.
 
     Addresses do not wrap as long as nobody issues past a buffer of ``depth_bits`` address bits.
 
@@ -34,10 +34,12 @@ class ElementWalk(wiring.Component):
     start:   strobe: the next cycle begins a tile; the fields must hold from this cycle on
     row_groups, blocks, parts: counts, none of them zero
     source, pitch, target, target_pitch, linear: addresses
+    halves:  two parts are made of each source word
     issue:   strobe: go on to the next lane group
     active:  a lane group stands at the outputs
     source_word, target_word: its addresses
     group, part: its number inside the row group and inside the block
+    half:    with ``halves``: the second part of its source word
     block_end: it is the last of a block
     row_start, row_end: it is the first, the last of a row group
     last:      it is the last of the tile
@@ -49,11 +51,11 @@ class ElementWalk(wiring.Component):
             "start": In(1),
             "row_groups": In(FIELD_BITS), "blocks": In(FIELD_BITS), "parts": In(range(max_parts + 1)),
             "source": In(FIELD_BITS), "pitch": In(FIELD_BITS),
-            "target": In(24), "target_pitch": In(FIELD_BITS), "linear": In(1),
+            "target": In(24), "target_pitch": In(FIELD_BITS), "linear": In(1), "halves": In(1),
             "issue": In(1),
             "active": Out(1), "source_word": Out(address_bits), "target_word": Out(max(25, address_bits)),
             "group": Out(FIELD_BITS + max_parts.bit_length()),
-            "part": Out(range(max_parts)),
+            "part": Out(range(max_parts)), "half": Out(1),
             "block_end": Out(1), "row_start": Out(1), "row_end": Out(1), "last": Out(1),
         })
 
@@ -72,13 +74,14 @@ class ElementWalk(wiring.Component):
         with m.If(self.issue):
             m.d.sync += [
                 self.part.eq(self.part + 1), self.group.eq(self.group + 1),
-                self.source_word.eq(self.source_word + 1), self.row_start.eq(self.row_end),
+                self.source_word.eq(self.source_word + (self.half | ~self.halves)),
+                self.half.eq(~self.half & self.halves), self.row_start.eq(self.row_end),
             ]
             with m.If(self.block_end):
                 m.d.sync += [self.part.eq(0), self.target_word.eq(self.target_word + 1)]
             with m.If(self.row_end):
                 m.d.sync += [
-                    self.group.eq(0), source_row.eq(next_source), self.source_word.eq(next_source),
+                    self.group.eq(0), self.half.eq(0), source_row.eq(next_source), self.source_word.eq(next_source),
                 ]
                 with m.If(~self.linear):
                     m.d.sync += [target_row.eq(next_target), self.target_word.eq(next_target)]
@@ -86,7 +89,7 @@ class ElementWalk(wiring.Component):
                 m.d.sync += self.active.eq(0)
         with m.If(self.start):
             m.d.sync += [
-                self.active.eq(1), self.row_start.eq(1), self.part.eq(0), self.group.eq(0),
+                self.active.eq(1), self.row_start.eq(1), self.part.eq(0), self.group.eq(0), self.half.eq(0),
                 source_row.eq(self.source), self.source_word.eq(self.source),
                 target_row.eq(self.target), self.target_word.eq(self.target),
             ]

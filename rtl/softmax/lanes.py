@@ -1,6 +1,6 @@
 """Lanes of the drain and vector engines: what one element goes through."""
 
-from amaranth import Cat, Module
+from amaranth import C, Cat, Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -85,11 +85,14 @@ class AccumulateLane(wiring.Component):
 
 
 class VectorLane(wiring.Component):
-    """One element of the softmax, or of the normalisation.
+    """One element of the softmax, of the normalisation, or of a merge of splits.
 
-    **Latency:** ``product_latency`` cycles to the products, those of :class:`Mul`; ``latency`` cycles to the rest:
-    those of :class:`Mul`, :class:`Add`, :class:`Exp2` and, in ``amla``, :class:`MulNarrow`, + 1 (else + 2).
-    **Throughput:** one element per cycle.
+    With ``merge`` products are summed: that of each element is added to the sum of ``turn`` cycles before, so that the
+    adder's stages hold as many sums, of neighbouring columns.
+
+    **Latency:** ``product_latency`` cycles to the products, those of :class:`Mul`; ``sum_latency`` to ``sum``, those of
+    :class:`Add` more; ``latency`` cycles to the rest: those of :class:`Mul`, :class:`Add`, :class:`Exp2` and, in
+    ``amla``, :class:`MulNarrow`, + 1 (else + 2). **Throughput:** one element per cycle.
 
     Parameters
     ----------
@@ -99,14 +102,17 @@ class VectorLane(wiring.Component):
 
     Members
     -------
-    s :            In(32), score, or element of O when normalising
-    scale :        In(32), σ, or the row's R when normalising
+    s :            In(32), score, or element of O when normalising, or of a split when merging
+    scale :        In(32), σ, or the row's R when normalising, or its factor when merging
     m :            In(32), row maximum (``pow2``: the integer above it)
     s16 :          In(16), the row's factor; of meaning in ``amla`` only
+    merge :        In(1), add a sum, instead of subtracting ``m``
+    fresh :        In(1), the sum begins: nothing is added
     p :            Out(16), exp2(sub(mul(s, scale), m)) · s16, rounded once
     p_fixed :      Out(33), ``p`` in fixed point
     e_fixed :      Out(33), the exp2 value in fixed point
     nan :          Out(1), the exp2 value is NaN
+    sum :          Out(32), sub(mul(s, scale), m), or the product added to the last sum
     product :      Out(32), mul(s, scale)
     product_16 :   Out(16), mul(s, scale) rounded to the format
 
@@ -116,6 +122,9 @@ class VectorLane(wiring.Component):
     """
 
     product_latency = Mul.latency
+    sum_latency = Mul.latency + Add.latency
+    #: Cycles from a sum to the next one of the same column: the adder's, and the register in front of it.
+    turn = Add.latency + 1
 
     def __init__(self, *, mode: str, format: Format = BF16, p_format: Format = U6_10):
         _check_mode(mode)
@@ -126,6 +135,7 @@ class VectorLane(wiring.Component):
         super().__init__({
             "s": In(32), "scale": In(32), "m": In(32), "s16": In(16), "p": Out(16), "p_fixed": Out(fixed),
             "e_fixed": Out(fixed), "nan": Out(1), "product": Out(32), "product_16": Out(16),
+            "merge": In(1), "fresh": In(1), "sum": Out(32),
         })
 
     @property
@@ -151,12 +161,14 @@ class VectorLane(wiring.Component):
         m.submodules.p_to_fixed = p_to_fixed = ToFixed(format=self.p_format)
         m.submodules.e_to_fixed = e_to_fixed = ToFixed()
 
-        maximum = register(m, self.m, name="maximum", cycles=Mul.latency)
+        merge, fresh, maximum = (register(m, value, name=name, cycles=Mul.latency - 1) for name, value in (
+            ("merging", self.merge), ("begins", self.fresh), ("maximum", self.m)))
+        addend = Mux(merge, Mux(fresh, C(1 << 31, 32), subtract.y), Cat(maximum[:31], ~maximum[31]))
         m.d.comb += [
             scale.a.eq(self.s), scale.b.eq(self.scale),
             self.product.eq(scale.y),
             product_round.a.eq(scale.y), self.product_16.eq(product_round.y),
-            subtract.a.eq(scale.y), subtract.b.eq(Cat(maximum[:31], ~maximum[31])),
+            subtract.a.eq(scale.y), subtract.b.eq(register(m, addend, name="addend")), self.sum.eq(subtract.y),
             exp2.x.eq(subtract.y),
             e_to_fixed.a.eq(exp2.y),
         ]

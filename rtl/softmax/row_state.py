@@ -1,5 +1,7 @@
 """Row state of the online softmax: its memories and the passes that go row by row."""
 
+from functools import partial
+
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -9,10 +11,11 @@ from ..config import CoreConfig
 from ..fp.add import Add
 from ..fp.fixed import FromFixed
 from ..pipeline import Pipeline
+from .merge_rows import MergeControl, MergeRows
 from .row_result import RowResult
-from .row_sink import RowSink
 from .row_sums import SUM_BITS
 from .row_update import RowUpdate
+from .row_weight import RowWeight
 
 __all__ = ["RowState"]
 
@@ -25,11 +28,12 @@ class RowState(wiring.Component):
     A row enters by ``issue``. With ``normalize`` low it runs through :class:`RowUpdate`: the state but the
     sums is written back, the offsets leave, and the sums, already in the new frame, wait for the tile's own
     sums, which enter in the same order by ``sum_valid`` and are added. With ``normalize`` high it runs
-    through :class:`RowResult`: R and the LSE; with ``sinks`` R then runs through :class:`RowSink`. What elements
-    need is kept in words of a row group, the rest row by row.
+    through :class:`RowResult`: R and the LSE; with ``sinks`` R then runs through :class:`RowWeight`. What elements
+    need is kept in words of a row group, the rest row by row. Factors of a MERGE, by :class:`MergeRows`, take the
+    places of R.
 
     **Latency**: ``group_ready`` 3 + ``RowUpdate.latency`` (``normalize``: ``RowResult.latency``, with ``sinks``
-    also 1 + ``RowSink.latency``) cycles after the last row of a row group; its words can be read from then on.
+    also 1 + ``RowWeight.latency``) cycles after the last row of a row group; its words can be read from then on.
     ``sum_done`` 1 + ``FromFixed.latency`` + ``Add.latency`` cycles after the last row's sums. OFFSETS and LSE are
     written at most ``latency`` cycles after ``issue``.
 
@@ -52,6 +56,7 @@ class RowState(wiring.Component):
     sink:          read port of SINK
     read_en, read_word: read ``m``, ``s16`` (mode ``amla``) and ``recip`` of a row group; they are there one
                    cycle later and hold
+    merge:         the row pass of a MERGE, which needs no ``issue``
     begin:         strobe: the next sums are those of row group ``sum_word``, and on for ``sum_groups``
     sum_valid, sum_l, sum_L, sum_nan: a row's sums in fixed point (``sum_l`` if the state has l)
     sum_done:      strobe: the sums of the last row are written in this cycle
@@ -62,8 +67,10 @@ class RowState(wiring.Component):
         self._amla = config.mode == "amla"
         #: State words that are sums.
         self._sums = [name for name in config.state_fields if name in ("l", "L")]
-        self._update, self._result, self._sink = RowUpdate(config), RowResult(), RowSink()
-        self.latency = 2 + max(self._update.latency, self._result.latency + 1 + self._sink.latency)
+        self._update, self._result, self._weight = RowUpdate(config), RowResult(), RowWeight(config.m)
+        self._merge = MergeRows(config)
+        self.latency = max(2 + max(self._update.latency, self._result.latency + 1 + self._weight.latency),
+                           self._merge.latency)
         word_bits = ceil_log2(config.state_words)
         super().__init__({
             "scale": In(32), "normalize": In(1), "first": In(1), "sinks": In(1),
@@ -79,6 +86,7 @@ class RowState(wiring.Component):
             "sink": In(memory.ReadPort.Signature(addr_width=word_bits, shape=config.m * 32)),
             "read_en": In(1), "read_word": In(word_bits),
             "m": Out(config.m * 32), "recip": Out(config.m * 32),
+            "merge": In(MergeControl),
             "begin": In(1), "sum_word": In(word_bits), "sum_groups": In(16),
             "sum_valid": In(1), "sum_L": In(SUM_BITS), "sum_nan": In(1), "sum_done": Out(1),
             **({"s16": Out(config.m * 16)} if self._amla else {}),
@@ -156,27 +164,42 @@ class RowState(wiring.Component):
                                             divisor=state["l" if "l" in self._sums else "L"])
         strobe, index = pipe.at(results, stage), pipe.at(row, stage)
         # The rows of an LSE word come one after another; the last one enters as the word is written.
+        m.submodules.merge_rows = merge = self._merge
+        merging = self.merge.merging
+        wiring.connect(m, wiring.flipped(self.merge), merge.control)
         lse = Signal(config.m * 32, reset_less=True)
-        shifted = Cat(lse[32:], result.lse)
+        shifted = Cat(lse[32:], Mux(merging, merge.lse_row, result.lse))
         finished = strobe & (index == config.m - 1)
-        with m.If(strobe):
+        with m.If(strobe | merge.lse_valid):
             m.d.sync += lse.eq(shifted)
-        self._write(m, self.lse, pipe.at(lse_word, stage), finished, shifted)
+        self._write(m, self.lse, Mux(merging, merge.lse_word, pipe.at(lse_word, stage)), finished | merge.lse_last,
+                    shifted)
 
         # The sinks are read so late that nothing of them is delayed.
-        m.d.comb += [self.sink.addr.eq(pipe.at(sink_word, stage - 1)), self.sink.en.eq(pipe.at(weighed, stage - 1))]
+        m.d.comb += [
+            self.sink.addr.eq(Mux(merging, merge.read_word, pipe.at(sink_word, stage - 1))),
+            self.sink.en.eq(pipe.at(weighed, stage - 1) | merge.read_en),
+            merge.data.eq(self.sink.data), merge.lses.eq(lse),
+        ]
         sink = pipe.register(pipe.comb("sink_read", lambda value, index: value.word_select(index, 32),
                                        pipe.data(self.sink.data, "sink_row", stage=stage), row))
-        late = self._sink.latency + pipe.place("sinks", self._sink, sink=sink, **{
-            name: pipe.register(pipe.data(getattr(result, name), f"result_{name}", stage=stage))
-            for name in ("recip", "lse")})
-        # Commands do not overlap: a row comes with its sink, or without.
+        weight, splits = self._weight, merge.weight
+        operands = {name: pipe.register(pipe.data(getattr(result, name), f"result_{name}", stage=stage))
+                    for name in ("recip", "lse")} | {"sink": sink}
+        late = weight.latency + pipe.place("weight", weight, **{
+            name: pipe.comb(f"weight_{name}", partial(Mux, merging, getattr(splits, name)), operand)
+            for name, operand in operands.items()})
+        m.d.comb += [weight.merge.eq(merging & splits.merge),
+                     splits.weighed.eq(weight.weighed), splits.total.eq(weight.total),
+                     *(getattr(weight, name).eq(getattr(splits, name)) for name in ("fresh", "seen", "adds", "lone"))]
+        # Commands do not overlap: a row comes with its sink, or without, or is one of a MERGE.
         with_sink = pipe.at(weighed, late)
         index, word = (Mux(with_sink, pipe.at(operand, late), pipe.at(operand, stage)) for operand in (row, state_word))
         strobe = with_sink | pipe.at(plain, stage)
         enable = Cat(strobe & (index == i) for i in range(config.m))
-        self._write(m, group_writes["recip"], word, enable, Mux(with_sink, self._sink.weighed, result.recip))
-        m.d.sync += self.group_ready.eq(updated | (strobe & (index == config.m - 1)))
+        self._write(m, group_writes["recip"], Mux(merging, merge.factor_word, word), enable | merge.factor_en,
+                    Mux(merging, merge.factor, Mux(with_sink, weight.weighed, result.recip)))
+        m.d.sync += self.group_ready.eq(updated | (strobe & (index == config.m - 1)) | merge.group_done)
         pipe.add_to(m)
 
     def _sum_pass(self, m, rows, row_writes):

@@ -153,9 +153,9 @@ def _softmax(c: Command, config: CoreConfig) -> _Walks:
 
 
 def _normalize(c: Command, config: CoreConfig) -> _Walks:
-    """O[row group, beat, lane group], OUT[row group, beat]"""
-    lanes = config.beat_elements // config.lanes
-    reads = {"O": _grid(c["o"], (c["mt"], c["o_pitch"]), (c["nt"], lanes), (lanes, 1)),
+    """O[row group, lane group], OUT[row group, beat]"""
+    groups = -(-c["nt"] * (config.beat_elements // config.lanes) // (2 if "wide" in c.flags else 1))
+    reads = {"O": _grid(c["o"], (c["mt"], c["o_pitch"]), (groups, 1)),
              "STATE": _grid(c["state"], (c["mt"], 1))}
     writes = {"OUT": _grid(c["out"], (c["mt"], c["out_pitch"]), (c["nt"], 1))}
     if "first" in c.flags:
@@ -163,6 +163,18 @@ def _normalize(c: Command, config: CoreConfig) -> _Walks:
         if "sinks" in c.flags:
             reads["SINK"] = _grid(c["sink"], (c["mt"], 1))
     return reads, writes
+
+
+def _merge(c: Command, config: CoreConfig) -> _Walks:
+    """L1[row group, split, word], STATE[split, row group], SINK likewise, OUT[row group, beat]"""
+    mt, splits = c["mt"], c["splits"]
+    factors = _grid(c["state"], (splits + 1, mt), (mt, 1))
+    reads = {"L1": _grid(c["l1"], (mt, c["l1_pitch"]), (splits, c["split_pitch"]), (2 * c["nt"] * config.l1_banks, 1))}
+    writes = {"OUT": _grid(c["out"], (mt, c["out_pitch"]), (c["nt"], 1))}
+    if "first" not in c.flags:
+        return reads | {"STATE": factors}, writes
+    reads["SINK"] = _grid(c["sink"], (splits + ("sinks" in c.flags), mt), (mt, 1))
+    return reads, writes | {"STATE": factors, "LSE": _grid(c["lse"], (mt, 1))}
 
 
 def _store(c: Command, config: CoreConfig) -> _Walks:
@@ -177,5 +189,5 @@ def _store(c: Command, config: CoreConfig) -> _Walks:
 _WALKS: dict[Opcode, Callable[[Command, CoreConfig], _Walks]] = {
     Opcode.LOAD: _load, Opcode.GATHER: _load, Opcode.FEED_A: _feed_a, Opcode.FEED_B: _feed_b, Opcode.MMAD: _mmad,
     Opcode.DRAIN_S: _drain_s, Opcode.DRAIN_O: _drain_o, Opcode.SOFTMAX: _softmax,
-    Opcode.NORMALIZE: _normalize, Opcode.STORE: _store,
+    Opcode.NORMALIZE: _normalize, Opcode.MERGE: _merge, Opcode.STORE: _store,
 }

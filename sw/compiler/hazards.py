@@ -139,6 +139,8 @@ class _Check:
 
     def _state(self, index: int, command: Command, reads: dict[str, np.ndarray], writes: dict[str, np.ndarray]) -> None:
         """Report a state that begins where NORMALIZE has yet to read the last one: no semaphore guards it."""
+        if command.opcode == Opcode.MERGE:  # whose factors are no state
+            return
         if command.opcode == Opcode.NORMALIZE:
             self._started[reads["STATE"]] = -1
         elif "STATE" in writes and "STATE" not in reads:

@@ -9,7 +9,7 @@ from amla.rtl.config import CoreConfig
 from ..memory.preset import Memory
 from ..workload.workload import Workload
 
-__all__ = ["Part", "Piece", "Plan", "Region", "RowTile", "split"]
+__all__ = ["Part", "Piece", "Plan", "Region", "RowTile", "Share", "split"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,26 @@ def split(total: int, largest: int, *, multiple: int = 1) -> tuple[Piece, ...]:
     count = -(-total // largest)
     size = -(-total // (count * multiple)) * multiple
     return tuple(Piece(start, min(size, total - start)) for start in range(0, total, size))
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a request's work: some of its rows over some of its keys.
+
+    Attributes
+    ----------
+    request: in the workload
+    rows:    range of its query rows; it begins with a row group, and ends with one or with the request's last row
+    keys:    range of its keys
+    length:  keys of the request
+    partial: the result is one of several to be merged: FP32 rows, normalised by themselves, and their LSE
+    """
+
+    request: int
+    rows: Piece
+    keys: Piece
+    length: int
+    partial: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,6 +125,7 @@ class Plan:
     tail:           value sub-tiles of the last unit in the program's last item, each a part of its own: ever
                     narrower, as nothing hides the end of the last one
     regions:        buffer map
+    share:          the workload is one request, of which only this share is computed
     """
 
     config: CoreConfig
@@ -125,6 +146,12 @@ class Plan:
     units: tuple[Piece, ...]
     tail: tuple[Piece, ...]
     regions: dict[str, Region] = field(repr=False)
+    share: Share | None = None
+
+    @property
+    def halves(self) -> int:
+        """Halfwords of a column of the output: those of a partial result are FP32."""
+        return 2 if self.share is not None and self.share.partial else 1
 
     @property
     def together(self) -> tuple[Piece, ...]:

@@ -283,13 +283,14 @@ class _Scheduler:
         config, workload, out, tile = self._config, self._workload, self._out, item.tile
         out.note = Annotation(item.request, item.index, item.block, "end")
         start, columns = part.tiles[0].start, sum(tile.size for tile in part.tiles)
-        beats = columns // config.beat_elements
+        halves = self._plan.halves
+        beats = halves * columns // config.beat_elements
         slot, lse = out.next("OUT"), out.slot("LSE", item.tile_sequence)
         sinks = {} if self._addresses.sink is None else {"sinks": True, "sink": self._plan.sink_word(tile)}
         normalize = out.emit(
             Opcode.NORMALIZE, o=self._o(item) + start // config.lanes,
             o_pitch=workload.head_dim_v // config.lanes, state=out.slot("STATE", item.tile_sequence),
-            out=slot, out_pitch=beats, lse=lse, mt=tile.groups, nt=beats, first=start == 0,
+            out=slot, out_pitch=beats, lse=lse, mt=tile.groups, nt=beats, first=start == 0, wide=halves == 2,
             **(sinks if start == 0 else {}),
         )
         normalize.waits_for(Semaphore.DRAINED)
@@ -302,11 +303,11 @@ class _Scheduler:
             groups = -(-workload.rows // config.m)
             group = item.request * groups + tile.row // config.m
             stores.append(out.emit(Opcode.STORE, address=self._addresses.lse + group * config.axi_data_bytes,
-                                   rows=tile.rows, out=lse, lse=True))
+                                   rows=tile.rows if halves == 1 else tile.groups * config.m, out=lse, lse=True))
         row = item.request * workload.rows + tile.row
         stores.append(out.emit(
-            Opcode.STORE, address=self._addresses.o + 2 * (row * workload.head_dim_v + start),
-            pitch=2 * workload.head_dim_v, rows=tile.rows, cols=columns, out=slot, out_pitch=beats,
+            Opcode.STORE, address=self._addresses.o + 2 * halves * (row * workload.head_dim_v + start),
+            pitch=2 * halves * workload.head_dim_v, rows=tile.rows, cols=halves * columns, out=slot, out_pitch=beats,
         ))
         stores[0].waits_for(Semaphore.OUT_READY)
         out.give("OUT", stores[-1])
@@ -321,5 +322,7 @@ class _Scheduler:
         length = workload.lengths[item.request]
         if not workload.causal:
             return {"limit": length - first, "heads": 0, "head0": 0}
+        if (share := self._plan.share) is not None:  # keys behind it count for what its rows see of its own
+            length = share.length - share.keys.start
         return {"limit": length - workload.q_tokens + 1 + item.tile.token - first, "heads": workload.heads,
                 "head0": item.tile.head}

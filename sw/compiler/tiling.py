@@ -18,7 +18,7 @@ from ..memory.preset import IDEAL, Memory
 from ..workload.workload import Workload
 from .key_cache import KeyCache
 from .order import latencies, multiply_cycles
-from .plan import Piece, Plan, Region, RowTile, split
+from .plan import Piece, Plan, Region, RowTile, Share, split
 
 __all__ = ["DRAIN_GAP", "PRELOADS", "plan_tiles"]
 
@@ -64,7 +64,7 @@ class _TooSmall(Exception):
 
 
 def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memory: Memory = IDEAL,
-               kv_block: int | None = None, listed: bool = False) -> Plan:
+               kv_block: int | None = None, listed: bool = False, share: Share | None = None) -> Plan:
     """Cut a workload for a core beside a memory.
 
     Row tiles and KV block are those of the lowest estimated time, among those that fit.
@@ -74,6 +74,7 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memo
     memory:   beside the core; its latency and rate bound what L1 must hold ahead
     kv_block: keys of a KV block instead of the best; at most the core's
     listed:   keys come by lists
+    share:    the workload is one request with so many keys, of which only these rows are computed
 
     Raises
     ------
@@ -90,7 +91,8 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memo
     if kv_block is not None and (type(kv_block) is not int or kv_block not in allowed):
         raise AmlaError(f"kv_block must be a multiple of k = {config.k}, from {config.k} to the {config.kv_block} of "
                         f"{config.name}, not {kv_block!r}")
-    groups = min(-(-workload.rows // config.m), config.max_rows // config.m)
+    rows = Piece(0, workload.rows) if share is None else share.rows
+    groups = min(-(-rows.size // config.m), config.max_rows // config.m)
     longest = max(max(workload.lengths), 1)
     largest = -(-longest // config.k) * config.k
     blocks = [block for block in allowed if block <= largest] if kv_block is None else [kv_block]
@@ -98,7 +100,7 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memo
     while True:
         for block in blocks:
             try:
-                fits.append(_Fit(workload, config, preload, groups, block, memory, listed))
+                fits.append(_Fit(workload, config, preload, groups, block, memory, listed, rows, share))
             except _TooSmall as error:
                 if groups == 1 and block == blocks[0] and not fits:
                     keys = "" if kv_block is None else f" and a KV block of {kv_block} keys"
@@ -124,10 +126,11 @@ class _Fit:
     """
 
     def __init__(self, workload: Workload, config: CoreConfig, preload: int, groups: int, block: int, memory: Memory,
-                 listed: bool):
+                 listed: bool, rows: Piece, share: Share | None):
         self._workload, self._config, self._preload, self._memory = workload, config, preload, memory
-        self._tiles = tuple(RowTile.of(piece, workload, config)
-                            for piece in split(-(-workload.rows // config.m), groups))
+        self._share = share
+        self._tiles = tuple(RowTile.of(Piece(rows.start // config.m + piece.start, piece.size), workload, config)
+                            for piece in split(-(-rows.size // config.m), groups))
         self.groups = self._tiles[0].groups
         self.block = block
         self._chunks, self._value_chunks = workload.head_dim // config.k, block // config.k
@@ -243,7 +246,8 @@ class _Fit:
         lse_slots = min(2, config.state_words // groups)
         self._ring("LSE", "state", lse_slots, groups)
         widest = max(sum(tile.size for tile in self.value_tiles[unit.start:unit.stop]) for unit in self.units)
-        out_words = groups * widest // config.beat_elements
+        halves = 2 if self._share is not None and self._share.partial else 1
+        out_words = groups * widest * halves // config.beat_elements
         self._check("out", out_words)
         # A slot of LSE is free again when its tile's first unit has left OUT.
         self._ring("OUT", "out", min(config.out_words // out_words, _MAX_OUT_SLOTS, lse_slots * len(self.units)),
@@ -314,7 +318,7 @@ class _Fit:
             units=self.units,
             tail=self._tail(self.value_tiles[self.units[-1].start:],
                             SEMAPHORE_MAX - len(self.units) * self.sharing + 1),
-            regions=self._regions,
+            regions=self._regions, share=self._share,
         )
 
     def _early_blocks(self, memory: float, cube: float) -> int:

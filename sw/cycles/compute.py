@@ -8,7 +8,7 @@ from .state import Fifo, compiled, pop, push
 __all__ = ["accept", "step_cube", "step_drain", "step_feed", "step_vector"]
 
 _FEED, _CUBE, _DRAIN, _VECTOR = (int(engine) for engine in (Engine.FEED, Engine.CUBE, Engine.DRAIN, Engine.VECTOR))
-_NORMALIZE = int(Opcode.NORMALIZE)
+_NORMALIZE, _MERGE = int(Opcode.NORMALIZE), int(Opcode.MERGE)
 
 
 @compiled
@@ -156,7 +156,7 @@ def step_vector(core, cycle):
             if r.vector_left < per_row or not command.first or cycle >= r.vector_ready + size.m * (r.vector_row + 1):
                 ends = command.opcode == _NORMALIZE
                 if ends:
-                    r.vector_bank = (r.vector_source + per_row - r.vector_left) & 1
+                    r.vector_bank = (r.vector_source + (per_row - r.vector_left) // command.count) & 1
                 r.vector_left -= 1
                 if not ends and r.vector_left % command.groups == 0:
                     push(words, 0, cycle + size.vector_p)
@@ -175,3 +175,22 @@ def step_vector(core, cycle):
         row_pass = size.row_result + (size.row_sink if command.flag else 0) if ends else size.row_update
         r.vector_ready = cycle + 5 + row_pass
         r.vector_row, r.vector_left, r.vector_source = 0, command.nt * command.groups, command.source
+        if command.opcode == _MERGE:
+            r.vector_row, r.vector_finish = command.mt, _merged(size, command, cycle)
+
+
+@compiled
+def _merged(size, command, cycle):
+    """The last cycle of a MERGE that is taken in ``cycle``: nobody feeds meanwhile."""
+    rows = command.kt * (1 + 2 * size.slots) + size.merge_group + (size.merge_sink if command.flag else 0)
+    now, lanes = cycle + 2, command.nt * command.groups
+    for group in range(command.mt):
+        if command.first:
+            now = max(now, cycle + 2 + (group + 1) * rows)
+        now += 1
+        left = lanes
+        while left > 0:
+            now += 1 + (command.kt + 1) * size.merge_turn + size.product
+            left -= size.merge_run
+    items = (lanes - 1) % size.merge_run + 1  # the last turn is over with its last item
+    return now - size.merge_turn + items * size.merge_words + size.merge_end

@@ -14,10 +14,12 @@ from amla.rtl.host.fp8_region import Fp8Region
 from amla.rtl.host.listed_row import ListedRow
 from amla.rtl.issue.sequencer import BYTES_AHEAD
 from amla.rtl.softmax.lanes import AccumulateLane, VectorLane
+from amla.rtl.softmax.merge_rows import MergeRows
+from amla.rtl.softmax.merge_walk import MergeWalk
 from amla.rtl.softmax.row_result import RowResult
-from amla.rtl.softmax.row_sink import RowSink
 from amla.rtl.softmax.row_sums import RowSums
 from amla.rtl.softmax.row_update import RowUpdate
+from amla.rtl.softmax.row_weight import RowWeight, slots
 
 __all__ = ["CORE", "core_of"]
 
@@ -25,6 +27,7 @@ __all__ = ["CORE", "core_of"]
 _NAMES = (
     "m", "state_words", "beat_bytes", "beat_elements", "queue_depth", "in_flight", "block_beats", "fetch_depth",
     "feed_group", "cube", "drain_groups", "drain", "drain_o", "vector_p", "row_update", "row_result", "row_sink",
+    "slots", "merge_group", "merge_sink", "merge_turn", "merge_run", "merge_words", "merge_end", "product",
     "softmax", "normalize", "settle", "settle_fp8", "listed", "dequantize")
 CORE = np.dtype([(name, np.int64) for name in _NAMES])
 
@@ -32,7 +35,7 @@ CORE = np.dtype([(name, np.int64) for name in _NAMES])
 @cache
 def core_of(config: CoreConfig) -> np.ndarray:
     """The record [1] of a core."""
-    lane = VectorLane(mode=config.mode)
+    lane, merge = VectorLane(mode=config.mode), MergeRows(config)
     accumulate = AccumulateLane(mode=config.mode, comp_bits=config.comp_bits).latency
     maximum = max((config.lanes - 1).bit_length(), 1)
     settle = RegionCheck.settle + 1
@@ -48,7 +51,10 @@ def core_of(config: CoreConfig) -> np.ndarray:
         "drain_o": accumulate + 2,
         "vector_p": lane.latency + 3,
         "row_update": RowUpdate(config).latency, "row_result": RowResult().latency,
-        "row_sink": 1 + RowSink().latency,
+        "row_sink": 1 + RowWeight(config.m).latency,
+        "slots": slots(config.m), "merge_group": merge.group_latency, "merge_sink": merge.sink_latency,
+        "merge_turn": VectorLane.turn, "merge_run": MergeWalk(config).run, "merge_words": MergeWalk(config).words,
+        "merge_end": MergeWalk.latency + VectorLane.product_latency + 1, "product": VectorLane.product_latency,
         "softmax": lane.latency + RowSums(config.m, config.lanes).latency + FromFixed.latency + Add.latency
         + config.m + 2,
         "normalize": VectorLane.product_latency + 2,

@@ -78,8 +78,13 @@ def _of_engine(c: Command, config: CoreConfig) -> dict[str, int]:
         case Opcode.SOFTMAX:
             return {"mt": c["mt"], "nt": c["kt"], "groups": config.k // config.lanes, "first": 1}
         case Opcode.NORMALIZE:
-            return {"mt": c["mt"], "nt": c["nt"], "groups": config.beat_elements // config.lanes, "source": c["o"],
-                    "pitch": c["o_pitch"], "first": "first" in c.flags, "flag": "sinks" in c.flags}
+            cycles = 1 + ("wide" in c.flags)  # of a lane group
+            return {"mt": c["mt"], "nt": c["nt"], "groups": cycles * (config.beat_elements // config.lanes),
+                    "count": cycles, "source": c["o"], "pitch": c["o_pitch"], "first": "first" in c.flags,
+                    "flag": "sinks" in c.flags}
+        case Opcode.MERGE:
+            return {"mt": c["mt"], "nt": c["nt"], "kt": c["splits"], "groups": config.beat_elements // config.lanes,
+                    "first": "first" in c.flags, "flag": "sinks" in c.flags}
         case Opcode.STORE:
             return _store(c, config)
         case Opcode.LOAD:

@@ -3,6 +3,7 @@
 import numpy as np
 from amla.model.attention.accumulate import accumulate, normalize, reciprocal_and_lse
 from amla.model.attention.softmax import RowState, row_maximum, softmax_tile, valid_columns
+from amla.model.attention.split_kv import end_factors, merge_factors, weighted_sum
 from amla.model.fp.convert import narrow
 from amla.model.fp.fdpa import matmul
 from amla.model.fp.formats import FP32, OPERANDS
@@ -120,12 +121,30 @@ class Executor:
             factor, lse = reciprocal_and_lse(state, mode=self._config.mode, sinks=sinks)
             self._state["R"][places] = factor.reshape(len(places), -1)
             self.buffers["LSE"][touched.writes["LSE"]] = lse.reshape(len(places), -1)
-        words = self.buffers["O"][touched.reads["O"]]  # [mt, nt, lane group, m, lanes]
-        mt, nt, groups, m, lanes = words.shape
-        rows = words.transpose(0, 3, 1, 2, 4).reshape(mt * m, -1)
-        out = narrow(normalize(np.ascontiguousarray(rows), self._state["R"][places].reshape(-1)), self._format)
-        self.buffers["OUT"][touched.writes["OUT"]] = (
-            out.reshape(mt, m, nt, groups, lanes).transpose(0, 2, 3, 1, 4))
+        rows = self._matrix(self.buffers["O"][touched.reads["O"]])
+        self._output(normalize(rows, self._state["R"][places].reshape(-1)), touched, wide="wide" in c.flags)
+
+    def _merge(self, c: Command, touched: Footprint) -> None:
+        first = "first" in c.flags
+        places = (touched.writes if first else touched.reads)["STATE"]  # [split, and one more, row group]
+        if first:
+            words = self.buffers["SINK"][touched.reads["SINK"]].reshape(len(touched.reads["SINK"]), -1)
+            factors, lse = merge_factors(words[:c["splits"]])
+            last = end_factors(lse, words[c["splits"]] if "sinks" in c.flags else None)
+            self._state["R"][places] = np.vstack([factors, last]).reshape(*places.shape, -1)
+            self.buffers["LSE"][touched.writes["LSE"]] = lse.reshape(c["mt"], -1)
+        *factors, last = self._state["R"][places].reshape(len(places), -1)
+        words = self.buffers["L1"][touched.reads["L1"], :self._config.m]  # [row group, split, word, m, k]
+        parts = words.transpose(1, 0, 3, 2, 4).reshape(c["splits"], len(last), -1).view(np.uint32)
+        self._output(normalize(weighted_sum(parts, np.stack(factors)), last), touched)
+
+    def _output(self, rows: np.ndarray, touched: Footprint, *, wide: bool = False) -> None:
+        """Rows of FP32 words into OUT, rounded or, ``wide``, as halfwords."""
+        places = touched.writes["OUT"]
+        words = rows.view(np.uint16) if wide else narrow(rows, self._format)
+        columns = places.shape[1] * self._config.beat_elements  # half a lane group less, if FP32 takes two beats
+        tiles = self._tiles(np.ascontiguousarray(words[:, :columns]), self._config.lanes)  # [mt, lane group, m, lanes]
+        self.buffers["OUT"][places] = tiles.reshape(*places.shape, -1, *tiles.shape[2:])
 
     def _valid(self, c: Command, rows: int) -> np.ndarray:
         return valid_columns(rows, c["limit"], c["heads"], c["head0"])

@@ -42,7 +42,8 @@ _COUNTS = {
     Opcode.LOAD: ("rows_padded", "cols"), Opcode.GATHER: ("rows_padded", "cols"), Opcode.FEED_A: ("outer", "inner"),
     Opcode.FEED_B: ("outer", "inner"),
     Opcode.MMAD: ("mt", "nt", "kt"), Opcode.DRAIN_S: ("mt", "nt"), Opcode.DRAIN_O: ("mt", "nt"),
-    Opcode.SOFTMAX: ("mt", "kt"), Opcode.NORMALIZE: ("mt", "nt"), Opcode.STORE: ("rows",),
+    Opcode.SOFTMAX: ("mt", "kt"), Opcode.NORMALIZE: ("mt", "nt"),
+    Opcode.MERGE: ("mt", "nt", "splits"), Opcode.STORE: ("rows",),
 }
 
 

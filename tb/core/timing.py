@@ -104,6 +104,8 @@ def _normalize_reads(
     for group, words in enumerate(footprint(command, config).reads["O"]):
         if "first" in command.flags:
             cycle = max(cycle, start + config.m * group + row_pass)
+        if "wide" in command.flags:  # each for two of OUT's lane groups
+            words = np.repeat(words, 2)[:command["nt"] * (config.beat_elements // config.lanes)]
         for word in words.ravel().tolist():
             yield "o", word % 2, cycle
             cycle += 1

@@ -231,9 +231,10 @@ class VectorModel:
         """A NORMALIZE, its inputs and its writes."""
         m, mt, nt = CONFIG.m, fields["mt"], fields["nt"]
         command = VectorCommand(encode(Opcode.NORMALIZE, *flags, **fields))
-        weighs = {"first", "sinks"} <= {*flags}
+        weighs, wide = {"first", "sinks"} <= {*flags}, "wide" in flags
+        groups = -(-nt * OUT_PARTS // (2 if wide else 1))
         ends = {
-            "o": (CONFIG.o_words, fields["o"] + (mt - 1) * fields["o_pitch"] + nt * OUT_PARTS),
+            "o": (CONFIG.o_words, fields["o"] + (mt - 1) * fields["o_pitch"] + groups),
             "out": (CONFIG.out_words, fields["out"] + (mt - 1) * fields["out_pitch"] + nt),
             "state": (CONFIG.state_words, fields["state"] + mt),
             **({"lse": (CONFIG.state_words, fields["lse"] + mt)} if "first" in flags else {}),
@@ -260,15 +261,21 @@ class VectorModel:
                 command.writes["lse", fields["lse"] + mi] = pack(lse[mi * m:(mi + 1) * m])
             self.ended[fields["state"]:fields["state"] + mt] = True
             self.seen["row without key"] += bool((lse == SPECIAL[2]).any())
-        o = self._words(mt * m, nt * CONFIG.beat_elements)
+        o = self._words(mt * m, groups * CONFIG.lanes)
         o = self._place(command, "o", fields["o"], fields["o_pitch"], o)
-        out = to_bf16(normalize(o, self.recip[here]))
+        out = normalize(o, self.recip[here])
+        if wide:  # columns past the last beat, if a lane group ends in a beat, are not put out
+            command.nonfinite = bool(_nonfinite(out).any())
+            out = np.ascontiguousarray(out.view(np.uint16)[:, :nt * CONFIG.beat_elements])
+        else:
+            out = to_bf16(out)
+            command.nonfinite = bool((out & 0x7F80 == 0x7F80).any())
         beats = out.reshape(mt, m, nt, OUT_PARTS, CONFIG.lanes).transpose(0, 2, 3, 1, 4)
         for mi in range(mt):
             for beat in range(nt):
                 address = fields["out"] + mi * fields["out_pitch"] + beat
                 command.writes["out", address] = pack(beats[mi, beat])
-        command.nonfinite = bool((out & 0x7F80 == 0x7F80).any())
+        self.seen["wide"] += wide
         self.seen["nonfinite output"] += command.nonfinite
         return command
 
@@ -313,7 +320,8 @@ class VectorModel:
         rng = self.rng
         mt = rng.randint(1, 3)
         nt = rng.randint(1, max(1, min(20, CONFIG.out_words // mt, CONFIG.o_words // (OUT_PARTS * mt))))
-        groups = nt * OUT_PARTS
+        wide = rng.random() < 0.4
+        groups = -(-nt * OUT_PARTS // (2 if wide else 1))
         states = [word for word in range(CONFIG.state_words - mt + 1) if self.started[word:word + mt].all()]
         if not states:
             return self.random_softmax()
@@ -322,8 +330,8 @@ class VectorModel:
         pitch, out_pitch = self._pitch(CONFIG.o_words, groups, mt), self._pitch(CONFIG.out_words, nt, mt)
         sinks = rng.random() < 0.5
         return self.normalize(
-            *(() if again else ("first",)), *(("sinks",) if sinks else ()), mt=mt, nt=nt, state=state,
-            o_pitch=pitch, out_pitch=out_pitch,
+            *(() if again else ("first",)), *(("sinks",) if sinks else ()), *(("wide",) if wide else ()), mt=mt, nt=nt,
+            state=state, o_pitch=pitch, out_pitch=out_pitch,
             sink=self._spot(CONFIG.state_words, mt) if sinks and not again else rng.getrandbits(16),
             o=self._spot(CONFIG.o_words, (mt - 1) * pitch + groups),
             out=self._spot(CONFIG.out_words, (mt - 1) * out_pitch + nt),
@@ -391,7 +399,7 @@ async def back_to_back(dut):
     await bench.run(commands)
     assert bench.finished == len(commands)
     for event in ("masked row", "empty row", "rescaled row", "row without key",
-                  "weighed row", "sink without key"):
+                  "weighed row", "sink without key", "wide"):
         assert model.seen[event], f"no {event} among the commands"
 
 

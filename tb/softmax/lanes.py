@@ -21,6 +21,7 @@ __all__ = ["LANES"]
 _COMP_BITS = 2
 _MULTIPLY = {**dict(zip(OPERANDS.values(), (mul_bf16, mul_fp16), strict=True)), U6_10: mul_u6_10}
 _QUIET_NAN, _MINUS_INF, _LOWEST = np.uint32(0x7FC00000), np.uint32(0xFF800000), np.uint32(0xFF7FFFFF)
+_MINUS_ZERO = np.uint32(1 << 31)
 
 
 def _accumulate_vectors(rng: np.random.Generator, count: int, mode: str) -> dict[str, np.ndarray]:
@@ -57,18 +58,25 @@ def _element_vectors(rng: np.random.Generator, count: int, p_format: Format) -> 
     usual = rng.random(count) < 0.75
     return {"s": np.where(usual, score, words(rng, count)), "scale": np.where(usual, sigma, words(rng, count)),
             "m": np.where(usual, maximum, words(rng, count)),
-            "s16": np.where(usual, factor, narrow_words(rng, count, p_format))}
+            "s16": np.where(usual, factor, narrow_words(rng, count, p_format)),
+            # Scores, and columns that are merged, for many cycles each; the first sums of a lane are unknown.
+            "merge": np.arange(count) // 40 % 2, "fresh": np.arange(count) // VectorLane.turn % 4 == 0}
 
 
 def _element(
-    s: np.ndarray, scale: np.ndarray, m: np.ndarray, s16: np.ndarray, mode: str, format: Format,
-    p_format: Format,
+    s: np.ndarray, scale: np.ndarray, m: np.ndarray, s16: np.ndarray, merge: np.ndarray, fresh: np.ndarray, mode: str,
+    format: Format, p_format: Format,
 ) -> dict[str, np.ndarray]:
     product = mul(s, scale)
-    e = exp2(sub(product, m))
+    total, before = sub(product, m), np.full(VectorLane.turn, _MINUS_ZERO)
+    for start in range(0, len(s), VectorLane.turn):
+        here = slice(start, start + VectorLane.turn)
+        added = np.where(fresh[here], _MINUS_ZERO, before[:len(s[here])])
+        before = total[here] = np.where(merge[here], add(product[here], added), total[here])
+    e = exp2(total)
     p = _MULTIPLY[p_format](e, s16) if mode == "amla" else narrow(e, p_format)
     return {
-        "product": product, "product_16": narrow(product, format),
+        "product": product, "sum": total, "product_16": narrow(product, format),
         "p": p, "p_fixed": to_fixed(widen(p, p_format)), "e_fixed": to_fixed(e),
         "nan": (e & 0x7FFFFFFF) > 0x7F800000,
     }
@@ -84,7 +92,7 @@ def _vector_lane(mode: str, format: str, p_format: str) -> Operator:
     return Operator(make=partial(VectorLane, mode=mode, format=ours[format], p_format=ours[p_format]),
                     vectors=partial(_element_vectors, p_format=golden[p_format]),
                     golden=partial(_element, mode=mode, format=golden[format], p_format=golden[p_format]),
-                    latencies={"product": "product_latency", "product_16": "product_latency"})
+                    latencies={"product": "product_latency", "product_16": "product_latency", "sum": "sum_latency"})
 
 
 #: The lanes of every mode and of P's formats by their leaf's name.

@@ -74,7 +74,13 @@ CALLS = {
         "sink_words": ({"attn_sink": np.zeros(2, np.float32)}, {"heads": 2}),
     },
     "attention.split_kv": {
+        "attend_splits": ({"q": narrow(3, 16), "limits": counts(3), "sinks": words(3)},
+                          {"keys": lambda start, stop: narrow(stop - start, 16), "splits": [(0, 2), (2, 5)],
+                           "head_dim_v": 8, "scale_word": 0x3F800000, "mode": "amla", "numerics": Numerics()}),
+        "end_factors": ({"lse": words(3), "sinks": words(3)}, {}),
+        "merge_factors": ({"lses": words(2, 3)}, {}),
         "merge_splits": ({"outs": words(2, 3, 4), "lses": words(2, 3)}, {}),
+        "weighted_sum": ({"outs": words(2, 3, 4), "factors": words(2, 3)}, {}),
     },
     "cache.fp8_cache": {
         "dequantize_fp8": ({"tokens": np.zeros((3, 656), np.uint8)}, {}),
@@ -132,6 +138,7 @@ OTHERS = {
     "attention.online": {"OnlineSoftmax", "online_softmax"},
     "attention.paper": {"PaperSoftmax"},
     "attention.softmax": {"softmax_scale_word", "valid_columns"},
+    "attention.split_kv": {"key_splits"},
     "cache.kv_cache": {"KVCache", "KeyList"},
     "checks": {"as_flag", "as_index", "as_integer", "check_array"},
     "fp.convert": {"narrow", "widen"},

@@ -6,7 +6,15 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-from amla.model import MODES, Numerics, error_metrics, flash_mla_with_kvcache, mla_decode, mla_reference
+from amla.model import (
+    MODES,
+    Numerics,
+    error_metrics,
+    flash_mla_with_kvcache,
+    get_mla_metadata,
+    mla_decode,
+    mla_reference,
+)
 from amla.model.cache.fp8_cache import quantize_fp8
 from amla.model.cache.fp8_pages import quantize_fp8_pages
 
@@ -283,3 +291,29 @@ def test_a_listed_key_that_is_nan_stays_with_its_query_token():
 def test_lists_are_not_for_the_gpus_mode():
     with pytest.raises(ValueError, match="indices"):
         mla_decode(**sparse_case(576), mode="flashmla")
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_cuts_are_splits_of_flash_mla(causal):
+    """Cut at the same keys, both calls have the same bits, whatever the batch; a short request is unsplit."""
+    arguments = paged_case(5, lengths=[300, 0, 64, 129], tokens=2, page=64)
+    sink = np.linspace(-3, 3, 4, dtype=np.float32)
+    options = {"head_dim_v": 48, "causal": causal, "attn_sink": sink, "numerics": Numerics(kv_block=32)}
+    out, lse = mla_decode(*arguments, cuts=(64, 128, 192, 256), **options)
+    metadata = get_mla_metadata(arguments[3], keys_per_split=64)
+    wanted, wanted_lse = flash_mla_with_kvcache(
+        *arguments, options.pop("head_dim_v"), *metadata, causal=causal, attn_sink=sink,
+        numerics=options["numerics"])
+    assert (out.view(np.uint16) == wanted.view(np.uint16)).all() and (lse == wanted_lse).all()
+    whole, _ = mla_decode(*arguments, head_dim_v=48, **options)
+    same = (out.view(np.uint16) == whole.view(np.uint16)).reshape(4, -1).all(axis=1)
+    assert same.tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("cuts", "options", "error", "message"), [
+    ((64, 64), {}, ValueError, "cuts must be positive and rise"), ((0,), {}, ValueError, "cuts must be positive"),
+    ((1.5,), {}, TypeError, "cuts must be an int"),
+])
+def test_cuts_that_are_refused(cuts, options, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        mla_decode(*paged_case(1, lengths=[70]), head_dim_v=48, cuts=cuts, **options)

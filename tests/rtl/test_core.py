@@ -42,6 +42,11 @@ def test_random_workloads(core, part):
     )
 
 
+@pytest.mark.regress
+def test_random_splits(core):
+    simulate(core, "splits", module="amla.tb.split.test_split")
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("part", range(SIMULATIONS))
 def test_more_random_workloads(core, part):

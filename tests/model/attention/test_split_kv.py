@@ -4,17 +4,22 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from amla.model.attention.split_kv import merge_splits
+from amla.model.attention.attention import attend
+from amla.model.attention.sink import apply_sink
+from amla.model.attention.split_kv import attend_splits, key_splits, merge_splits
 from amla.model.fp.add import add, sub
+from amla.model.fp.convert import to_bf16
 from amla.model.fp.exp2 import exp2
 from amla.model.fp.formats import to_floats, to_words
 from amla.model.fp.log2 import log2
 from amla.model.fp.maximum import maximum
 from amla.model.fp.mul import mul
 from amla.model.fp.recip import recip
+from amla.model.numerics import Numerics
 
 INF = np.uint32(0x7F800000)
 NAN = np.uint32(0x7FC00000)
+ONE = np.uint32(0x3F800000)
 LOG2E, LN2 = np.uint32(0x3FB8AA3B), np.uint32(0x3F317218)
 
 
@@ -32,7 +37,7 @@ def transcription(outs, lses):
     """The module's formulas for one row with the array operators."""
     seen = [i for i, lse in enumerate(lses) if lse != INF]
     if len(seen) < 2:
-        return (outs[seen[0]], lses[seen[0]]) if seen else (np.zeros(outs.shape[1], np.uint32), INF)
+        return (mul(outs[seen[0]], ONE), lses[seen[0]]) if seen else (np.zeros(outs.shape[1], np.uint32), INF)
     top = lses[seen[0]]
     for i in seen[1:]:
         top = maximum(top, lses[i])
@@ -103,3 +108,31 @@ def test_a_nan_stays_in_its_row():
 def test_rejects_shapes(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()
+
+
+@pytest.mark.parametrize("sinks", [False, True])
+def test_splits_are_attended_to_alone_and_merged(sinks):
+    """Rows that see keys in all splits, in some, in one, in none; a sink once, at the merge."""
+    rng = np.random.default_rng(8)
+    q, block = (to_bf16(to_words(rng.normal(size=(rows, 32)).astype(np.float32))) for rows in (8, 40))
+    limits = np.array([40, 33, 20, 19, 8, 1, 0, -4])
+    weights = to_words(rng.normal(size=8).astype(np.float32)) if sinks else None
+    options = {"head_dim_v": 16, "scale_word": 0x3E000000, "mode": "amla", "numerics": Numerics(kv_block=8, k=4)}
+
+    def keys(start, stop):
+        return block[start:stop]
+
+    splits = key_splits((8, 20, 90), 40)
+    assert splits == [(0, 8), (8, 20), (20, 40)] and not key_splits((8,), 0) and key_splits((8,), 8) == [(0, 8)]
+    out, lse = attend_splits(q, keys, limits, splits, sinks=weights, **options)
+    parts = [attend(q, lambda first, last, start=start: block[start + first:start + last], stop - start, limits - start,
+                    **options) for start, stop in splits]
+    wanted, wanted_lse = merge_splits(*(np.stack(words) for words in zip(*parts, strict=True)))
+    if sinks:
+        wanted = apply_sink(wanted, wanted_lse, weights)
+    assert out.tolist() == wanted.tolist() and lse.tolist() == wanted_lse.tolist()
+    assert (lse == INF).tolist() == [False] * 6 + [True] * 2
+    whole, _ = attend(q, keys, 40, limits, sinks=weights, **options)
+    assert np.allclose(to_floats(out), to_floats(whole), atol=2e-2)
+    single = attend_splits(q, keys, limits, [(0, 40)], sinks=weights, **options)[0]
+    assert single.tolist() == whole.tolist()

@@ -19,9 +19,22 @@ def test_vector(variant):
               env=bench_environment(config))
 
 
+@pytest.mark.parametrize("variant", [
+    pytest.param("square", marks=pytest.mark.smoke),
+    pytest.param("wide", marks=pytest.mark.regress),
+    pytest.param("tall", marks=pytest.mark.regress),
+    pytest.param("integer", marks=pytest.mark.regress),
+])
+def test_merge(variant):
+    config = VARIANTS[variant]
+    run_bench(Vector(config), name=f"vector_{variant}", module="amla.tb.engines.test_merge",
+              env=bench_environment(config))
+
+
 @pytest.mark.regress
-def test_vector_with_deep_buffers():
+@pytest.mark.parametrize(("bench", "testcase"), [("test_vector", "back_to_back"), ("test_merge", "merges")])
+def test_vector_with_deep_buffers(bench, testcase):
     """Random commands all over buffers that need every bit of their addresses."""
     config = VARIANTS["deep"]
-    run_bench(Vector(config), name="vector_deep", module="amla.tb.engines.test_vector", testcase="back_to_back",
+    run_bench(Vector(config), name="vector_deep", module=f"amla.tb.engines.{bench}", testcase=testcase,
               env=bench_environment(config))

@@ -19,9 +19,10 @@ def walk(fields):
                 block_end = part == fields["parts"] - 1
                 row_end = block_end and block == fields["blocks"] - 1
                 yield {
-                    "source_word": fields["source"] + row_group * fields["pitch"] + group,
+                    "source_word": fields["source"] + row_group * fields["pitch"] + (
+                        group // 2 if fields["halves"] else group),
                     "target_word": fields["target"] + row_target + block,
-                    "group": group, "part": part, "block_end": block_end,
+                    "group": group, "part": part, "half": fields["halves"] and group % 2, "block_end": block_end,
                     "row_start": group == 0, "row_end": row_end,
                     "last": row_end and row_group == fields["row_groups"] - 1,
                 }
@@ -41,7 +42,7 @@ def test_walks():
                 "parts": rng.randint(1, MAX_PARTS),
                 "source": rng.getrandbits(16), "pitch": rng.choice([0, rng.randint(0, 40), 65535]),
                 "target": rng.getrandbits(24), "target_pitch": rng.getrandbits(16),
-                "linear": rng.getrandbits(1),
+                "linear": rng.getrandbits(1), "halves": rng.getrandbits(1),
             }
             for name, value in fields.items():
                 ctx.set(getattr(dut, name), value)

@@ -1,7 +1,8 @@
 # amaranth: UnusedElaboratable=no
-"""RowUpdate, RowResult and RowSink against the golden model, on arbitrary states, in Amaranth's simulator."""
+"""RowUpdate, RowResult and RowWeight against the golden model, on arbitrary states, in Amaranth's simulator."""
 
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -9,17 +10,19 @@ from amaranth.sim import Simulator
 from amla.model.attention.accumulate import reciprocal_and_lse
 from amla.model.attention.sink import sink_factor_word
 from amla.model.attention.softmax import RowState, softmax_tile
+from amla.model.attention.split_kv import merge_factors
 from amla.model.fp.add import sub
 from amla.model.fp.convert import narrow, rint
 from amla.model.fp.exp2 import exp2
 from amla.model.fp.formats import OPERANDS
+from amla.model.fp.maximum import maximum
 from amla.model.fp.mul import mul
 from amla.model.numerics import Numerics
 from amla.model.rescale import rescale
 from amla.rtl.config import CoreConfig
 from amla.rtl.softmax.row_result import RowResult
-from amla.rtl.softmax.row_sink import RowSink
 from amla.rtl.softmax.row_update import RowUpdate
+from amla.rtl.softmax.row_weight import UNSEEN, RowWeight, slots
 
 ROWS = 400
 MINUS_INF, LOWEST = np.uint32(0xFF800000), np.uint32(0xFF7FFFFF)
@@ -132,8 +135,35 @@ def test_row_sink():
     lse = words(rng, rng.normal(0, 40, ROWS), 0.1)
     near = lse.view(np.float32) + rng.choice([0, 1e-3, 1, 30], ROWS).astype(np.float32) * rng.normal(size=ROWS)
     sink, recip = words(rng, near, 0.2), words(rng, np.exp(rng.normal(0, 20, ROWS)), 0.1)
-    seen = simulate(RowSink(), {"recip": recip, "lse": lse, "sink": sink}, ["weighed"])
+    seen = simulate(RowWeight(4), {"recip": recip, "lse": lse, "sink": sink}, ["weighed"])
     factor = np.array([sink_factor_word(*row) for row in zip(lse, sink, strict=True)], np.uint32)
     empty = recip == 0x7F800000
     assert empty.any() and np.isfinite(near).sum() > ROWS // 2
     assert [row for row, in seen] == np.where(empty, recip, mul(recip, factor)).tolist()
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("rows", [2, 8])
+def test_row_weight_of_splits(rows):
+    """Splits of rows in turns, first summed, then weighed by their sum; some count for nothing, or alone."""
+    rng, turn, splits = np.random.default_rng(rows), slots(rows), 4
+    lses = words(rng, rng.normal(0, 4, (splits, turn)), 0.1)
+    lses[rng.random((splits, turn)) < 0.3] = 0x7F800000
+    lses[:, 0] = lses[1:, 1] = 0x7F800000
+    present = lses != 0x7F800000
+    count, top = present.sum(axis=0), np.array([maximum_of(column) for column in lses.T], np.uint32)
+    factors, _ = merge_factors(lses)
+    both = [np.vstack([array, array]).reshape(-1) for array in (lses, present, np.broadcast_to(top, lses.shape),
+                                                                np.broadcast_to(count == 1, lses.shape))]
+    step = np.arange(2 * splits * turn)
+    seen = simulate(RowWeight(rows), {
+        "sink": both[0], "seen": both[1], "lse": both[2], "lone": both[3], "merge": step >= 0, "fresh": step < turn,
+        "adds": both[1] & (step < splits * turn), "recip": np.zeros_like(both[0])}, ["weighed"])
+    assert (factors == UNSEEN).any() and (count == 1).any() and (count > 1).any()
+    assert [word for word, in seen[splits * turn:]] == factors.reshape(-1).tolist()
+
+
+def maximum_of(lses):
+    """Of the words that count, as a row pass finds it."""
+    best = lses[lses != 0x7F800000]
+    return reduce(maximum, best) if len(best) else 0x7F800000

@@ -106,6 +106,28 @@ def test_walks(small, seed):
     _same(_footprint(c, small).reads["SINK"], [c["sink"] + mi for mi in range(c["mt"])])
     c = Command.build(Opcode.NORMALIZE, mt=r(4), nt=1, sinks=True)
     assert "SINK" not in _footprint(c, small).reads
+    c = Command.build(Opcode.NORMALIZE, o=r(9), o_pitch=r(90), mt=r(4), nt=r(4), wide=True)
+    _same(_footprint(c, small).reads["O"], [c["o"] + mi * c["o_pitch"] + g for mi in range(c["mt"])
+                                            for g in range(c["nt"] * (beat // lanes) // 2)])
+    # A lane group of FP32 goes across two beats.
+    narrow = replace(small, n=small.beat_elements, k=small.beat_elements, lanes=small.beat_elements)
+    c = Command.build(Opcode.NORMALIZE, o=r(9), mt=1, nt=3, wide=True)
+    _same(_footprint(c, narrow).reads["O"], [c["o"], c["o"] + 1])
+
+    c = Command.build(Opcode.MERGE, l1=r(9), l1_pitch=r(50), split_pitch=r(200), splits=r(4), mt=r(3), nt=r(3),
+                      state=r(9), sink=r(9), lse=r(9), out=r(9), out_pitch=r(9), first=True, sinks=seed % 2)
+    touched = _footprint(c, small)
+    _same(touched.reads["L1"], [c["l1"] + mi * c["l1_pitch"] + split * c["split_pitch"] + word
+                                for mi in range(c["mt"]) for split in range(c["splits"])
+                                for word in range(2 * c["nt"] * beat // k)])
+    _same(touched.writes["STATE"], list(range(c["state"], c["state"] + (c["splits"] + 1) * c["mt"])))
+    _same(touched.reads["SINK"], list(range(c["sink"], c["sink"] + (c["splits"] + seed % 2) * c["mt"])))
+    _same(touched.writes["LSE"], [c["lse"] + mi for mi in range(c["mt"])])
+    _same(touched.writes["OUT"], [c["out"] + mi * c["out_pitch"] + j for mi in range(c["mt"]) for j in range(c["nt"])])
+    c = Command.build(Opcode.MERGE, splits=3, mt=2, nt=1, state=4, sinks=True)
+    touched = _footprint(c, small)
+    assert touched.reads.keys() == {"L1", "STATE"} and touched.writes.keys() == {"OUT"}
+    _same(touched.reads["STATE"], list(range(4, 12)))
 
     c = Command.build(Opcode.STORE, rows=r(30), cols=beat * r(4), out=r(9), out_pitch=r(9))
     _same(_footprint(c, small).reads["OUT"],

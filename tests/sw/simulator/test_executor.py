@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amla.model.attention.sink import apply_sink
+from amla.model.attention.split_kv import merge_splits
+from amla.model.fp.convert import narrow
 from amla.model.fp.fdpa import fdpa_word
 from amla.model.fp.formats import BF16, U6_10
 from amla.rtl.isa import Opcode
@@ -168,3 +171,51 @@ def test_normalize_weighs_a_sink_for_each_row(core, config):
         for out, expected in zip(after["OUT"][2:4], wanted, strict=True):
             assert ((out.astype(np.uint32) << 16).view(np.float32) == expected[:, None]).all()
     assert np.allclose(after["LSE"][5:7].view(np.float32), np.log(4))
+
+
+def test_normalize_leaves_fp32_as_halfwords(core, config):
+    """Row-major as STORE reads OUT: beat by beat, lane group by lane group, the low half of a word first."""
+    before, execute = core
+    before["S"][:] = before["ROWMAX"][:] = 0
+    parts, groups, m = config.k // config.lanes, config.beat_elements // config.lanes, config.m
+    execute(Opcode.SOFTMAX, s=0, s_pitch=parts, rowmax=0, state=1, offsets=0, mt=2, kt=1, p=0, limit=1, first=True)
+    o = before["O"][3:3 + 2 * 6 * groups].reshape(2, 6 * groups, m, config.lanes)[:, :2 * groups]
+    after = execute(Opcode.NORMALIZE, o=3, o_pitch=6 * groups, state=1, out=2, out_pitch=5, lse=5, mt=2, nt=4,
+                    first=True, wide=True)
+    for mi in range(2):
+        beats = after["OUT"][2 + 5 * mi:][:4]  # [beat, lane group, m, lanes]
+        rows = np.ascontiguousarray(beats.transpose(2, 0, 1, 3)).reshape(m, -1).view(np.uint32)
+        assert (rows == o[mi].swapaxes(0, 1).reshape(m, -1)).all()
+
+
+@pytest.mark.parametrize("sinks", [False, True])
+def test_merge_joins_splits(core, config, sinks):
+    """Splits, row groups and columns apart in L1; a row of no key, and one of a single split."""
+    before, execute = core
+    rng, m, lanes, splits, mt, nt = np.random.default_rng(2), config.m, config.lanes, 3, 2, 2
+    columns, groups = nt * config.beat_elements, config.beat_elements // lanes
+    words = 2 * columns // config.k
+    outs = rng.normal(size=(splits, mt * m, columns)).astype(np.float32).view(np.uint32)
+    lses = rng.normal(size=(splits, mt * m)).astype(np.float32).view(np.uint32)
+    weights = rng.normal(size=mt * m).astype(np.float32).view(np.uint32)
+    lses[:, 0] = lses[1:, 1] = 0x7F800000
+    outs[:, 0] = outs[1:, 1] = 0
+    for split in range(splits):
+        for mi in range(mt):
+            rows = slice(mi * m, (mi + 1) * m)
+            first = 3 + 40 * split + 17 * mi
+            before["L1"][first:first + words, :m] = (
+                outs[split, rows].view(np.uint16).reshape(m, words, config.k).swapaxes(0, 1))
+            before["SINK"][5 + split * mt + mi] = lses[split, rows]
+            before["SINK"][5 + splits * mt + mi] = weights[rows]
+    fields = {"l1": 3, "l1_pitch": 17, "split_pitch": 40, "splits": splits, "mt": mt, "nt": nt, "state": 2, "sink": 5,
+              "lse": 1, "out": 1, "out_pitch": 3}
+    wanted, lse = merge_splits(outs, lses)
+    wanted = narrow(apply_sink(wanted, lse, weights) if sinks else wanted, BF16)
+    for flags in ({"first": True, "sinks": sinks}, {}):
+        before["OUT"][:] = 0
+        after = execute(Opcode.MERGE, **fields, **flags)
+        for mi in range(mt):
+            beats = after["OUT"][1 + 3 * mi:][:nt].transpose(2, 0, 1, 3).reshape(m, nt * groups * lanes)
+            assert (beats == wanted[mi * m:(mi + 1) * m]).all()
+    assert after["LSE"][1:3].reshape(-1).tolist() == lse.tolist()

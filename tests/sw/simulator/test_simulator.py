@@ -158,6 +158,10 @@ def _store(**changes):
     (Command.build(Opcode.DRAIN_O, mt=1, nt=1, o=255, first=True), Fault.BUFFER_OVERRUN, Engine.DRAIN),
     (Command.build(Opcode.SOFTMAX, mt=1, kt=1, p=2048), Fault.BUFFER_OVERRUN, Engine.VECTOR),
     (Command.build(Opcode.NORMALIZE, mt=1, nt=0), Fault.BAD_FIELD, Engine.VECTOR),
+    (Command.build(Opcode.MERGE, mt=1, nt=1, splits=0), Fault.BAD_FIELD, Engine.VECTOR),
+    (Command.build(Opcode.MERGE, mt=1, nt=1, splits=1, state=31), Fault.BUFFER_OVERRUN, Engine.VECTOR),
+    (Command.build(Opcode.MERGE, mt=1, nt=1, splits=1, sink=31, first=True, sinks=True), Fault.BUFFER_OVERRUN,
+     Engine.VECTOR),
     (Command.build(Opcode.FENCE, wait=(Semaphore.Q_FREE,)), Fault.WATCHDOG, Engine.SEQUENCER),
     (Command.build(Opcode.MMAD, wait=(Semaphore.L0_READY,)), Fault.WATCHDOG, Engine.CUBE),
 ], ids=lambda value: getattr(value, "name", str(value)[:40]))
