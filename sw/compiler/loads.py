@@ -18,12 +18,23 @@ __all__ = ["Addresses", "Layout", "Loader"]
 
 @dataclass(frozen=True, kw_only=True)
 class Addresses:
-    """Where the arrays lie in GM (byte addresses); ``sink``: None without sinks."""
+    """Where the arrays lie in GM (byte addresses).
+
+    Attributes
+    ----------
+    sink:     None without sinks
+    requests: which request of the arrays each of the program's is; None: the same
+    """
 
     q: int
     o: int
     lse: int
     sink: int | None = None
+    requests: Sequence[int] | None = None
+
+    def request(self, number: int) -> int:
+        """Place in the arrays of a request of the program."""
+        return number if self.requests is None else self.requests[number]
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,7 @@ class Loader:
 
     def _load_q(self, item: Item, number: int) -> None:
         plan, tile, panel = self._plan, item.tile, self._plan.panels[number]
-        row = item.request * plan.workload.rows + tile.row
+        row = self._addresses.request(item.request) * plan.workload.rows + tile.row
         load = self._drafts.emit(
             Opcode.LOAD, a_side=True,
             address=self._addresses.q + row * self._row_bytes + 2 * plan.config.k * panel.start,

@@ -301,10 +301,10 @@ class _Scheduler:
         stores = []
         if start == 0:
             groups = -(-workload.rows // config.m)
-            group = item.request * groups + tile.row // config.m
+            group = self._addresses.request(item.request) * groups + tile.row // config.m
             stores.append(out.emit(Opcode.STORE, address=self._addresses.lse + group * config.axi_data_bytes,
                                    rows=tile.rows if halves == 1 else tile.groups * config.m, out=lse, lse=True))
-        row = item.request * workload.rows + tile.row
+        row = self._addresses.request(item.request) * workload.rows + tile.row
         stores.append(out.emit(
             Opcode.STORE, address=self._addresses.o + 2 * halves * (row * workload.head_dim_v + start),
             pitch=2 * halves * workload.head_dim_v, rows=tile.rows, cols=halves * columns, out=slot, out_pitch=beats,

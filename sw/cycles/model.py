@@ -14,7 +14,7 @@ from amla.rtl.isa import ENGINE_STATES, Engine
 from ..compiler.program import Command
 from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
-from ..memory.timing import memory_state
+from ..memory.timing import Cache, MemoryState, memory_state
 from .compute import step_cube, step_drain, step_feed, step_vector
 from .issue import finish_commands, grant, step_freely, step_queues, step_sequencer
 from .ports import step_port
@@ -26,6 +26,8 @@ __all__ = ["CycleRun", "expected_starts", "simulate", "simulate_cores"]
 
 #: Cycles from START to the first of the program, and from HALT to the last that is counted.
 _BEFORE, _BEHIND = 2, 2
+#: Where programs lie, behind all data, each at a page.
+_PROGRAMS, _PAGE = 1 << 38, 4096
 #: Cycles without a command that begins or ends, after which a program counts as stuck.
 _PATIENCE = 1_000_000
 
@@ -67,31 +69,49 @@ def simulate(commands: Sequence[Command], config: CoreConfig, memory: Memory = I
     AmlaError: the program waits for ever, or reaches past a buffer.
     """
     return _simulate([core_state(config, table_of(commands, config), entries_of(commands, config, gm, base),
-                                 program=program)], config, memory)[0]
+                                 program=program)], memory_state(memory, config.axi_data_bytes, idents=2))[0]
 
 
-def simulate_cores(programs: Sequence[Sequence[Command]], config: CoreConfig, memory: Memory, *,
-                   addresses: Sequence[int] | None = None) -> list[CycleRun]:
-    """Run a program on each of several cores, which start together and share a memory, each by a port of its own.
+def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config: CoreConfig, memory: Memory, *,
+                   cache: Cache | None = None) -> list[list[CycleRun | None]]:
+    """Run programs on several cores, which share a memory, each by a port of its own.
 
     Parameters
     ----------
-    programs:  of each core, HALT last
-    memory:    for all of them: its rate is what they share; a port moves at most a beat a cycle each way
-    addresses: of the programs in GM; by default a MiB apart
+    phases: one after the other: a program for each core, HALT last, or None. All of a phase start together, when all
+            of the one before have ended; memory is idle then
+    memory: for all cores: its rate is what they share; a port moves at most a beat a cycle each way
+    cache:  before memory; it keeps what it holds
+
+    Returns
+    -------
+    runs: of each phase and core
 
     Raises
     ------
     AmlaError: as of :func:`simulate`.
     """
-    places = [number << 20 for number in range(len(programs))] if addresses is None else addresses
-    return _simulate([core_state(config, table_of(commands, config), entries_of(commands, config), program=place)
-                      for commands, place in zip(programs, places, strict=True)], config, memory)
+    runs, kept = [], None
+    place = _PROGRAMS
+    for programs in phases:
+        cores = []
+        for commands in programs:
+            if commands is not None:
+                table = table_of(commands, config)
+                cores.append(core_state(config, table, entries_of(commands, config), program=place))
+                place += -(-2 * int(table["halfwords"].sum()) // _PAGE) * _PAGE
+        state = memory_state(memory, config.axi_data_bytes, idents=2 * len(cores), port_idents=2, cache=cache)
+        if kept is not None:
+            state.blocks[:] = kept
+        done = iter(_simulate(cores, state))
+        runs.append([next(done) if commands is not None else None for commands in programs])
+        kept = state.blocks
+    return runs
 
 
-def _simulate(cores: Sequence[Core], config: CoreConfig, memory: Memory) -> list[CycleRun]:
+def _simulate(cores: Sequence[Core], state: MemoryState) -> list[CycleRun]:
     together = stack(cores)
-    _finish(together, config, memory, False)
+    _finish(together, state, False)
     return [_result(core_at.py_func(together, number), len(core.table)) for number, core in enumerate(cores)]
 
 
@@ -117,13 +137,12 @@ def expected_starts(commands: Sequence[Command], config: CoreConfig, memory: Mem
     """
     table = table_of(commands, config, sizes=[2] * len(commands))
     cores = stack([core_state(config, table, entries_of(commands, config))])
-    _finish(cores, config, memory, True)
+    _finish(cores, memory_state(memory, config.axi_data_bytes, idents=2), True)
     return cores.start[0]
 
 
-def _finish(cores: Core, config: CoreConfig, memory: Memory, freely: bool) -> None:
-    stuck = _run(cores, memory_state(memory, config.axi_data_bytes, idents=2 * len(cores.sizes), port_idents=2),
-                 _BEFORE, _PATIENCE, freely)
+def _finish(cores: Core, state: MemoryState, freely: bool) -> None:
+    stuck = _run(cores, state, _BEFORE, _PATIENCE, freely)
     if stuck:
         raise AmlaError(f"the program waits for ever, from cycle {stuck:,} on at the latest")
 

@@ -18,6 +18,7 @@ that both are whole numbers). :class:`Timing` is the model for benches; :func:`r
 the same for compiled code, on the arrays of a :class:`MemoryState`.
 """
 
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -26,13 +27,16 @@ from amla.model.fp.jit import njit
 
 from .preset import Memory
 
-__all__ = ["MemoryState", "Timing", "memory_state", "read_times", "write_time"]
+__all__ = ["Cache", "MemoryState", "Timing", "memory_state", "read_times", "write_time"]
+
+#: Parts of a byte in which the rate of a cache counts.
+_FINE = 64
 
 #: What a memory is like, in ticks where it is a time; ``cycle``: ticks of a cycle; ``together``: IDs whose answers keep
 #: the order of their requests.
 _RATES = np.dtype([(name, np.int64) for name in (
     "start", "cycle", "byte", "beat", "beat_bytes", "way", "closed", "open", "activate", "precharge", "row_cycle",
-    "turnaround", "channels", "interleave", "banks", "row_bytes", "together")])
+    "turnaround", "channels", "interleave", "banks", "row_bytes", "together", "cached_byte", "cached_way")])
 #: When all that a channel was asked for could have been moved, in ticks without refresh; and its direction.
 _CHANNEL = np.dtype([("free", np.int64), ("writing", np.int64)])
 #: A bank: its open row, -1 for none, when that opened, when the last access to it ends.
@@ -40,16 +44,39 @@ _BANK = np.dtype([("row", np.int64), ("opened", np.int64), ("free", np.int64)])
 
 
 class MemoryState(NamedTuple):
-    """Rates, int64 record [1]; channels [channels]; banks [channels, banks]; last answer [read or write, ID]."""
+    """Rates, int64 record [1]; channels [channels]; banks [channels, banks]; last answer [read or write, ID].
+
+    Of a cache: ``blocks`` of ``interleave_bytes`` that it holds, -1 for none, and when each came, [blocks]; when its
+    ports are free, [reads, writes].
+    """
 
     rates: np.ndarray
     channels: np.ndarray
     banks: np.ndarray
     last: np.ndarray
+    blocks: np.ndarray
+    filled: np.ndarray
+    ports: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """A cache that all requests go through, direct mapped; what is written goes on to memory, too.
+
+    Attributes
+    ----------
+    bytes:           it holds so many at most
+    bytes_per_cycle: that it gives, and takes, in a cycle
+    latency:         cycles from an address to its first beat when it is there
+    """
+
+    bytes: int
+    bytes_per_cycle: float
+    latency: int
 
 
 def memory_state(memory: Memory, beat_bytes: int, *, start: int = 0, idents: int = 1,
-                 port_idents: int | None = None) -> MemoryState:
+                 port_idents: int | None = None, cache: Cache | None = None) -> MemoryState:
     """A memory at the begin of its time.
 
     Parameters
@@ -59,9 +86,11 @@ def memory_state(memory: Memory, beat_bytes: int, *, start: int = 0, idents: int
     start:      cycle in which its time begins, all rows closed and the first refresh an interval away
     idents:     IDs are below
     port_idents: so many of them, one after the other, come by a port of their own; None: all share one
+    cache:      before it; memory then has a rate
     """
     rate = Fraction(str(memory.bytes_per_cycle or beat_bytes))
-    cycle, byte = rate.numerator, rate.denominator
+    fine = _FINE if cache else 1
+    cycle, byte = fine * rate.numerator, fine * rate.denominator
     closed = memory.refresh * cycle
     # Of a beat, in a channel and on the bus; where only the bus limits, data are all there at once.
     beat = max(beat_bytes * byte, cycle)
@@ -70,12 +99,15 @@ def memory_state(memory: Memory, beat_bytes: int, *, start: int = 0, idents: int
         (memory.latency - memory.activate) * cycle, closed, memory.refresh_interval * cycle - closed,
         memory.activate * cycle, memory.precharge * cycle, memory.row_cycle * cycle, memory.turnaround * cycle,
         memory.channels, memory.interleave_bytes, memory.banks, memory.row_bytes,
-        1 if memory.out_of_order else port_idents or idents)], _RATES)
+        1 if memory.out_of_order else port_idents or idents,
+        max(round(cycle / cache.bytes_per_cycle), 1) if cache else 0, cache.latency * cycle if cache else 0)], _RATES)
     banks = np.zeros((memory.channels, memory.banks), _BANK)
     banks["row"] = -1
     last = np.empty((2, idents), np.int64)
     last[0], last[1] = -beat, -cycle
-    return MemoryState(rates, np.zeros(memory.channels, _CHANNEL), banks, last)
+    blocks = 1 << (cache.bytes // memory.interleave_bytes).bit_length() - 1 if cache else 1
+    return MemoryState(rates, np.zeros(memory.channels, _CHANNEL), banks, last, np.full(blocks, -1, np.int64),
+                       np.zeros(blocks, np.int64), np.zeros(2, np.int64))
 
 
 class Timing:
@@ -116,7 +148,8 @@ def read_times(state, ident, address, size, cycle, times, first):
     place = first
     while size > 0:
         count = size if not rates.byte else min(size, rates.interleave - address % rates.interleave)
-        begin = _access(state, 0, address, count, arrival)
+        begin = _access(state, 0, address, count, arrival) if not rates.cached_byte else (
+            _cached(state, address, count, arrival))
         for offset in range(0, count, rates.beat_bytes):
             last = max(_answer(rates, begin + offset * rates.byte), last + rates.beat)
             times[place % len(times)] = rates.start - -last // rates.cycle
@@ -134,11 +167,39 @@ def write_time(state, ident, address, size, cycle):
     done = 0
     while size > 0:
         count = size if not rates.byte else min(size, rates.interleave - address % rates.interleave)
-        done = max(done, _access(state, 1, address, count, arrival) + count * rates.byte)
+        through = _access(state, 1, address, count, arrival) + count * rates.byte
+        done = max(done, _kept(state, address, count, arrival) if rates.cached_byte else through)
         address, size = address + count, size - count
     last = max(_answer(rates, done), state.last[1, key] + rates.cycle)
     state.last[1, key] = last
     return rates.start - -last // rates.cycle
+
+
+@njit()
+def _cached(state, address, count, arrival):
+    """Begin of a piece's data, from the cache or from memory, as of :func:`_access`."""
+    rates = state.rates[0]
+    block = address // rates.interleave
+    place = block % len(state.blocks)
+    slot = max(arrival, state.ports[0])
+    state.ports[0] = slot + count * rates.cached_byte
+    if state.blocks[place] == block:
+        return max(slot, state.filled[place]) + rates.cached_way - rates.way
+    begin = max(_access(state, 0, address, count, arrival), slot)
+    state.blocks[place], state.filled[place] = block, begin + rates.way - rates.cached_way + count * rates.byte
+    return begin
+
+
+@njit()
+def _kept(state, address, count, arrival):
+    """End of a piece's data that the cache takes."""
+    rates = state.rates[0]
+    block = address // rates.interleave
+    place = block % len(state.blocks)
+    slot = max(arrival, state.ports[1])
+    state.ports[1] = slot + count * rates.cached_byte
+    state.blocks[place], state.filled[place] = block, state.ports[1]
+    return state.ports[1] + rates.cached_way - rates.way
 
 
 @njit()

@@ -113,8 +113,8 @@ def test_cores_share_what_memory_gives(tiny):
     program = [*(load(128, address=4096 * number) for number in range(4)), HALT]
     half = Memory(name="half", latency=20, bytes_per_cycle=16)
     alone = simulate(program, tiny, half)
-    pair = simulate_cores([program, program], tiny, replace(half, bytes_per_cycle=32))
-    crowd = simulate_cores([program, program], tiny, half)
+    pair = simulate_cores([[program, program]], tiny, replace(half, bytes_per_cycle=32))[0]
+    crowd = simulate_cores([[program, program]], tiny, half)[0]
     assert max(run.cycles for run in pair) < 1.15 * alone.cycles  # a few bursts behind the other one
     assert max(run.cycles for run in crowd) > 1.7 * alone.cycles
     assert [sum(run.reads[:, 2]) for run in crowd] == [sum(alone.reads[:, 2])] * 2
