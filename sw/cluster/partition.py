@@ -99,7 +99,8 @@ class _Rates:
     def cuts(self) -> list[int]:
         """Numbers of keys to try: the longest request in one to as many splits as there are cores."""
         k, longest = self.config.k, max(max(self.workload.lengths), 1)
-        return sorted({-(-longest // (count * k)) * k for count in range(1, self.cores + 1)})
+        most = min(self.cores, self.config.state_words - 1)  # splits that a core can merge
+        return sorted({-(-longest // (count * k)) * k for count in range(1, most + 1)})
 
     def share(self, rows: int, keys: int, *, partial: bool) -> float:
         load, config = self.workload, self.config

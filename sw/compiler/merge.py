@@ -20,7 +20,7 @@ __all__ = ["Merge", "schedule_merge"]
 
 #: Pieces of the columns to aim for: loads, merges and stores overlap.
 _PIECES = 4
-#: Slots of SINK and of LSE, of L1, and at most of OUT.
+#: Slots of SINK and of LSE, where they fit, of L1, and at most of OUT.
 _ROW_SLOTS, _L1_SLOTS, _OUT_SLOTS = 2, 2, 4
 
 
@@ -67,14 +67,16 @@ class _Scheduler:
     def __init__(self, merge: Merge, config: CoreConfig):
         self._merge, self._config = merge, config
         self._splits = len(merge.parts)
+        words = self._splits + 1  # of SINK or the factors, per row group
+        self._row_slots = min(max(config.state_words // words, 1), _ROW_SLOTS)
         self._tiles, self._pieces = self._fit()
         groups, columns = self._tiles[0].size, self._pieces[0].size
         self._split_words = 2 * groups * columns // config.k
         self._slot_words = self._splits * self._split_words
         self._out_words = groups * columns // config.beat_elements
         self._drafts: list[Draft] = []
-        slots = min(config.out_words // self._out_words, _ROW_SLOTS * len(self._pieces), _OUT_SLOTS)
-        self._sink = Ring(_ROW_SLOTS, Semaphore.Q_FREE)
+        slots = min(config.out_words // self._out_words, self._row_slots * len(self._pieces), _OUT_SLOTS)
+        self._sink = Ring(self._row_slots, Semaphore.Q_FREE)
         self._l1 = Ring(_L1_SLOTS, Semaphore.KV_FREE)
         self._out, self._out_slots = Ring(slots, Semaphore.OUT_FREE), slots
 
@@ -93,8 +95,8 @@ class _Scheduler:
         Whole tiles are halved before pieces are: a long row makes long bursts.
         """
         merge, config = self._merge, self._config
-        words = len(merge.parts) + 1  # of SINK or the factors, per row group
-        groups = min(-(-merge.rows.size // config.m), config.state_words // (_ROW_SLOTS * words))
+        words = self._splits + 1
+        groups = min(-(-merge.rows.size // config.m), config.state_words // (self._row_slots * words))
         beats = -(-merge.columns.size // (_PIECES * config.beat_elements))
         while groups and beats:
             columns = beats * config.beat_elements
@@ -104,7 +106,7 @@ class _Scheduler:
                 return tiles, split(merge.columns.size, columns, multiple=config.beat_elements)
             groups, beats = (groups // 2, beats) if groups > 1 else (groups, beats // 2)
         raise AmlaError(f"{config.name} is too small to merge {len(merge.parts)} splits: a row group of them needs "
-                        f"{_ROW_SLOTS * words} words of row state, of {config.state_words}, and of L1 "
+                        f"{words} words of row state, of {config.state_words}, and of L1 "
                         f"{_L1_SLOTS * len(merge.parts) * 2 * config.l1_banks}, of {config.l1_words}")
 
     def _tile(self, number: int, groups: Piece) -> None:
@@ -112,7 +114,7 @@ class _Scheduler:
         row = merge.rows.start + groups.start * config.m
         rows = min(groups.size * config.m, merge.rows.stop - row)
         words = (self._splits + (merge.sinks is not None)) * self._tiles[0].size
-        sink, lse = number % _ROW_SLOTS * words, number % _ROW_SLOTS * self._tiles[0].size
+        sink, lse = number % self._row_slots * words, number % self._row_slots * self._tiles[0].size
         load = self._load_rows(row, groups.size, sink)
         self._sink.take(load)
         for piece in self._pieces:

@@ -5,15 +5,18 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from amla.rtl.config import CoreConfig
 from amla.rtl.errors import shown
 from amla.rtl.yaml_file import load_yaml
 
 from ..errors import AmlaError
+from ..memory.preset import Memory
+from ..memory.timing import Cache
 from ..workload.rules import integer, integers, known_keys, require
 from ..workload.workload import MAX_TOKENS, Workload
 
-__all__ = ["KINDS", "UNLIMITED", "VECTOR_OPERATIONS", "AscendMachine", "GpuMachine", "Machine", "Published", "Route",
-           "load_machine"]
+__all__ = ["KINDS", "UNLIMITED", "VECTOR_OPERATIONS", "AmlaMachine", "AscendMachine", "GpuMachine", "Machine",
+           "Published", "Route", "load_machine"]
 
 _T = TypeVar("_T")
 
@@ -252,8 +255,55 @@ class GpuMachine(Machine):
     round_trip_ns: float = _number(0, 1e6)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AmlaMachine(Machine):
+    """AMLA cores that share a memory.
+
+    Attributes
+    ----------
+    core:          configuration of a core, by name
+    cores:         how many
+    clock_hz:      of all cores
+    memory:        fields of :class:`~amla.sw.memory.preset.Memory`, for all cores together
+    cache_bytes, cache_bytes_per_cycle, cache_latency: of the cache that all requests go through; 0 bytes: there is none
+    launch_cycles: from the launch to the START of all cores
+    sync_cycles:   from the end of the last core to the next START, or to the end
+    """
+
+    kind: ClassVar[str] = "amla"
+
+    core: str
+    cores: int = _count(1024)
+    clock_hz: float = _number(1e6, 1e11)
+    memory: Mapping[str, Any]
+    cache_bytes: int = field(default=0, metadata={"range": (0, 1 << 34), "integer": True})
+    cache_bytes_per_cycle: float = _number(0.125, 1e9, default=1.0)
+    cache_latency: int = field(default=1, metadata={"range": (1, 10_000), "integer": True})
+    launch_cycles: float = _number(0, 1e9)
+    sync_cycles: float = _number(0, 1e9)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_text("core", self.core)
+        CoreConfig.load(self.core)
+        require(self.shared_memory.bytes_per_cycle is not None or not self.cache_bytes, "memory",
+                "given a rate, as there is a cache", self.memory)
+
+    @property
+    def shared_memory(self) -> Memory:
+        """The memory of all cores."""
+        return Memory.from_dict({"name": self.name, **self.memory} if isinstance(self.memory, Mapping) else self.memory,
+                                source="memory")
+
+    @property
+    def cache(self) -> Cache | None:
+        """What all requests go through."""
+        return Cache(bytes=self.cache_bytes, bytes_per_cycle=self.cache_bytes_per_cycle,
+                     latency=self.cache_latency) if self.cache_bytes else None
+
+
 #: Kinds of machines by the ``kind`` of their file.
-KINDS: dict[str, type[Machine]] = {one.kind: one for one in (AscendMachine, GpuMachine)}
+KINDS: dict[str, type[Machine]] = {one.kind: one for one in (AmlaMachine, AscendMachine, GpuMachine)}
 
 
 def load_machine(name_or_path: str | Path) -> Machine:

@@ -6,15 +6,15 @@ from typing import Any
 
 from ..report.utilisation import macs_of
 from ..workload.workload import Workload
-from . import ascend, gpu
+from . import amla, ascend, gpu
 from .estimate import Estimate
-from .machine import AscendMachine, GpuMachine, Machine
+from .machine import AmlaMachine, AscendMachine, GpuMachine, Machine
 
 __all__ = ["Comparison", "Prediction", "predict"]
 
 #: The model of each kind of machine: an :class:`Estimate` of a workload.
 _MODELS: dict[type[Machine], Callable[[Workload, Any], Estimate]] = {
-    AscendMachine: ascend.estimate, GpuMachine: gpu.estimate}
+    AmlaMachine: amla.estimate, AscendMachine: ascend.estimate, GpuMachine: gpu.estimate}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,73 @@
+"""AMLA cores on one die: the programs themselves, on the cycle model of all cores beside one memory."""
+
+from dataclasses import replace
+
+import numpy as np
+from amla.rtl.config import CoreConfig
+
+from ..cluster.partition import partition
+from ..cluster.programs import Phases, programs_of
+from ..compiler.key_cache import KeyCache, Paged
+from ..compiler.loads import Addresses
+from ..cycles.model import simulate_cores
+from ..errors import AmlaError
+from ..memory.preset import Memory
+from ..report.utilisation import bytes_of, macs_of
+from ..workload.workload import Workload
+from .estimate import Estimate
+from .machine import AmlaMachine
+
+__all__ = ["estimate"]
+
+#: Arrays in GM: O, LSE, Q, the KV cache, partial results.
+_O, _LSE, _Q, _KV, _PARTIALS = 1 << 34, 3 << 34, 5 << 34, 1 << 37, 3 << 36
+
+
+def estimate(workload: Workload, machine: AmlaMachine) -> Estimate:
+    """Time of a workload: of its shares on all cores, and of their merge.
+
+    Raises
+    ------
+    AmlaError: lists or sinks, or a workload that does not suit the core.
+    """
+    for key, value, none in (("topk", workload.topk, None), ("sink", workload.sink, False)):
+        if value != none:
+            raise AmlaError(f"{workload.name}: {key} must be {none} on {machine.name}, not {value!r}")
+    config = CoreConfig.load(machine.core)
+    memory = machine.shared_memory
+    phases = _schedule(workload, config, machine, memory)
+    runs = simulate_cores([phases.shares, *([phases.merges] if phases.merges else [])], config, memory,
+                          cache=machine.cache)
+    cycle = 1 / machine.clock_hz
+    shares, *merges = [max(run.cycles for run in phase if run) for phase in runs]
+    macs = macs_of(workload)
+    ideal = macs / (machine.cores * config.macs_per_cycle)
+    busy = [run.cube_active for run in runs[0] if run]
+    work = sum(busy) / machine.cores
+    parts = {
+        "launch": machine.launch_cycles,
+        "cube at its peak": ideal,
+        "padding, masked columns": work - ideal,
+        "cores without work": max(busy) - work,
+        "start, end and waits of the longest core": shares - max(busy),
+        "merge": sum(merges),
+        "all cores wait for each other": machine.sync_cycles * (1 + len(merges)),
+    }
+    read, written = bytes_of(workload, config)
+    limits = {"compute": macs / config.macs_per_cycle / machine.cores * cycle,
+              "memory": (read + written) / machine.memory_bytes_per_second}
+    by = max(limits, key=limits.__getitem__)
+    return Estimate(parts={name: cycles * cycle for name, cycles in parts.items()}, bound_seconds=limits[by],
+                    bound_by=by, cores=sum(run is not None for run in runs[0]), stages={})
+
+
+def _schedule(workload: Workload, config: CoreConfig, machine: AmlaMachine, memory: Memory) -> Phases:
+    total = machine.cache.bytes_per_cycle if machine.cache else memory.sustained()
+    share = partition(workload, config, machine.cores, rate=config.axi_data_bytes, total_rate=total)
+    pages = max(-(-max(workload.lengths) // workload.page_size), 1)
+    table = np.arange(len(workload.lengths) * pages, dtype=np.int32).reshape(len(workload.lengths), pages)
+    # What each core's programs expect of memory: its share of the rate.
+    own = replace(memory, name=f"{memory.name} / {machine.cores}", channels=max(memory.channels // machine.cores, 1),
+                  bytes_per_cycle=memory.rate(1 << 20) / machine.cores)
+    return programs_of(share, workload, config, Paged(KeyCache.of(workload, _KV), table),
+                       Addresses(q=_Q, o=_O, lse=_LSE), partials=_PARTIALS, memory=own)
