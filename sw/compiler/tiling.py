@@ -129,6 +129,7 @@ class _Fit:
                  listed: bool, rows: Piece, share: Share | None):
         self._workload, self._config, self._preload, self._memory = workload, config, preload, memory
         self._share = share
+        self._halves = 2 if share is not None and share.partial else 1
         self._tiles = tuple(RowTile.of(Piece(rows.start // config.m + piece.start, piece.size), workload, config)
                             for piece in split(-(-rows.size // config.m), groups))
         self.groups = self._tiles[0].groups
@@ -161,6 +162,8 @@ class _Fit:
         room = (config.l0c_words - score_slots * scores) // (2 * groups * per_chunk)
         widest = min(room, max(_SUBTILE_FRACTALS // (groups * per_chunk), 1), half_b // per_chunk,
                      self._workload.head_dim_v // config.k) // banks * banks
+        if self._halves == 2:  # two of them in OUT, as the stores of a partial result take long
+            widest = min(widest, config.out_words // (4 * groups) * config.beat_elements // config.k // banks * banks)
         widest = max(widest, banks)
         self.value_tiles = split(self._workload.head_dim_v, widest * config.k, multiple=config.beat_elements)
         widest = self.value_tiles[0].size // config.k
@@ -246,8 +249,7 @@ class _Fit:
         lse_slots = min(2, config.state_words // groups)
         self._ring("LSE", "state", lse_slots, groups)
         widest = max(sum(tile.size for tile in self.value_tiles[unit.start:unit.stop]) for unit in self.units)
-        halves = 2 if self._share is not None and self._share.partial else 1
-        out_words = groups * widest * halves // config.beat_elements
+        out_words = groups * widest * self._halves // config.beat_elements
         self._check("out", out_words)
         # A slot of LSE is free again when its tile's first unit has left OUT.
         self._ring("OUT", "out", min(config.out_words // out_words, _MAX_OUT_SLOTS, lse_slots * len(self.units)),
