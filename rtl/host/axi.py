@@ -41,11 +41,13 @@ class Response(enum.IntEnum):
     DECERR = 3
 
 
-def _check_widths(address_bits: int, data_bits: int) -> None:
+def _check_widths(address_bits: int, data_bits: int, id_bits: int) -> None:
     if not isinstance(address_bits, int) or not 12 <= address_bits <= 64:
         raise ValueError(f"address_bits must be an integer from 12 to 64, not {address_bits!r}")
     if not isinstance(data_bits, int) or data_bits not in (8, 16, 32, 64, 128, 256, 512, 1024):
         raise ValueError(f"data_bits must be a power of two from 8 to 1024, not {data_bits!r}")
+    if not isinstance(id_bits, int) or not 0 <= id_bits <= 32:
+        raise ValueError(f"id_bits must be an integer from 0 to 32, not {id_bits!r}")
 
 
 class _BusSignature(wiring.Signature):
@@ -88,7 +90,7 @@ class ReadSignature(_BusSignature):
     """
 
     def __init__(self, address_bits: int, data_bits: int, id_bits: int = 0):
-        _check_widths(address_bits, data_bits)
+        _check_widths(address_bits, data_bits, id_bits)
         super().__init__((address_bits, data_bits, id_bits), {
             "ar": Out(_channel({"address": address_bits, "len": 8}, id_bits)),
             "r": In(_channel({"data": data_bits, "resp": 2, "last": 1}, id_bits)),
@@ -116,7 +118,7 @@ class WriteSignature(_BusSignature):
     """
 
     def __init__(self, address_bits: int, data_bits: int, id_bits: int = 0):
-        _check_widths(address_bits, data_bits)
+        _check_widths(address_bits, data_bits, id_bits)
         super().__init__((address_bits, data_bits, id_bits), {
             "aw": Out(_channel({"address": address_bits, "len": 8}, id_bits)),
             "w": Out(_channel({"data": data_bits, "strb": data_bits // 8, "last": 1}, 0)),
@@ -176,13 +178,10 @@ def connect_axi4(m: Module, port: Any, *, read: Any = None, write: Any = None, o
 
 
 def next_turn(m: Module, requests: Value, served: Value) -> Signal:
-    """Round robin: of ``requests`` the first behind number ``served``, which itself comes last; one-hot, or zero.
-
-    It holds for one use of ``m``: the signals that it makes have fixed names.
-    """
+    """Round robin: of ``requests`` the first behind number ``served``, which itself comes last; one-hot, or zero."""
     later, pool, turn = Signal(len(requests)), Signal(len(requests)), Signal(len(requests))
     m.d.comb += [
-        later.eq(requests & Cat(served < number for number in range(len(requests)))),
+        later.eq(requests & Cat(Const(0, 1), *(served < number for number in range(1, len(requests))))),
         pool.eq(Mux(later.any(), later, requests)),
         turn.eq(pool & -pool),
     ]
