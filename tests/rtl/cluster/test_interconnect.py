@@ -15,5 +15,5 @@ def test_interconnect(managers):
 
 
 def test_one_manager_needs_no_interconnect():
-    with pytest.raises(ValueError, match="^clients must be an integer of at least 2, not 1$"):
+    with pytest.raises(ValueError, match=r"^clients must be an integer of at least 2, not 1$"):
         Interconnect(32, 128, 1)
