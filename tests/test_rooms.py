@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     ("flow.energy",),
     ("flow", "tb.run_job"),
+    ("tb.cluster",),
     ("tb.core", "tb.transfer"),
     ("tb.engines", "tb.formal", "tb.issue", "tb.softmax", "tb.rescale", "tb.test_rescale", "tb.test_stream",
      "tb.test_two_banks"),
@@ -28,6 +29,7 @@ LEVELS = (
     ("sw.compiler",),
     ("sw.workload", "sw.memory"),
     ("sw",),
+    ("rtl.cluster",),
     ("rtl.core", "rtl.__main__", "rtl.docs", "rtl.memories"),
     ("rtl.engines",),
     ("rtl.softmax", "rtl.issue"),
@@ -63,6 +65,8 @@ COVERED = {
     "model.fp.operator": "model/test_arguments",
     "model.hopper.recorded": "model/test_recorded",
     "model.hopper.special_tables": "model/hopper/test_special_functions",
+    "rtl.cluster.register_slice": "rtl/cluster/test_interconnect",
+    "rtl.cluster.write_arbiter": "rtl/cluster/test_interconnect",
     "rtl.engines.completion": "rtl/engines/test_cube",
     "rtl.errors": "rtl/test_config",
     **{f"rtl.fp.{name}": "rtl/fp/test_operators" for name in (
@@ -81,6 +85,7 @@ COVERED = {
     "sw.errors": "sw/test_cli",
     "sw.accuracy.recorded": "sw/accuracy/test_study",
     "sw.run.experiment": "sw/test_cli",
+    "sw.run.job_folder": "tb/test_run_job",
     "sw.run.rtl_job": "tb/test_run_job",
 }
 

@@ -21,8 +21,8 @@ class Interconnect(wiring.Component):
     is made from registers and ends in them. AR and AW of the bus leave from the arbiters' registers.
 
     **Latency**: two cycles on every channel; W, whose bursts pass in the order of their AWs, three where it comes
-    together with its AW. **Throughput**: one AR, one R beat, one AW, one W beat, one B per cycle. A manager that requests
-    is served after at most one burst of every other one, on AR and on AW.
+    together with its AW. **Throughput**: one AR, one R beat, one AW, one W beat, one B per cycle. A manager that
+    requests is served after at most one burst of every other one, on AR and on AW.
 
     Parameters
     ----------

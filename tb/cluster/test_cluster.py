@@ -109,8 +109,8 @@ async def random_programs(dut):
             for core, run in runs.items():
                 placed[core].check(run)
         except AssertionError as error:
-            raise AssertionError(f"round {number}, seed {SEED}, beside {memory.name}, latency {latency}, stall {stall}, "
-                                 f"{'staggered' if staggered else 'together'}: {error}") from error
+            raise AssertionError(f"round {number}, seed {SEED}, {'staggered' if staggered else 'together'}, beside "
+                                 f"{memory.name}, latency {latency}, stall {stall}: {error}") from error
         assert bench.axi.quiet
         spans = sorted((run.start, run.start + run.cycles) for run in runs.values())
         overlapped += sum(b[0] < a[1] for a, b in itertools.pairwise(spans))

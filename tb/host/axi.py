@@ -344,8 +344,8 @@ class AxiMemory:
                 self.traffic_of(burst.ident).reads.append((burst.first, now, burst.beats * self._beat_bytes))
 
     async def _wait(self, queues: dict[int, deque[_Burst]], arrival: Event) -> None:
-        """Sleep until something can be driven: what waits in ``queues`` or, if nothing does, arrives. Returns at a clock
-        edge, and may do so too early."""
+        """Sleep until something can be driven: what waits in ``queues`` or, if nothing does, arrives. Returns at a
+        clock edge, and may do so too early."""
         times = [queue[0].times[queue[0].next] for queue in queues.values() if queue]
         if self.hold:
             await self._edge
