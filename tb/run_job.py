@@ -1,7 +1,7 @@
 """``python -m amla.tb.run_job FOLDER``: simulate a job folder (see :mod:`amla.sw.run.job_folder`) on the RTL.
 
 Builds the core, or the cluster, of the folder's configuration when it has changed, runs all its programs in one
-simulation, and writes the results back into the folder. Progress goes to the standard output, one line every few seconds.
+simulation, and writes the results back into the folder. Progress goes to the standard output, a line every few seconds.
 """
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ imports the benches), ``read_folder`` reads what it left; ``run_cluster`` does i
 simulation. :mod:`amla.sw.run.rtl_job` is the same for jobs of one core.
 
 A run is a list of phases. A phase starts the programs of its cores one right after the other, beside a memory whose
-time begins anew; the next one begins when all have ended, with memory as they left it. A run ends behind the first phase
-in which a core did not reach HALT.
+time begins anew; the next one begins when all have ended, with memory as they left it. A run ends behind the first
+phase in which a core did not reach HALT.
 
 ::
 
@@ -118,7 +118,7 @@ class ClusterJob:
                 raise ValueError(f"jobs must not overlap, not begin at {job.base:#x} before {end:#x}")
             end = job.base + len(job.memory)
             memory[job.base - base:end - base] = job.memory
-        return cls(base=base, memory=memory, phases=[[job and job.registers for job in jobs]],
+        return cls(base=base, memory=memory, phases=[[None if job is None else job.registers for job in jobs]],
                    outputs={str(number): (job.output_base, job.output_bytes)
                             for number, job in enumerate(jobs) if job is not None})
 
