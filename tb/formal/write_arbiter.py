@@ -68,7 +68,7 @@ class _Order(Wrapper):
         for index, client in enumerate(unit.clients):
             m.d.comb += [
                 Assert(client.w.ready == (self.wready & (open_ != 0) & (owner == index)), "taken from its client only"),
-                Assert(client.b.valid == (self.bvalid & (self.bid[_ID_BITS:] == index)), "answers to their client only"),
+                Assert(client.b.valid == (self.bvalid & (self.bid[_ID_BITS:] == index)), "answers go home"),
                 Assert(client.b.payload.as_value() == Cat(self.bresp, self.bid[:_ID_BITS])),
             ]
         m.d.comb += Assert(b.ready == Array([*self.bready, 1])[self.bid[_ID_BITS:]], "dropped if it is nobody's")
