@@ -72,7 +72,7 @@ accuracy: $(STAMP) ## error of every mode against float64: JSON, Markdown and pl
 sweep: $(STAMP) ## utilisation against memory latency and SRAM, estimated: docs/sweep.md with plots and JSON
 	@$(BIN)/python -m amla.sw.run.sweep
 
-formal: $(STAMP) ## prove rescale, arithmetic, dot unit, semaphores, queue, read arbiter; find every planted bug
+formal: $(STAMP) ## prove rescale, arithmetic, dot unit, semaphores, queue, arbiters; find every planted bug
 	@$(BIN)/python -m amla.tb.formal
 
 opensta:
