@@ -179,11 +179,10 @@ def connect_axi4(m: Module, port: Any, *, read: Any = None, write: Any = None, o
 
 def next_turn(m: Module, requests: Value, served: Value) -> Signal:
     """Round robin: of ``requests`` the first behind number ``served``, which itself comes last; one-hot, or zero."""
-    later, pool, turn = Signal(len(requests)), Signal(len(requests)), Signal(len(requests))
+    later, turn = Signal(len(requests)), Signal(len(requests))
     m.d.comb += [
         later.eq(requests & Cat(Const(0, 1), *(served < number for number in range(1, len(requests))))),
-        pool.eq(Mux(later.any(), later, requests)),
-        turn.eq(pool & -pool),
+        turn.eq(Mux(later.any(), later & -later, requests & -requests)),
     ]
     return turn
 

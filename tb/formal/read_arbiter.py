@@ -125,7 +125,7 @@ def _bug(old: str, new: str, says: str) -> Bug:
 
 PROOFS = (
     Proof(name="arbiter-fair", quick=True, build=_Fair, cycles=8, induction=1,
-          bug=_bug("pool.eq(Mux(later.any(), later, requests))", "pool.eq(requests)",
+          bug=_bug("Mux(later.any(), later & -later, requests & -requests)", "requests & -requests",
                    "fixed priority instead of round robin"),
           says=f"{_CLIENTS} clients: while one waits, every other is served at most once; never idle beside a request"),
     Proof(name="arbiter-routes", build=_Routes, cycles=6, induction=1,
