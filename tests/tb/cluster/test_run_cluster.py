@@ -136,3 +136,21 @@ def test_bad_cluster_jobs_are_refused(cases, tiny, tmp_path):
         run_cluster({"a": good, "b": ClusterJob.of(jobs[:1])}, tiny, out=tmp_path, memory=IDEAL)
     with pytest.raises(ValueError, match="base must be a multiple of 4096, not 100"):
         build_job(FIRST, make_inputs(FIRST, format=tiny.format), tiny, base=100)
+
+
+@pytest.mark.nightly
+def test_sharing_is_fair(tiny, tmp_path):
+    """Equal programs on four cores end within 3 % of each other, and no later than each alone beside a quarter of the
+    rate; beside the whole of it each alone is faster."""
+    load = replace(Workload.load("tiny"), heads=16, lengths=(150, 60))
+    whole = Memory(name="whole", latency=20, bytes_per_cycle=tiny.axi_data_bytes)
+    quarter = replace(whole, name="quarter", bytes_per_cycle=tiny.axi_data_bytes / CORES)
+    shares = [make_inputs(replace(load, seed=core), format=tiny.format) for core in range(CORES)]
+    jobs = [build_job(load, inputs, tiny, base=BASE + core * STEP, memory=whole) for core, inputs in enumerate(shares)]
+    together = ClusterJob.of(jobs)
+    alone = replace(together, phases=[[jobs[0].registers, *[None] * (CORES - 1)]])
+    runs = run_cluster({"together": together, "alone": alone}, tiny, out=tmp_path, memory=whole).runs
+    slow = run_cluster({"alone": alone}, tiny, out=tmp_path, memory=quarter).runs["alone"].phases[0].cores[0].cycles
+    cycles = [core.cycles for core in runs["together"].phases[0].cores]
+    assert max(cycles) < 1.03 * min(cycles)
+    assert runs["alone"].phases[0].cores[0].cycles < min(cycles) and max(cycles) <= slow
