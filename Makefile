@@ -75,7 +75,7 @@ sweep: $(STAMP) ## utilisation against memory latency and SRAM, estimated: docs/
 machines: $(STAMP) ## GPUs and an Ascend 910, predicted beside recorded and published figures: docs/machine.md with JSON
 	@$(BIN)/python -m amla.sw.machine.page
 
-formal: $(STAMP) ## prove rescale, arithmetic, dot unit, semaphores, queue, read arbiter; find every planted bug
+formal: $(STAMP) ## prove rescale, arithmetic, dot unit, semaphores, queue, arbiters; find every planted bug
 	@$(BIN)/python -m amla.tb.formal
 
 opensta:

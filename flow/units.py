@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from amaranth.lib import wiring
+from amla.rtl.cluster.interconnect import Interconnect
 from amla.rtl.config import CoreConfig
 from amla.rtl.core import AmlaCore
 from amla.rtl.engines.cube import Cube
@@ -102,6 +103,8 @@ PARTS = {
     "load": _of_tiny("load engine", Load),
     "store": _of_tiny("store engine", Store),
     "sequencer": _of_tiny("sequencer", Sequencer),
+    "interconnect": _of_tiny("interconnect of 4 cores", lambda config: Interconnect(
+        config.axi_address_bits, 8 * config.axi_data_bytes, 4)),
 }
 
 #: Whole cores; their memories are black boxes.

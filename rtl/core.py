@@ -17,7 +17,7 @@ from .engines.vector import Vector
 from .fp.nets import register
 from .fp.word import OPERANDS
 from .host import csr
-from .host.axi import ReadArbiter
+from .host.axi import ReadArbiter, axi4_ports, connect_axi4
 from .host.control import Control
 from .host.registers import AxiLiteSignature, Registers
 from .isa import ENGINE_STATES, INDEX_BITS, MAX_LENGTH, Engine
@@ -33,9 +33,6 @@ INTERFACE_VERSION = 1 << 16
 
 #: State of an engine that nothing has been observed of.
 _IDLE = 1 << list(ENGINE_STATES).index("IDLE")
-
-_BURST_INCR = 1
-_CACHE_NORMAL = 0b0011
 
 
 class AmlaCore(wiring.Component):
@@ -60,28 +57,20 @@ class AmlaCore(wiring.Component):
               ``trace_start``/``trace_end`` is engine e's, with the command's index
     """
 
+    #: All cores of a design are of one configuration.
+    leaf_name = "amla_core"
+
     def __init__(self, config: CoreConfig):
         self.config = config
         address, width = config.axi_address_bits, 8 * config.axi_data_bytes
         lanes = len(Engine)
-        ports = {f"s_axil_{name}": member for name, member in AxiLiteSignature.members.items()}
-        for channel, ready in (("ar", In), ("aw", In)):
-            ports |= {
-                f"m_axi_{channel}id": Out(1), f"m_axi_{channel}addr": Out(address), f"m_axi_{channel}len": Out(8),
-                f"m_axi_{channel}size": Out(3), f"m_axi_{channel}burst": Out(2), f"m_axi_{channel}cache": Out(4),
-                f"m_axi_{channel}prot": Out(3), f"m_axi_{channel}valid": Out(1), f"m_axi_{channel}ready": ready(1),
-            }
-        ports |= {
-            "m_axi_rid": In(1), "m_axi_rdata": In(width), "m_axi_rresp": In(2), "m_axi_rlast": In(1),
-            "m_axi_rvalid": In(1), "m_axi_rready": Out(1),
-            "m_axi_wdata": Out(width), "m_axi_wstrb": Out(width // 8), "m_axi_wlast": Out(1),
-            "m_axi_wvalid": Out(1), "m_axi_wready": In(1),
-            "m_axi_bid": In(1), "m_axi_bresp": In(2), "m_axi_bvalid": In(1), "m_axi_bready": Out(1),
+        super().__init__({
+            **{f"s_axil_{name}": member for name, member in AxiLiteSignature.members.items()},
+            **axi4_ports(address, width, 1),
             "irq": Out(1),
             "trace_valid": Out(1), "trace_start": Out(lanes), "trace_end": Out(lanes),
             "trace_start_index": Out(INDEX_BITS * lanes), "trace_end_index": Out(INDEX_BITS * lanes),
-        }
-        super().__init__(ports)
+        })
 
     def elaborate(self, platform):
         m = Module()
@@ -220,31 +209,11 @@ class AmlaCore(wiring.Component):
         m.d.comb += other_ready.eq(cells.other_ready)
 
     def _connect_axi(self, m, control, registers, arbiter, sequencer, engines):
-        """Thin wrapper that gives the AXI4 channels their usual names, and the windows."""
+        """Connect the AXI4 channels, and the windows."""
         load, store = engines[Engine.LOAD], engines[Engine.STORE]
-        size = exact_log2(self.config.axi_data_bytes)
         wiring.connect(m, sequencer.axi, arbiter.clients[0])
         wiring.connect(m, load.axi, arbiter.clients[1])
-        bus, write = arbiter.bus, store.axi
-        m.d.comb += [
-            self.m_axi_arid.eq(bus.arid), self.m_axi_araddr.eq(bus.araddr), self.m_axi_arlen.eq(bus.arlen),
-            self.m_axi_arvalid.eq(bus.arvalid), bus.arready.eq(self.m_axi_arready),
-            bus.rid.eq(self.m_axi_rid), bus.rdata.eq(self.m_axi_rdata), bus.rresp.eq(self.m_axi_rresp),
-            bus.rlast.eq(self.m_axi_rlast), bus.rvalid.eq(self.m_axi_rvalid), self.m_axi_rready.eq(bus.rready),
-            self.m_axi_awaddr.eq(write.aw.payload.address), self.m_axi_awlen.eq(write.aw.payload.len),
-            self.m_axi_awvalid.eq(write.aw.valid), write.aw.ready.eq(self.m_axi_awready),
-            self.m_axi_wdata.eq(write.w.payload.data), self.m_axi_wstrb.eq(write.w.payload.strb),
-            self.m_axi_wlast.eq(write.w.payload.last), self.m_axi_wvalid.eq(write.w.valid),
-            write.w.ready.eq(self.m_axi_wready),
-            write.b.payload.resp.eq(self.m_axi_bresp), write.b.valid.eq(self.m_axi_bvalid),
-            self.m_axi_bready.eq(write.b.ready),
-        ]
-        for channel in ("ar", "aw"):
-            m.d.comb += [
-                getattr(self, f"m_axi_{channel}size").eq(size),
-                getattr(self, f"m_axi_{channel}burst").eq(_BURST_INCR),
-                getattr(self, f"m_axi_{channel}cache").eq(_CACHE_NORMAL),
-            ]
+        connect_axi4(m, self, read=arbiter.bus, write=store.axi, outwards=True)
 
         # An address past the address space counts as its end, so that no bit of a register is forgotten.
         stored = registers.stored

@@ -29,8 +29,9 @@ from .report.report import render
 from .report.report_folder import write_pages
 from .report.results import REPORT_FILE, write_folder
 from .run.experiment import Experiment, baseline_name, prepare
+from .run.job_folder import job_folder
 from .run.model_job import run_model
-from .run.rtl_job import RtlRun, job_folder, run_rtl, write_job
+from .run.rtl_job import RtlRun, run_rtl, write_job
 from .workload.generate import make_inputs
 from .workload.inputs import load_npz
 from .workload.workload import Workload

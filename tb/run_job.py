@@ -1,7 +1,7 @@
-"""``python -m amla.tb.run_job FOLDER``: simulate a job folder (see :mod:`amla.sw.run.rtl_job`) on the RTL core.
+"""``python -m amla.tb.run_job FOLDER``: simulate a job folder (see :mod:`amla.sw.run.job_folder`) on the RTL.
 
-Builds the core of the folder's configuration when it has changed, runs all its programs in one simulation,
-and writes the results back into the folder. Progress goes to the standard output, one line every few seconds.
+Builds the core, or the cluster, of the folder's configuration when it has changed, runs all its programs in one
+simulation, and writes the results back into the folder. Progress goes to the standard output, a line every few seconds.
 """
 
 if __name__ == "__main__":
@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from amla.rtl.config import CoreConfig
-from amla.sw.run.rtl_job import JOB_FILE, PROGRESS_FILE, RESULT_FILE
+from amla.sw.run.job_folder import JOB_FILE, PROGRESS_FILE, RESULT_FILE
 
-from .build_core import TOP, build_core
+from .build_core import build_core, top_of
 from .runner import BenchError, run
 
 __all__ = ["main"]
@@ -54,7 +54,7 @@ def _passing_on(path: Path) -> Iterator[None]:
 
 
 def _end(number: int, _) -> None:
-    """End with all children: this process leads a group of its own where :mod:`amla.sw.run.rtl_job` started it."""
+    """End with all children: this process leads a group of its own where :mod:`amla.sw.run.job_folder` started it."""
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     sys.exit(128 + number)
@@ -76,13 +76,14 @@ def main() -> int:
     began = time.perf_counter()
     try:
         built = build_core(
-            CoreConfig.from_dict(job["config"]), waves=waves, say=lambda text: print(text, flush=True)
+            CoreConfig.from_dict(job["config"]), cores=job["cores"], waves=waves,
+            say=lambda text: print(text, flush=True)
         )
         build_seconds = time.perf_counter() - began
         (folder / RESULT_FILE).unlink(missing_ok=True)
         with _passing_on(folder / PROGRESS_FILE):
-            run(built, name=TOP, module="amla.tb.core.job_bench", seed=job["seed"], results=folder, waves=waves,
-                env={"AMLA_JOB": str(folder)})
+            run(built, name=top_of(job["cores"]), module="amla.tb.cluster.job_bench", seed=job["seed"],
+                results=folder, waves=waves, env={"AMLA_JOB": str(folder)})
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1

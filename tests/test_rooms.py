@@ -18,6 +18,7 @@ LEVELS = (
     ("flow.energy",),
     ("flow", "tb.run_job"),
     ("tb.split",),
+    ("tb.cluster",),
     ("tb.core", "tb.transfer"),
     ("tb.engines", "tb.formal", "tb.issue", "tb.softmax", "tb.rescale", "tb.test_rescale", "tb.test_stream",
      "tb.test_two_banks"),
@@ -30,7 +31,9 @@ LEVELS = (
     ("sw.cycles",),
     ("sw.workload", "sw.memory", "sw.compiler.program", "sw.compiler.packing"),
     ("sw",),
-    ("rtl.core", "rtl.__main__", "rtl.docs", "rtl.memories"),
+    ("rtl.__main__",),
+    ("rtl.cluster",),
+    ("rtl.core", "rtl.docs", "rtl.memories"),
     ("rtl.engines",),
     ("rtl.softmax", "rtl.issue"),
     ("rtl.host",),
@@ -65,6 +68,8 @@ COVERED = {
     "model.fp.operator": "model/test_arguments",
     "model.hopper.recorded": "model/test_recorded",
     "model.hopper.special_tables": "model/hopper/test_special_functions",
+    "rtl.cluster.register_slice": "rtl/cluster/test_interconnect",
+    "rtl.cluster.write_arbiter": "rtl/cluster/test_interconnect",
     "rtl.engines.completion": "rtl/engines/test_cube",
     "rtl.errors": "rtl/test_config",
     **{f"rtl.fp.{name}": "rtl/fp/test_operators" for name in (
@@ -92,6 +97,7 @@ COVERED = {
     "sw.machine.text": "sw/test_cli",
     "sw.accuracy.recorded": "sw/accuracy/test_study",
     "sw.run.experiment": "sw/test_cli",
+    "sw.run.job_folder": "tb/test_run_job",
     "sw.run.rtl_job": "tb/test_run_job",
 }
 

@@ -11,7 +11,8 @@ from amla.rtl.isa import Opcode
 from amla.sw.compiler.program import Command
 from amla.sw.run.counters import triples
 from amla.sw.run.experiment import prepare
-from amla.sw.run.rtl_job import job_folder, read_results, write_job
+from amla.sw.run.job_folder import job_folder
+from amla.sw.run.rtl_job import read_results, write_job
 from amla.sw.workload.workload import Workload
 from amla.tb.build_core import TOP
 from amla.tb.runner import BUILD_ROOT, build, run
@@ -74,8 +75,8 @@ def decode(config: CoreConfig, built: Path, *, say: Callable[[str], None] = lamb
     say("simulating")
     with job_folder(built, config.name) as folder:
         write_job(folder, experiment.jobs(), seed=WORKLOAD.seed)
-        run(built, name=TOP, module="amla.tb.core.job_bench", seed=WORKLOAD.seed, results=folder.resolve(), waves=True,
-            env={"AMLA_JOB": str(folder.resolve())})
+        run(built, name=TOP, module="amla.tb.cluster.job_bench", seed=WORKLOAD.seed, results=folder.resolve(),
+            waves=True, env={"AMLA_JOB": str(folder.resolve())})
         result = read_results(folder).runs[WORKLOAD.name]
         experiment.report(result)
         trace = Trace(folder / "dump.vcd", scope=TOP, clock="clk")

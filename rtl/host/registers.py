@@ -6,20 +6,26 @@ from amaranth.lib.wiring import In, Out
 
 from .csr import REGISTERS
 
-__all__ = ["ADDRESS_BITS", "AxiLiteSignature", "Registers"]
+__all__ = ["ADDRESS_BITS", "AxiLiteSignature", "Registers", "axi_lite_signature"]
 
 ADDRESS_BITS = 12
 
 _OKAY, _SLVERR = 0, 2
 
-#: AXI4-Lite, 32 bit data, from the subordinate's view; the names follow the protocol's.
-AxiLiteSignature = wiring.Signature({
-    "awaddr": In(ADDRESS_BITS), "awvalid": In(1), "awready": Out(1),
-    "wdata": In(32), "wstrb": In(4), "wvalid": In(1), "wready": Out(1),
-    "bresp": Out(2), "bvalid": Out(1), "bready": In(1),
-    "araddr": In(ADDRESS_BITS), "arvalid": In(1), "arready": Out(1),
-    "rdata": Out(32), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
-})
+
+def axi_lite_signature(address_bits: int) -> wiring.Signature:
+    """AXI4-Lite, 32 bit data, from the subordinate's view; the names follow the protocol's."""
+    return wiring.Signature({
+        "awaddr": In(address_bits), "awvalid": In(1), "awready": Out(1),
+        "wdata": In(32), "wstrb": In(4), "wvalid": In(1), "wready": Out(1),
+        "bresp": Out(2), "bvalid": Out(1), "bready": In(1),
+        "araddr": In(address_bits), "arvalid": In(1), "arready": Out(1),
+        "rdata": Out(32), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
+    })
+
+
+#: Of one core's registers.
+AxiLiteSignature = axi_lite_signature(ADDRESS_BITS)
 
 
 class Registers(wiring.Component):

@@ -124,7 +124,7 @@ class Job:
 
 
 def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload: int = 1,
-              memory: Memory = IDEAL) -> Job:
+              memory: Memory = IDEAL, base: int | None = None) -> Job:
     """Plan, schedule and lay out a workload.
 
     Parameters
@@ -134,11 +134,13 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
     config:   the core
     preload:  0 (serial baseline), 1 or 2
     memory:   what the order of the program expects
+    base:     first byte of it all, a multiple of 4 KiB; so that jobs of several cores lie side by side
 
     Raises
     ------
-    AmlaError: inputs and workload differ, the workload does not suit the core, or memory does not fit its
-               addresses.
+    AmlaError:  inputs and workload differ, the workload does not suit the core, or memory does not fit its
+                addresses.
+    ValueError: a base that is none.
     """
     _check_shapes(workload, inputs)
     _check_types(workload, inputs, config)
@@ -153,7 +155,11 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
     requests, beat = len(plan.workload.lengths), config.axi_data_bytes
     o_bytes = 2 * requests * plan.workload.rows * workload.head_dim_v
     lse_bytes = requests * -(-plan.workload.rows // config.m) * beat
-    o_base = _BASE if config.axi_address_bits > 30 else _SMALL_BASE
+    if base is None:
+        base = _BASE if config.axi_address_bits > 30 else _SMALL_BASE
+    if base < 0 or base % _ALIGNMENT:
+        raise ValueError(f"base must be a multiple of {_ALIGNMENT}, not {base!r}")
+    o_base = base
     lse_base = _aligned(o_base + o_bytes, beat)
     write_limit = lse_base + lse_bytes
 

@@ -25,8 +25,9 @@ from ..errors import AmlaError
 from ..memory.preset import Memory
 from ..workload.generate import make_inputs
 from ..workload.workload import Workload
+from .job_folder import job_folder
 from .model_job import run_model
-from .rtl_job import RtlRun, job_folder, run_rtl, write_job
+from .rtl_job import RtlRun, run_rtl, write_job
 
 __all__ = ["Point", "compare", "digest", "points"]
 

@@ -23,7 +23,7 @@ def run_model(job: Job) -> RtlRun:
     order = np.argsort(run.start, kind="stable")
     engines = np.array([int(command.engine) for command in job.program.commands], np.uint8)
     return RtlRun(
-        name=job.workload.name, status="done", cycles=run.cycles, cube_active=run.cube_active, counters=run.counters,
+        name=job.workload.name, status="done", start=0, cycles=run.cycles, cube_active=run.cube_active, counters=run.counters,
         error=None, nonfinite=None, bytes_read=traffic.read_bytes, bytes_written=traffic.written_bytes,
         peak_read=traffic.peak(traffic.reads), peak_write=traffic.peak(traffic.writes), seconds=seconds,
         output=np.zeros(0, np.uint8), device="model",

@@ -36,7 +36,8 @@ from ..report.sweep_page import draw, markdown
 from ..report.utilisation import bound_of, macs_of
 from ..workload.workload import Workload
 from .experiment import prepare
-from .rtl_job import job_folder, run_rtl, write_job
+from .job_folder import job_folder
+from .rtl_job import run_rtl, write_job
 
 __all__ = ["core_for", "latency_sweep", "measure", "sram_sweep"]
 

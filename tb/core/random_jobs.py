@@ -44,9 +44,10 @@ class RandomJob:
         )
 
 
-def random_job(rng: random.Random, config: CoreConfig, memory: Memory | None = None) -> RandomJob:
+def random_job(rng: random.Random, config: CoreConfig, memory: Memory | None = None, *,
+               base: int | None = None) -> RandomJob:
     """Draw a workload that fits ``config`` and needs at most some thousand cycles of its cube, and unless given a
-    memory; ``ideal`` gets a latency at random."""
+    memory; ``ideal`` gets a latency at random. The job lies from address ``base`` on."""
     workload, preload = random_workload(rng, config)
     inputs = make_inputs(workload, format=config.format)
     finite = True
@@ -68,7 +69,7 @@ def random_job(rng: random.Random, config: CoreConfig, memory: Memory | None = N
     low = rng.choice((1, 3, 20, 60))
     latency = (low, low + rng.choice((0, 0, 10, 50)))
     return RandomJob(
-        job=build_job(workload, inputs, config, preload=preload, memory=memory),
+        job=build_job(workload, inputs, config, preload=preload, memory=memory, base=base),
         inputs=inputs,
         finite=finite,
         latency=latency if memory == IDEAL else None,

@@ -20,6 +20,7 @@ from amla.tb.core.driver import CoreBench
 from amla.tb.core.random_jobs import random_job
 from amla.tb.core.special_inputs import lose_keys
 from amla.tb.core.timing import check_cycles, check_timing
+from amla.tb.core.trace import check_trace
 from amla.tb.host.axi_lite import AxiLiteDriver, AxiLiteError
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
@@ -55,7 +56,7 @@ async def random_workloads(dut):
             bench.memory.check_guards()
             check_counters(run, job.program.commands, CONFIG)
             check_timing(run, job.program.commands, CONFIG)
-            _check_trace(run, len(job.program))
+            check_trace(run.trace, run.cycles, len(job.program))
             if not case.stall and (case.latency is None or case.latency[0] == case.latency[1]):
                 memory = job.plan.memory if case.latency is None else job.plan.memory.at(case.latency[0])
                 errors.append(check_cycles(run, job, memory))
@@ -98,17 +99,6 @@ async def lost_keys_change_no_bit(dut):
     lonely = np.isposinf(lse)
     assert lonely.all(axis=1).tolist() == lonely.any(axis=1).tolist() == [[False] * 2, [True, False], [True] * 2]
     assert not out.view(np.uint16)[lonely.transpose(0, 2, 1)].any()
-
-
-def _check_trace(run, commands: int) -> None:
-    """Every command starts and ends once, within the run; every engine in program order."""
-    trace = run.trace
-    assert sorted(trace["index"]) == list(range(commands)), "the trace does not name every command once"
-    assert (trace["end"] >= trace["start"]).all() and trace["start"].min() >= 0
-    assert trace["end"].max() <= run.cycles
-    for engine in set(trace["engine"]):
-        own = trace["index"][trace["engine"] == engine]
-        assert (own[1:] > own[:-1]).all(), f"engine {engine} starts commands out of order"
 
 
 @cocotb.test()

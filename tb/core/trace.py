@@ -1,5 +1,7 @@
 """Start and end of every command, from the core's trace output."""
 
+from collections.abc import Mapping
+
 import cocotb
 import numpy as np
 from amla.rtl.isa import INDEX_BITS, Engine
@@ -9,11 +11,16 @@ from cocotb.utils import get_sim_steps, get_sim_time
 from ..signals import Pin
 from ..stream import CLOCK_NS
 
-__all__ = ["Trace"]
+__all__ = ["Trace", "check_trace"]
 
 
 class Trace:
     """Records the trace output; costs nothing in cycles without an event.
+
+    Parameters
+    ----------
+    dut:    top level
+    prefix: of the signal names
 
     Members
     -------
@@ -21,11 +28,11 @@ class Trace:
            cycles since the simulation began
     """
 
-    def __init__(self, dut):
+    def __init__(self, dut, prefix: str = "trace"):
         self.spans: list[list[int]] = []
         self._open: dict[tuple[int, int], list[int]] = {}
-        self._valid = Pin(dut, "trace_valid")
-        self._pins = [Pin(dut, f"trace_{name}") for name in ("start", "start_index", "end", "end_index")]
+        self._valid = Pin(dut, f"{prefix}_valid")
+        self._pins = [Pin(dut, f"{prefix}_{name}") for name in ("start", "start_index", "end", "end_index")]
         self._edge = RisingEdge(dut.clk)
         self._period = get_sim_steps(CLOCK_NS, "ns")
         cocotb.start_soon(self._run())
@@ -69,3 +76,13 @@ class Trace:
                         span = self._open.pop((int(engine), index), [])
                         assert span, f"trace: command {index} of {engine.name} ends without a start"
                         span[3] = cycle
+
+
+def check_trace(trace: Mapping[str, np.ndarray], cycles: int, commands: int) -> None:
+    """Every command starts and ends once, within the run; every engine in program order."""
+    assert sorted(trace["index"]) == list(range(commands)), "the trace does not name every command once"
+    assert (trace["end"] >= trace["start"]).all() and trace["start"].min() >= 0
+    assert trace["end"].max() <= cycles
+    for engine in set(trace["engine"]):
+        own = trace["index"][trace["engine"] == engine]
+        assert (own[1:] > own[:-1]).all(), f"engine {engine} starts commands out of order"

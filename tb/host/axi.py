@@ -94,7 +94,7 @@ class AxiMemory:
         self._reads: dict[int, deque[_Burst]] = {}
         self._write_bursts: deque[_Burst] = deque()  # addresses whose data have not all come
         self._write_beats: deque[tuple[int, int, int]] = deque()  # data that have no address yet
-        self._answers: deque[_Burst] = deque()
+        self._answers: dict[int, deque[_Burst]] = {}
         self._read_arrival, self._answer_arrival = Event(), Event()
         self._pins["rvalid"].set(0)
         self._pins["bvalid"].set(0)
@@ -137,7 +137,12 @@ class AxiMemory:
     @property
     def quiet(self) -> bool:
         """No transaction is open."""
-        return not (any(self._reads.values()) or self._write_bursts or self._write_beats or self._answers)
+        return not (any(self._reads.values()) or self._write_bursts or self._write_beats
+                    or any(self._answers.values()))
+
+    def traffic_of(self, ident: int) -> Traffic:
+        """Where the bursts of an ID are counted."""
+        return self.traffic
 
     def fail(self, message: str) -> None:
         """Called when the manager breaks a rule."""
@@ -229,10 +234,10 @@ class AxiMemory:
         self._reads.setdefault(burst.ident, deque()).append(burst)
         self._read_arrival.set()
 
-    def _next_read(self) -> _Burst | None:
-        """The burst that sends next: the oldest whose beat is due, or with ``interleave`` any such."""
+    def _next(self, queues: dict[int, deque[_Burst]]) -> _Burst | None:
+        """The burst that answers next: the oldest of what is due, or with ``interleave`` any such."""
         following = self.cycle() + 1  # what is driven now is seen then
-        due = [queue[0] for queue in self._reads.values() if queue and queue[0].times[queue[0].next] <= following]
+        due = [queue[0] for queue in queues.values() if queue and queue[0].times[queue[0].next] <= following]
         if not due or self.hold:
             return None
         return self._rng.choice(due) if self._interleave else min(due, key=lambda burst: burst.number)
@@ -243,11 +248,10 @@ class AxiMemory:
         edge, width = self._edge, rdata.width
         last = resp = -1
         while True:
-            burst = self._next_read()
+            burst = self._next(self._reads)
             if burst is None:
                 set_valid(0)
-                await self._wait([queue[0].times[queue[0].next] for queue in self._reads.values() if queue],
-                                 self._read_arrival)
+                await self._wait(self._reads, self._read_arrival)
                 continue
             rid.set(burst.ident)
             now, times = self.cycle(), burst.times
@@ -277,11 +281,12 @@ class AxiMemory:
                     break
             if burst.next == burst.beats:
                 self._reads[burst.ident].popleft()
-                self.traffic.reads.append((burst.first, now, burst.beats * self._beat_bytes))
+                self.traffic_of(burst.ident).reads.append((burst.first, now, burst.beats * self._beat_bytes))
 
-    async def _wait(self, times: list[int], arrival: Event) -> None:
-        """Sleep until something can be driven: without ``times``, earliest cycles of what waits, until something
-        arrives. Returns at a clock edge, and may do so too early."""
+    async def _wait(self, queues: dict[int, deque[_Burst]], arrival: Event) -> None:
+        """Sleep until something can be driven: what waits in ``queues`` or, if nothing does, arrives. Returns at a
+        clock edge, and may do so too early."""
+        times = [queue[0].times[queue[0].next] for queue in queues.values() if queue]
         if self.hold:
             await self._edge
         elif not times:
@@ -328,28 +333,29 @@ class AxiMemory:
             burst.next += 1
             if last:
                 burst.times = [self._timing.write(burst.ident, burst.address, burst.beats * size, self._arrival())]
-                self.traffic.writes.append((burst.first, self.cycle(), burst.beats * size))
-                self._answers.append(self._write_bursts.popleft())
+                burst.next = 0
+                self.traffic_of(burst.ident).writes.append((burst.first, self.cycle(), burst.beats * size))
+                self._answers.setdefault(burst.ident, deque()).append(self._write_bursts.popleft())
                 self._answer_arrival.set()
 
     async def _responses(self) -> None:
         set_valid, ready = self._pins["bvalid"].set, self._pins["bready"].get
         while True:
-            if self.hold or not self._answers or self._answers[0].times[0] > self.cycle() + 1:
+            burst = self._next(self._answers)
+            if burst is None:
                 set_valid(0)
-                await self._wait([burst.times[0] for burst in list(self._answers)[:1]], self._answer_arrival)
+                await self._wait(self._answers, self._answer_arrival)
             elif self._stall and self._rng.random() < self._stall:
                 set_valid(0)
                 await self._edge
             else:
-                burst = self._answers[0]
                 self._pins["bid"].set(burst.ident)
                 self._pins["bresp"].set(int(burst.responses[0]))
                 set_valid(1)
                 await self._edge
                 while not ready():
                     await self._edge
-                self._answers.popleft()
+                self._answers[burst.ident].popleft()
 
 
 def _hex(values) -> str:

@@ -1,9 +1,10 @@
 """AXI4-Lite manager for the register port ``s_axil_*``; registers by name."""
 
+import copy
 import random
 
 from amla.rtl.host.csr import REGISTERS, address_of
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import Lock, RisingEdge
 
 from ..signals import Pin
 
@@ -36,13 +37,25 @@ class AxiLiteDriver:
             "araddr", "arvalid", "arready", "rdata", "rresp", "rvalid", "rready")}
         self._edge = RisingEdge(dut.clk)
         self._rng = rng
+        self._base = 0
+        self._turn = Lock()
         for name in ("awvalid", "wvalid", "bready", "arvalid", "rready"):
             self._pins[name].set(0)
 
+    def page(self, base: int) -> "AxiLiteDriver":
+        """The same port, whose registers are those from byte address ``base`` on; accesses of all pages take turns."""
+        view = copy.copy(self)
+        view._base = base
+        return view
+
     async def write(self, register: str | int, value: int, *, strobe: int = 0b1111) -> None:
         """Write a register, given by name or byte address; returns when the response has been taken."""
+        async with self._turn:
+            await self._write(register, value, strobe)
+
+    async def _write(self, register: str | int, value: int, strobe: int) -> None:
         pins = self._pins
-        pins["awaddr"].set(_address(register))
+        pins["awaddr"].set(self._base + _address(register))
         pins["wdata"].set(value)
         pins["wstrb"].set(strobe)
         waiting = {"aw", "w"}
@@ -67,8 +80,12 @@ class AxiLiteDriver:
 
     async def read(self, register: str | int) -> int:
         """Read a register, given by name or byte address."""
+        async with self._turn:
+            return await self._read(register)
+
+    async def _read(self, register: str | int) -> int:
         pins = self._pins
-        pins["araddr"].set(_address(register))
+        pins["araddr"].set(self._base + _address(register))
         pins["arvalid"].set(1)
         for _ in range(_TIMEOUT):
             await self._edge

@@ -9,7 +9,8 @@ from amla.sw.compiler.packing import pack
 from amla.sw.errors import AmlaError
 from amla.sw.memory.preset import IDEAL, Memory
 from amla.sw.run.compare import check_levels, expect
-from amla.sw.run.rtl_job import JOB_FILE, read_results, run_rtl, write_job
+from amla.sw.run.job_folder import JOB_FILE
+from amla.sw.run.rtl_job import read_results, run_rtl, write_job
 from amla.tb.core.random_jobs import random_job
 
 
@@ -62,7 +63,7 @@ def test_a_fault_is_reported_and_the_next_run_goes_on(cases, seed, tmp_path):
     write_job(tmp_path, jobs, seed=seed)
     content = json.loads((tmp_path / JOB_FILE).read_text())
     commands = cases[0].job.program.commands
-    content["runs"][0]["registers"]["PROGRAM_LENGTH"] = len(list(pack(command.encode() for command in commands[:3])))
+    content["runs"][0]["phases"][0][0]["PROGRAM_LENGTH"] = len(list(pack(command.encode() for command in commands[:3])))
     (tmp_path / JOB_FILE).write_text(json.dumps(content))
     runs = run_rtl(tmp_path).runs
     assert runs["bad"].status == "error"

@@ -4,7 +4,7 @@
 import pytest
 from amaranth import Module
 from amaranth.lib import wiring
-from amla.rtl.host.axi import Axi4ReadSignature, ReadArbiter, ReadSignature, WriteSignature
+from amla.rtl.host.axi import ReadArbiter, ReadSignature, WriteSignature
 from amla.tb.engines.flat import FlatAxi
 from amla.tb.runner import BenchError, run_bench
 
@@ -44,14 +44,15 @@ def test_signatures_equal_by_parameters():
     assert ReadSignature(40, 512) == ReadSignature(40, 512)
     assert ReadSignature(40, 512) != ReadSignature(40, 128)
     assert ReadSignature(40, 512) != WriteSignature(40, 512)
-    assert repr(Axi4ReadSignature(40, 512, 1)) == "Axi4ReadSignature(40, 512, 1)"
+    assert ReadSignature(40, 512) != ReadSignature(40, 512, 1)
+    assert repr(ReadSignature(40, 512, 1)) == "ReadSignature(40, 512, 1)"
 
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("make, message", [
     (lambda: ReadSignature(8, 64), "address_bits must be an integer from 12 to 64, not 8"),
     (lambda: WriteSignature(40, 48), "data_bits must be a power of two from 8 to 1024, not 48"),
-    (lambda: Axi4ReadSignature(40, 64, 0), "id_bits must be an integer from 1 to 32, not 0"),
+    (lambda: ReadSignature(40, 64, 33), "id_bits must be an integer from 0 to 32, not 33"),
     (lambda: ReadArbiter(40, 64, clients=1), "clients must be an integer of at least 2, not 1"),
 ])
 def test_wrong_parameters_are_named(make, message):
