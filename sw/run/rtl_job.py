@@ -14,7 +14,7 @@ __all__ = ["RtlResults", "RtlRun", "read_results", "run_rtl", "write_job"]
 
 @dataclass(frozen=True, kw_only=True)
 class RtlRun(ProgramRun):
-    """One job's run, on the RTL or on the cycle model: ``name`` as given to :func:`write_job`, and its output region."""
+    """One job's run, on RTL or cycle model: ``name`` as given to :func:`write_job`, and its output region."""
 
     name: str
     output: np.ndarray = field(repr=False)
