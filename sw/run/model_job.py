@@ -24,7 +24,8 @@ def run_model(job: Job) -> RtlRun:
     engines = np.array([int(command.engine) for command in job.program.commands], np.uint8)
     return RtlRun(
         name=job.workload.name, status="done", start=0, cycles=run.cycles, cube_active=run.cube_active,
-        counters=run.counters, error=None, nonfinite=None, bytes_read=traffic.read_bytes, bytes_written=traffic.written_bytes,
+        counters=run.counters, error=None, nonfinite=None,
+        bytes_read=traffic.read_bytes, bytes_written=traffic.written_bytes,
         peak_read=traffic.peak(traffic.reads), peak_write=traffic.peak(traffic.writes), seconds=seconds,
         output=np.zeros(0, np.uint8), device="model",
         trace={"engine": engines[order], "index": order, "start": run.start[order], "end": run.end[order]},
