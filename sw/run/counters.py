@@ -69,7 +69,7 @@ def counter_bounds(trace: Mapping[str, np.ndarray], commands: Sequence[Command],
     """Least and most cycles of states, or sums of states, per engine, of a run that reached HALT.
 
     A command is in progress from its start to its end in the trace, so that BUSY + WAIT_MEMORY is exact, and with
-    it WAIT_SEMAPHORE + IDLE; the vector engine never waits for memory. When a command entered its queue is not
+    it WAIT_SEMAPHORE + IDLE; the vector engine waits for L1 in MERGE only. When a command entered its queue is not
     traced. Commands enter in program order: each before any later one starts, after the end of any FENCE before
     it, and not before its queue has a place. Between an engine's commands it is IDLE until the next one has
     entered, then in WAIT_SEMAPHORE. The sequencer is BUSY once per command, and waits for the semaphores of a
@@ -107,5 +107,6 @@ def counter_bounds(trace: Mapping[str, np.ndarray], commands: Sequence[Command],
                 most += max(start[i] - max(earliest[i] + 1, last + 1), 1)
             last = max(last, end[i])
         bounds[engine.name.lower()] = {("busy", "wait_memory"): (progress,) * 2, ("wait_semaphore",): (least, most)}
-    bounds["vector"]["wait_memory",] = (0, 0)
+    if all(command.opcode != Opcode.MERGE for command in commands):
+        bounds["vector"]["wait_memory",] = (0, 0)
     return bounds

@@ -193,7 +193,7 @@ def _field_faults(config: CoreConfig) -> Iterator[FaultCase]:
     for opcode, counts in {
         Opcode.FEED_A: ("outer", "inner"), Opcode.FEED_B: ("outer", "inner"), Opcode.MMAD: ("mt", "nt", "kt"),
         Opcode.DRAIN_S: ("mt", "nt"), Opcode.DRAIN_O: ("mt", "nt"), Opcode.SOFTMAX: ("mt", "kt"),
-        Opcode.NORMALIZE: ("mt", "nt"),
+        Opcode.NORMALIZE: ("mt", "nt"), Opcode.MERGE: ("mt", "nt", "splits"),
     }.items():
         for count in counts:
             fields = {name: int(name != count) for name in counts}
@@ -212,6 +212,7 @@ def _overruns(config: CoreConfig) -> Iterator[FaultCase]:
     softmax = {"mt": 2, "kt": 2, "s_pitch": 2 * config.k // config.lanes}
     groups = config.beat_elements // config.lanes
     normalize = {"mt": 2, "nt": 2, "o_pitch": 2 * groups, "out_pitch": 2}
+    merge = {"mt": 1, "nt": 1, "splits": 2, "l1_pitch": 1, "split_pitch": 2 * config.l1_banks, "out_pitch": 1}
     store_out = {"rows": config.m + 1, "cols": 2 * config.beat_elements, "out_pitch": 2}
     transposed = config.k // config.n  # words per step of a transposed FEED_B, on either side
     build = Command.build
@@ -253,6 +254,13 @@ def _overruns(config: CoreConfig) -> Iterator[FaultCase]:
         "LSE by NORMALIZE": build(Opcode.NORMALIZE, **normalize, lse=state - 1, first=True),
         "SINK by NORMALIZE": build(Opcode.NORMALIZE, **normalize, sink=state - 1, first=True, sinks=True),
         "OUT by NORMALIZE": build(Opcode.NORMALIZE, **normalize, out=config.out_words - 3, first=True),
+        "L1 by MERGE": build(Opcode.MERGE, **merge, l1=config.l1_words - 4 * config.l1_banks + 1, first=True),
+        "STATE by MERGE": build(Opcode.MERGE, **merge, state=state - 2, first=True),
+        "STATE by MERGE without first": build(Opcode.MERGE, **merge, state=state - 2),
+        "SINK by MERGE": build(Opcode.MERGE, **merge, sink=state - 1, first=True),
+        "SINK by MERGE with sinks": build(Opcode.MERGE, **merge, sink=state - 2, first=True, sinks=True),
+        "LSE by MERGE": build(Opcode.MERGE, **merge, lse=state, first=True),
+        "OUT by MERGE": build(Opcode.MERGE, **merge, out=config.out_words),
         "OUT by STORE": store(**store_out, out=config.out_words - 3),
         "LSE by STORE": store(rows=config.m + 1, out=state - 1, lse=True),
     }.items():

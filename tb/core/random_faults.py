@@ -16,7 +16,7 @@ __all__ = ["random_lists", "random_program"]
 #: Field -> the buffer that it is the first word of, where every command means the same.
 _BUFFERS = {"l1": "L1", "p": "L1", "l0a": "L0A", "l0b": "L0B", "l0c": "L0C", "s": "S", "o": "O", "rowmax": "ROWMAX",
             "offsets": "OFFSETS", "state": "STATE", "lse": "LSE", "sink": "SINK"}
-_COUNTS = ("outer", "inner", "mt", "nt", "kt")
+_COUNTS = ("outer", "inner", "mt", "nt", "kt", "splits")
 
 #: Entries of the lists of all programs, from DATA on.
 _ENTRIES = 512

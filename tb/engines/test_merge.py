@@ -209,7 +209,7 @@ class MergeModel:
         nt = rng.randint(1, max(1, min(4, CONFIG.out_words // mt)))
         size = nt * OUT_PARTS * CONFIG.lanes * 2 // CONFIG.k
         room = CONFIG.l1_words - size
-        l1_pitch = rng.choice([0, size, rng.randint(0, room // mt)]) if mt > 1 else rng.getrandbits(16)
+        l1_pitch = rng.choice([0, size, rng.randint(0, min(room // mt, 65535))]) if mt > 1 else rng.getrandbits(16)
         room -= (mt - 1) * l1_pitch if mt > 1 else 0
         if room < 0:
             l1_pitch, room = 0, CONFIG.l1_words - size

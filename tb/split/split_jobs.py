@@ -95,13 +95,15 @@ class _Builder:
         job, symbols = self._job, self._job.program.symbols
         self._align()
         self._sink = self._sinks()
+        self._gap()
         partials = job.base + len(self._memory)
         shares = [(request, [*self._row_ranges()]) for request in range(len(self._workload.lengths))]
         results = {(request, split, rows): self._region(rows) for request, ranges in shares
                    for split in key_splits(self._cuts, self._workload.lengths[request]) for rows in ranges}
         self._align()
         end = job.base + len(self._memory)
-        keys = self._keys(symbols, end)
+        self._gap()
+        keys = self._keys(symbols, job.base + len(self._memory))
         for request, ranges in shares:
             self._request(request, ranges, results, keys)
         if isinstance(keys, Listed):
@@ -152,7 +154,7 @@ class _Builder:
                     lse=lse if columns.start == 0 else None, sinks=sinks)
                 self._commands.append((*schedule_merge(merge, config), True))
 
-    def _keys(self, symbols: Mapping[str, int], end: int) -> KeySource:
+    def _keys(self, symbols: Mapping[str, int], lists: int) -> KeySource:
         load, inputs = self._job.workload, self._inputs
         cache = KeyCache.of(load, base=symbols["KV"])
         if inputs.block_table is not None:
@@ -160,7 +162,7 @@ class _Builder:
         caches = [cache]
         if load.extra is not None and inputs.extra_k_cache is not None:
             caches.append(KeyCache.of(load, base=symbols["EXTRA"], page_size=load.extra.page_size))
-        return Listed(caches, inputs.sequences, end, self._config.axi_data_bytes)
+        return Listed(caches, inputs.sequences, lists, self._config.axi_data_bytes)
 
     def _sinks(self) -> int | None:
         """The beats of sinks of a request's row groups."""
@@ -196,6 +198,10 @@ class _Builder:
         """One range, or two."""
         edges = sorted({0, self._rng.randint(1, count), count})
         return [Piece(start, stop - start) for start, stop in pairwise(edges)]
+
+    def _gap(self) -> None:
+        """A page beside what a program writes: benches guard it."""
+        self._memory += b"\xa5" * _PAGE
 
     def _align(self) -> None:
         self._memory += b"\xa5" * (-(self._job.base + len(self._memory)) % _PAGE)
