@@ -9,6 +9,7 @@ import pytest
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Opcode
 from amla.sw.compiler.order import estimated_cycles
+from amla.sw.compiler.outline import outline
 from amla.sw.compiler.program import Annotation, Command
 from amla.sw.compiler.tiling import DRAIN_GAP, plan_tiles
 from amla.sw.memory.preset import IDEAL
@@ -102,7 +103,7 @@ def test_the_estimate_is_as_near_as_the_page_says(small):
 
     def estimate(name, latency):
         memory = IDEAL.at(latency)
-        return estimated_cycles(sweep._program(Workload.load(name), small, memory)[1], small, memory)
+        return estimated_cycles(outline(Workload.load(name), small, memory)[1], small, memory)
 
     for name in ("single", "decode"):
         assert abs(estimate(name, 20) / record[f"{name}, preload 1, latency 20"] - 1) < 0.002
