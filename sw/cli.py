@@ -1,4 +1,4 @@
-"""The command ``amla``: run, report, schedule and golden."""
+"""The command ``amla``: run, report, schedule, explore and golden."""
 
 import io
 import signal
@@ -203,6 +203,26 @@ def schedule(
     print(job.program.listing())
     if out is not None:
         write({out: job.program.binary})
+
+
+@app.command()
+def explore(
+    space: Annotated[str, typer.Argument(help="Name under configs/spaces/ or path of a YAML file.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: build/explore/<space>.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes on this machine; default: one for each core.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Instead: the Dask scheduler of a cluster, tcp://host:port.")
+    ] = None,
+) -> None:
+    """Try every core of a space beside every memory at every workload (by a model of time, no RTL).
+
+    Writes a table, OUT/points.parquet, and a page with Pareto fronts, OUT/explore.html. What an earlier run has
+    evaluated, one that was cut off too, is not evaluated again.
+    """
+    require("explore")
+    from .explore.command import explore_space
+
+    explore_space(space, out=out, workers=workers, scheduler=scheduler, console=_CONSOLE)
 
 
 @app.command()

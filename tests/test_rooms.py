@@ -23,7 +23,7 @@ LEVELS = (
     ("tb.host", "tb.fp"),
     ("tb",),
     ("sw.cli",),
-    ("sw.run",),
+    ("sw.run", "sw.explore"),
     ("sw.simulator", "sw.report", "sw.accuracy"),
     ("sw.compiler",),
     ("sw.workload", "sw.memory"),
@@ -80,6 +80,7 @@ COVERED = {
     "rtl.yaml_file": "rtl/test_config",
     "sw.errors": "sw/test_cli",
     "sw.accuracy.recorded": "sw/accuracy/test_study",
+    "sw.explore.command": "sw/explore/test_run",
     "sw.run.experiment": "sw/test_cli",
     "sw.run.rtl_job": "tb/test_run_job",
 }

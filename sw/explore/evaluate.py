@@ -25,6 +25,7 @@ RESULTS: Mapping[str, tuple[type, str]] = {
     "cycles": (int, "from START to the end"),
     "utilisation": (float, "useful MACs ÷ (cycles × MACs per cycle)"),
     "macs_per_cycle": (float, "useful MACs ÷ cycles"),
+    "multipliers": (int, "MACs per cycle of the cube"),
     "bound_by": (str, "what the fewest possible cycles are spent on: compute, memory or L1"),
     "bound_cycles": (int, "the fewest cycles that core and memory allow"),
     "bound_reached": (float, "bound_cycles ÷ cycles"),
@@ -69,8 +70,9 @@ def evaluate(point: Point) -> dict[str, Any]:
     read, written = bytes_read(commands), bytes_of(load, config)[1]
     return {
         "reason": None, "cycles": cycles, "utilisation": macs / (cycles * config.macs_per_cycle),
-        "macs_per_cycle": macs / cycles, "bound_by": bound.by, "bound_cycles": bound.cycles,
-        "bound_reached": bound.cycles / cycles, "kv_block": plan.kv_block, "commands": len(commands),
+        "macs_per_cycle": macs / cycles, "multipliers": config.macs_per_cycle,
+        "bound_by": bound.by, "bound_cycles": bound.cycles, "bound_reached": bound.cycles / cycles,
+        "kv_block": plan.kv_block, "commands": len(commands),
         "bytes_read": read, "bytes_written": written, "bytes_per_cycle": (read + written) / cycles,
         "bandwidth": float(memory.rate(config.axi_data_bytes)),
         "sram_kib": sum(config.sram_bytes.values()) / 1024, "area_mm2": area_of(config) / 1e6,

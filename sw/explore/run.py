@@ -1,5 +1,6 @@
 """A space over Dask: what is known stays, what is missing is evaluated, and every batch is kept as it comes."""
 
+import asyncio
 import io
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,9 @@ import pyarrow as pa  # noqa: E402 - what follows reads the setting above as it 
 import pyarrow.parquet as pq  # noqa: E402
 from amla.rtl.errors import reason  # noqa: E402
 from amla.rtl.files import make_folder, write  # noqa: E402
-from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed  # noqa: E402
+from distributed import Client, KilledWorker, LocalCluster, Security, WorkerPlugin, as_completed  # noqa: E402
+from distributed.client import FutureCancelledError  # noqa: E402
+from distributed.comm import connect  # noqa: E402
 
 from ..errors import AmlaError  # noqa: E402
 from .evaluate import MODEL, RESULTS, evaluate, version  # noqa: E402
@@ -36,7 +39,7 @@ _TIMEOUT = 10
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 _PART = pa.schema([("key", pa.string()), *((name, _TYPES[kind]) for name, (kind, _) in RESULTS.items())])
 
-_Rows = Mapping[str, Mapping[str, Any]]
+_Rows = dict[str, dict[str, Any]]
 
 
 class Progress(Protocol):
@@ -87,18 +90,23 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
     """A client of the scheduler at an address, or of processes that end with it."""
     if scheduler is not None:
         try:
-            client = Client(scheduler, timeout=_TIMEOUT, set_as_default=False)
+            asyncio.run(_reach(scheduler))
         except (OSError, ValueError, TypeError) as error:
             raise AmlaError(f"--scheduler {scheduler} does not answer: {reason(error)}") from None
-        with client:
+        with Client(scheduler, timeout=_TIMEOUT, set_as_default=False) as client:
             yield client
         return
     with TemporaryDirectory(prefix="amla-explore-") as folder:
-        with LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
+        with LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0",
                           local_directory=folder) as cluster:
             with Client(cluster, set_as_default=False) as client:
                 client.register_plugin(_NotInterrupted())
                 yield client
+
+
+async def _reach(address: str) -> None:
+    """Connect to an address once, as a client that cannot be made leaves threads behind."""
+    await (await connect(address, timeout=_TIMEOUT, **Security().get_connection_args("client"))).close()
 
 
 class _NotInterrupted(WorkerPlugin):
@@ -117,7 +125,7 @@ def _evaluated(client: Client, batches: Sequence[Mapping[str, Point]]) -> Iterat
         except KilledWorker:
             raise AmlaError("workers die of a batch of points, perhaps for want of memory; what is done is kept"
                             ) from None
-        except (dask.distributed.CancelledError, OSError) as error:
+        except (FutureCancelledError, OSError) as error:
             raise AmlaError(f"the scheduler is lost: {reason(error)}; what is done is kept") from None
         future.release()
 
