@@ -40,7 +40,7 @@ RESULTS: Mapping[str, tuple[type, str]] = {
 }
 
 #: What results depend on, from the package's folder.
-_SOURCES = ("model", "rtl", "sw/compiler", "sw/memory", "sw/workload", "sw/report/utilisation.py",
+_SOURCES = ("model", "rtl", "sw/compiler", "sw/memory", "sw/workload", "sw/errors.py", "sw/report/utilisation.py",
             "sw/explore/area.py", "sw/explore/evaluate.py", "sw/explore/space.py")
 
 
