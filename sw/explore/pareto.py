@@ -45,7 +45,7 @@ class Effect:
 
 
 def effects(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[Effect]:
-    """The effects of every axis along which some rows differ in nothing else, values in ascending order."""
+    """The effects of every axis along which some rows differ in nothing else; values ascend, behind None."""
     found = []
     for axis in axes:
         groups: dict[tuple, list[Mapping[str, Any]]] = defaultdict(list)
@@ -58,5 +58,5 @@ def effects(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[Effe
                 for row in group:
                     ratios[row[axis]].append(row["cycles"] / best)
         found += [Effect(axis, value, math.exp(sum(map(math.log, of)) / len(of)), max(of), len(of))
-                  for value, of in sorted(ratios.items(), key=lambda item: (str(type(item[0])), item[0]))]
+                  for value, of in sorted(ratios.items(), key=lambda item: (item[0] is not None, item[0]))]
     return found

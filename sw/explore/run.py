@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import logging
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,21 +10,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-import dask
+import pyarrow as pa
+import pyarrow.parquet as pq
+from amla.rtl.errors import reason
+from amla.rtl.files import make_folder, write
+from dask.system import CPU_COUNT
+from distributed import Client, KilledWorker, LocalCluster, Security, WorkerPlugin, as_completed
+from distributed.client import FutureCancelledError
+from distributed.comm import connect
 
-dask.config.set({"logging": dict.fromkeys(("distributed", "tornado", "asyncio"), "critical")})
-
-import pyarrow as pa  # noqa: E402 - what follows reads the setting above as it is imported
-import pyarrow.parquet as pq  # noqa: E402
-from amla.rtl.errors import reason  # noqa: E402
-from amla.rtl.files import make_folder, write  # noqa: E402
-from distributed import Client, KilledWorker, LocalCluster, Security, WorkerPlugin, as_completed  # noqa: E402
-from distributed.client import FutureCancelledError  # noqa: E402
-from distributed.comm import connect  # noqa: E402
-
-from ..errors import AmlaError  # noqa: E402
-from .evaluate import MODEL, RESULTS, evaluate, version  # noqa: E402
-from .space import Point, Space  # noqa: E402
+from ..errors import AmlaError
+from .evaluate import MODEL, RESULTS, evaluate, version
+from .space import Point, Space
 
 __all__ = ["BATCH", "PARTS", "TABLE", "Progress", "explore", "read_parts"]
 
@@ -38,6 +36,9 @@ _TIMEOUT = 10
 
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 _PART = pa.schema([("key", pa.string()), *((name, _TYPES[kind]) for name, (kind, _) in RESULTS.items())])
+
+#: Loggers of Dask: what it has to say ends up in an AmlaError.
+_LOGGERS = ("distributed", "distributed.client", "tornado", "asyncio")
 
 _Rows = dict[str, dict[str, Any]]
 
@@ -75,7 +76,7 @@ def explore(space: Space, out: Path, *, progress: Progress, workers: int | None 
     progress(len(known), len(points))
     if missing:
         batches = [missing[start:start + BATCH] for start in range(0, len(missing), BATCH)]
-        with _client(min(workers or dask.system.CPU_COUNT, len(batches)), scheduler) as client:
+        with _client(min(workers or CPU_COUNT, len(batches)), scheduler) as client:
             for rows in _evaluated(client, [{key: points[key] for key in batch} for batch in batches]):
                 _keep(parts, rows)
                 known |= rows
@@ -88,6 +89,7 @@ def explore(space: Space, out: Path, *, progress: Progress, workers: int | None 
 @contextmanager
 def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
     """A client of the scheduler at an address, or of processes that end with it."""
+    _silence()
     if scheduler is not None:
         try:
             asyncio.run(_reach(scheduler))
@@ -100,7 +102,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
         with LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0",
                           local_directory=folder) as cluster:
             with Client(cluster, set_as_default=False) as client:
-                client.register_plugin(_NotInterrupted())
+                client.register_plugin(_Quiet())
                 yield client
 
 
@@ -109,11 +111,17 @@ async def _reach(address: str) -> None:
     await (await connect(address, timeout=_TIMEOUT, **Security().get_connection_args("client"))).close()
 
 
-class _NotInterrupted(WorkerPlugin):
-    """Ctrl-C goes to every process of a terminal's job: this one's client ends the worker, in order."""
+class _Quiet(WorkerPlugin):
+    """A worker of ours leaves Ctrl-C, which goes to every process of a terminal's job, and all talk to its client."""
 
     def setup(self, worker: Any) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _silence()
+
+
+def _silence() -> None:
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _evaluated(client: Client, batches: Sequence[Mapping[str, Point]]) -> Iterator[_Rows]:
