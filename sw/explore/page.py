@@ -39,7 +39,7 @@ GOALS = (_Goal("utilisation", 1, "utilisation"), _Goal("sram_kib", -1, "SRAM, Ki
 #: Plots: x, its title, y, its title, one front for all sizes of the cube.
 _PLOTS = (
     ("sram_kib", "SRAM of the core, KiB", "utilisation", "utilisation", False),
-    ("bandwidth", "peak of memory, bytes per cycle", "utilisation", "utilisation", False),
+    ("bandwidth", "what memory and bus give, bytes per cycle", "utilisation", "utilisation", False),
     ("area_mm2", "logic of the core, mm² in 180 nm, without SRAM", "macs_per_cycle", "useful MACs per cycle", True),
 )
 
@@ -51,7 +51,7 @@ _COLUMNS = (
     ("utilisation", "utilisation", "{:.1%}"), ("macs_per_cycle", "MACs/cycle", "{:,.0f}"), ("cycles", "cycles", "{:,}"),
     ("bound_by", "bound by", "{}"), ("bound_reached", "of the bound", "{:.1%}"), ("kv_block", "KV block", "{}"),
     ("sram_kib", "SRAM, KiB", "{:,.0f}"), ("area_mm2", "logic, mm²", "{:,.0f}"),
-    ("bandwidth", "memory, B/cycle", "{:g}"), ("bytes_per_cycle", "used, B/cycle", "{:.1f}"),
+    ("bandwidth", "given, B/cycle", "{:g}"), ("bytes_per_cycle", "used, B/cycle", "{:.1f}"),
 )
 
 
@@ -202,7 +202,8 @@ def _data(rows: Sequence[_Row], design: Sequence[str]) -> dict[str, Any]:
 
 
 def _short(axis: str) -> str:
-    return {"core": "core", "memory": "memory"}.get(axis, axis.replace("core.", "").replace("_bytes", ", B"))
+    """An axis as a heading: fields of the core by their names."""
+    return axis.removeprefix("core.").replace(".", " ").replace("_bytes", ", B").replace("_", " ")
 
 
 def _text(value: Any) -> str:
