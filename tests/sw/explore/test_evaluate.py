@@ -54,7 +54,7 @@ def test_points_that_cannot_be(point):
 
 def test_the_version_covers_all_code_that_counts():
     """Whatever comes with an import of evaluate.py is in the digest, but for empty files."""
-    root = Path(module.__file__).parents[2]
+    root = Path(module.__file__).resolve().parents[2]
     code = ("import sys, amla.sw.explore.evaluate\n"
             "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('amla.') and m.__file__))")
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True)

@@ -49,7 +49,8 @@ def test_it_needs_nothing_else(some_page):
 def test_names_are_escaped(some_rows):
     space, rows = some_rows
     wild = "</script><b>&"
-    page = render_page([{**row, "core": wild} for row in rows] + [{**rows[0], "core": "x", "reason": wild}], name=wild,
+    broken = next(row for row in rows if row["reason"])
+    page = render_page([{**row, "core": wild} for row in rows] + [{**broken, "core": "x", "reason": wild}], name=wild,
                        axes=space.axes, model=wild, version=wild)
     assert wild not in page
     data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
