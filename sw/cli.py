@@ -1,4 +1,4 @@
-"""The command ``amla``: run, report, schedule, predict and golden."""
+"""The command ``amla``: run, report, schedule, predict, explore and golden."""
 
 import io
 import json
@@ -227,6 +227,26 @@ def predict(
     render_prediction(found, beside, _CONSOLE)
     if json_file is not None:
         write({json_file: json.dumps(found.as_dict(), indent=1, allow_nan=False) + "\n"})
+
+
+@app.command()
+def explore(
+    space: Annotated[str, typer.Argument(help="Name under configs/spaces/ or path of a YAML file.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: build/explore/<space>.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes on this machine; default: one for each core.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Instead: the Dask scheduler of a cluster, tcp://host:port.")
+    ] = None,
+) -> None:
+    """Try every core of a space beside every memory at every workload (by a model of time, no RTL).
+
+    Writes a table, OUT/points.parquet, and a page with Pareto fronts, OUT/explore.html. What an earlier run has
+    evaluated, one that was cut off too, is not evaluated again.
+    """
+    require("explore")
+    from .explore.command import explore_space
+
+    explore_space(space, out=out, workers=workers, scheduler=scheduler, console=_CONSOLE)
 
 
 @app.command()

@@ -9,15 +9,15 @@ from amla.rtl.isa import Opcode
 
 from ..compiler.key_cache import KeyRun, KeySource
 from ..compiler.loads import Addresses
-from ..compiler.merge import Merge, schedule_merge
 from ..compiler.plan import Piece, Share
 from ..compiler.program import Command
 from ..compiler.schedule import schedule
-from ..compiler.share import RowsResult, schedule_share
 from ..compiler.tiling import plan_tiles
 from ..memory.preset import IDEAL, Memory
 from ..workload.workload import Workload
+from .merge import Merge, schedule_merge
 from .partition import Partition
+from .share import RowsResult, schedule_share
 
 __all__ = ["Phases", "programs_of"]
 

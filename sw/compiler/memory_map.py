@@ -1,6 +1,6 @@
 """Where everything lies in GM, and a job: a program with its data, ready for the simulator or the core."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,16 +13,16 @@ from amla.rtl.isa import HALFWORD_BITS, Opcode
 
 from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
-from ..workload.inputs import Inputs
+from ..workload.inputs import Inputs, KeySequence
 from ..workload.workload import Workload
 from .key_cache import ENTRY_BYTES, FP8_FLAGS, KeyCache, Listed, Paged, bytes_of_row
 from .loads import Addresses
 from .plan import Plan
-from .program import Program, assemble
+from .program import Command, Program, assemble
 from .schedule import schedule
 from .tiling import plan_tiles
 
-__all__ = ["Job", "build_job"]
+__all__ = ["Job", "build_job", "bytes_read", "check_cache", "check_sinks", "sequences_of"]
 
 #: First byte of it all: not zero, so that a lost base address meets the windows.
 _BASE, _SMALL_BASE = 0x1000_0000, 0x1000
@@ -84,9 +84,7 @@ class Job:
     @property
     def bytes_read(self) -> int:
         """Bytes that the program's LOADs read."""
-        return sum(command["rows"] * (bytes_of_row(command.flags, command["cols"])
-                                      + (ENTRY_BYTES if command.opcode == Opcode.GATHER else 0))
-                   for command in self.program.commands if command.opcode in (Opcode.LOAD, Opcode.GATHER))
+        return bytes_read(self.program.commands)
 
     def unpack(self, output: bytes | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """O ([b, s_q, h_q, dv] in the core's format) and LSE (float32 [b, h_q, s_q]) from the output region."""
@@ -123,6 +121,13 @@ class Job:
         return (self.program.symbols["LSE"] - self.output_base) // beat + group
 
 
+def bytes_read(commands: Iterable[Command]) -> int:
+    """Bytes that LOADs and GATHERs read, lists included."""
+    return sum(command["rows"] * (bytes_of_row(command.flags, command["cols"])
+                                  + (ENTRY_BYTES if command.opcode == Opcode.GATHER else 0))
+               for command in commands if command.opcode in (Opcode.LOAD, Opcode.GATHER))
+
+
 def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload: int = 1,
               memory: Memory = IDEAL, base: int | None = None) -> Job:
     """Plan, schedule and lay out a workload.
@@ -145,8 +150,8 @@ def build_job(workload: Workload, inputs: Inputs, config: CoreConfig, *, preload
     _check_shapes(workload, inputs)
     _check_types(workload, inputs, config)
     listed = inputs.indices is not None
-    plan = plan_tiles(_sequences(workload, inputs) if listed else workload, config, preload=preload, memory=memory,
-                      listed=listed)
+    plan = plan_tiles(sequences_of(workload, inputs.sequences) if listed else workload, config, preload=preload,
+                      memory=memory, listed=listed)
     try:
         scale_word = softmax_scale_word(workload.scale)
     except ValueError as error:
@@ -218,22 +223,28 @@ class _Image:
         return self.symbols[name]
 
 
-def _sequences(workload: Workload, inputs: Inputs) -> Workload:
+def sequences_of(workload: Workload, sequences: Iterable[KeySequence]) -> Workload:
     """A sparse workload as the core sees it: each query token's heads with the keys of its list, packed."""
-    return replace(workload, q_tokens=1, lengths=tuple(sequence.length for sequence in inputs.sequences), topk=None,
+    return replace(workload, q_tokens=1, lengths=tuple(sequence.length for sequence in sequences), topk=None,
                    topk_lengths=None, window=0, extra=None)
 
 
 def _sinks(sinks: np.ndarray, plan: Plan) -> np.ndarray:
     """The words of SINK, each in the low bytes of a beat, uint8[words, beat]."""
+    check_sinks(plan)
     config, words = plan.config, plan.sink_words
-    if words > config.state_words:
-        raise AmlaError(f"state_rows of {config.name} is too small for the sinks of {plan.workload.heads} heads: they "
-                        f"need {words * config.m}, not {config.state_rows}")
     rows = np.arange(words * config.m).reshape(words, config.m)
     beats = np.zeros((words, config.axi_data_bytes), np.uint8)
     beats[:, :4 * config.m] = np.ascontiguousarray(sinks[rows % len(sinks)]).view(np.uint8)
     return beats
+
+
+def check_sinks(plan: Plan) -> None:
+    """Refuse a plan whose sinks do not fit into SINK."""
+    config, words = plan.config, plan.sink_words
+    if words > config.state_words:
+        raise AmlaError(f"state_rows of {config.name} is too small for the sinks of {plan.workload.heads} heads: they "
+                        f"need {words * config.m}, not {config.state_rows}")
 
 
 def _aligned(address: int, multiple: int) -> int:
@@ -259,13 +270,19 @@ def _check_shapes(workload: Workload, inputs: Inputs) -> None:
             raise AmlaError(f"{name} must be {wanted!r} as in the workload, not {got!r}")
 
 
-def _check_types(workload: Workload, inputs: Inputs, config: CoreConfig) -> None:
-    dtype, cache = dtype_of(OPERANDS[config.format]), workload.cache or config.format
+def check_cache(workload: Workload, config: CoreConfig) -> None:
+    """Refuse a cache that the core does not read."""
+    cache = workload.cache or config.format
     if cache in FP8_FLAGS and not config.reads_fp8:
         raise AmlaError(f"cache must have 16 bits on {config.name}, which computes in {config.format} and has beats of "
                         f"{config.axi_data_bytes} bytes, not {cache}")
     if cache not in FP8_FLAGS and cache != config.format:
         raise AmlaError(f"cache must be {config.format}, as {config.name} computes in it, not {cache}")
+
+
+def _check_types(workload: Workload, inputs: Inputs, config: CoreConfig) -> None:
+    check_cache(workload, config)
+    dtype, cache = dtype_of(OPERANDS[config.format]), workload.cache or config.format
     if inputs.q.dtype != dtype:
         raise AmlaError(f"q must be an array of {dtype}, as {config.name} computes in {config.format}, "
                         f"not of {inputs.q.dtype}")

@@ -5,7 +5,7 @@ data embedded in it. Everything that comes from a results folder is escaped.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from .results import Results
 from .timeline import ENGINES, STAGES, spans, stage_of
 from .waits import Gap, Pause, gaps, pauses
 
-__all__ = ["render_page"]
+__all__ = ["embedded", "fill", "render_page"]
 
 _PARTS = Path(__file__).parent
 _SCRIPTS = ("page.js", "page_timeline.js", "page_program.js")
@@ -57,15 +57,23 @@ def render_page(results: Results) -> str:
         "footer": _footer(report),
         "style": (_PARTS / "page.css").read_text(encoding="utf-8"),
         "script": "\n".join((_PARTS / name).read_text(encoding="utf-8") for name in _SCRIPTS),
-        "data": _embedded(_data(results)),
+        "data": embedded(_data(results)),
     }
-    template = (_PARTS / "page.html").read_text(encoding="utf-8")
-    # One pass over the template: what is put in is not looked at again, whatever braces it holds.
+    return fill((_PARTS / "page.html").read_text(encoding="utf-8"), parts)
+
+
+def fill(template: str, parts: Mapping[str, str]) -> str:
+    """A template with its parts in place of ``{{key}}``: what is put in is not looked at again, whatever it holds.
+
+    Raises
+    ------
+    KeyError: a part is missing.
+    """
     pieces = [piece.partition("}}") for piece in template.split("{{")]
     return pieces[0][0] + "".join(parts[key] + rest for key, _, rest in pieces[1:])
 
 
-def _embedded(data: Any) -> str:
+def embedded(data: Any) -> str:
     """JSON inside a script element: "<" is written as an escape, so that nothing in it can end the element."""
     return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 

@@ -16,20 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from amla.rtl.command import require
 from amla.rtl.config import CoreConfig
 from amla.rtl.files import check_folder, make_folder, write
 from amla.rtl.isa import Engine, Opcode
 
 from ..compiler.drafts import Draft
-from ..compiler.key_cache import KeyCache, Paged
-from ..compiler.loads import Addresses
 from ..compiler.order import duration
-from ..compiler.plan import Plan
+from ..compiler.outline import outline
 from ..compiler.program import Annotation, Command
-from ..compiler.schedule import schedule
-from ..compiler.tiling import DRAIN_GAP, plan_tiles
+from ..compiler.tiling import DRAIN_GAP
 from ..cycles.model import simulate
 from ..memory.preset import IDEAL, Memory
 from ..report.sweep_page import draw, markdown
@@ -53,16 +49,6 @@ _VALUE_COLUMNS = 64
 _KV_SLOTS = 4
 
 
-def _program(load: Workload, config: CoreConfig, memory: Memory, kv_block: int | None = None,
-             ) -> tuple[Plan, list[Command], list[Annotation]]:
-    """Plan, commands and annotations, without inputs: the cache's pages in order, the arrays anywhere."""
-    plan = plan_tiles(load, config, preload=PRELOAD, memory=memory, kv_block=kv_block)
-    pages = max(-(-max(load.lengths) // load.page_size), 1)
-    table = np.arange(len(load.lengths) * pages, dtype=np.int32).reshape(len(load.lengths), pages)
-    return plan, *schedule(plan, Addresses(q=0, o=1 << 31, lse=3 << 30),
-                           Paged(KeyCache.of(load, 1 << 30), table))
-
-
 def _sram_kib(config: CoreConfig) -> float:
     return sum(config.sram_bytes.values()) / 1024
 
@@ -79,7 +65,7 @@ def latency_sweep(load: Workload, cores: Sequence[CoreConfig], latencies: Iterab
     for latency in latencies:
         memory = IDEAL.at(latency)
         for core in cores:
-            plan, commands, _ = _program(load, core, memory)
+            plan, commands, _ = outline(load, core, memory, preload=PRELOAD)
             cycles = simulate(commands, core, memory).cycles
             macs = macs_of(load) / core.macs_per_cycle
             rows.append({
@@ -129,7 +115,7 @@ def sram_sweep(load: Workload, config: CoreConfig, blocks: Iterable[int], memory
     rows = []
     for block in blocks:
         core = core_for(config, load, block)
-        plan, commands, notes = _program(load, core, memory, block)
+        plan, commands, notes = outline(load, core, memory, preload=PRELOAD, kv_block=block)
         cycles = simulate(commands, core, memory).cycles
         macs = macs_of(load) / core.macs_per_cycle
         gaps, rescale = _block_costs(commands, notes, core)

@@ -9,12 +9,12 @@ import numpy as np
 from amla.model import mla_decode
 from amla.model.attention.split_kv import key_splits
 from amla.rtl.config import CoreConfig
+from amla.sw.cluster.merge import Merge, schedule_merge
+from amla.sw.cluster.share import RowsResult, schedule_share
 from amla.sw.compiler.key_cache import KeyCache, KeySource, Listed, Paged
 from amla.sw.compiler.memory_map import Job
-from amla.sw.compiler.merge import Merge, schedule_merge
 from amla.sw.compiler.plan import Piece, Share
 from amla.sw.compiler.program import Annotation, Command, Program, assemble
-from amla.sw.compiler.share import RowsResult, schedule_share
 from amla.sw.simulator.simulator import Simulator
 from amla.sw.workload.inputs import Inputs
 

@@ -1,14 +1,10 @@
 """Full-size workloads on the configuration ``deepseek``: race-free programs near the roofline, by the cycle model."""
 
-import numpy as np
 import pytest
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Opcode, Semaphore
 from amla.sw.compiler.hazards import find_hazards
-from amla.sw.compiler.key_cache import KeyCache, Paged
-from amla.sw.compiler.loads import Addresses
-from amla.sw.compiler.schedule import schedule
-from amla.sw.compiler.tiling import plan_tiles
+from amla.sw.compiler.outline import outline
 from amla.sw.cycles.model import simulate
 from amla.sw.report.utilisation import bound_of
 from amla.sw.run.compare import check_levels, expect
@@ -27,19 +23,10 @@ def deepseek():
     return CoreConfig.load("deepseek")
 
 
-def _program(load, config, preload=1):
-    """Plan, commands and annotations; the cache's pages in order, the arrays anywhere."""
-    plan = plan_tiles(load, config, preload=preload)
-    pages = max(-(-max(load.lengths) // load.page_size), 1)
-    table = np.arange(len(load.lengths) * pages, dtype=np.int32).reshape(len(load.lengths), pages)
-    return plan, *schedule(plan, Addresses(q=0, o=1 << 31, lse=3 << 30),
-                           Paged(KeyCache.of(load, 1 << 30), table))
-
-
 @pytest.mark.parametrize(("name", "bar"), BARS.items())
 def test_near_the_bound(deepseek, name, bar):
     load = Workload.load(name)
-    plan, commands, _ = _program(load, deepseek)
+    plan, commands, _ = outline(load, deepseek)
     bound = bound_of(load, deepseek)
     assert bound.by == ("memory" if name == "ds-16heads" else "compute")
     assert plan.traffic == ("KV read 2 times: O holds 1 of 2 row tiles" if name == "ds-mtp-4096" else "KV read once")
@@ -49,14 +36,14 @@ def test_near_the_bound(deepseek, name, bar):
 @pytest.mark.parametrize(("name", "bar"), SMALL_BARS.items())
 def test_small_keeps_its_utilisation(small, name, bar):
     load = Workload.load(name)
-    _, commands, _ = _program(load, small)
+    _, commands, _ = outline(load, small)
     assert bar < bound_of(load, small).cycles / simulate(commands, small).cycles < 1
 
 
 @pytest.mark.parametrize("preload", [0, 1, 2])
 @pytest.mark.parametrize("name", ["ds-1x4096", "ds-mtp-4096", "ds-16heads", "ds-ragged"])
 def test_free_of_races(deepseek, name, preload):
-    _, commands, _ = _program(Workload.load(name), deepseek, preload)
+    _, commands, _ = outline(Workload.load(name), deepseek, preload=preload)
     assert find_hazards(commands, deepseek) == []
 
 
@@ -73,13 +60,13 @@ def test_golden_and_simulator_agree(make_job, deepseek, load, preload):
 def test_serial_baseline_is_far_behind(deepseek):
     """Bubbles of softmax and drains cost the serial baseline more than 5 % of the cycles."""
     load = Workload.load("ds-1x4096")
-    serial, overlapped = (simulate(_program(load, deepseek, preload)[1], deepseek).cycles for preload in (0, 1))
+    serial, overlapped = (simulate(outline(load, deepseek, preload=preload)[1], deepseek).cycles for preload in (0, 1))
     assert serial > 1.05 * overlapped
 
 
 def test_the_cube_follows_the_first_loads_a_panel_behind(deepseek):
     """In the first blocks every panel of keys has a token of its own, and then every block."""
-    plan, commands, notes = _program(Workload.load("ds-1x4096"), deepseek)
+    plan, commands, notes = outline(Workload.load("ds-1x4096"), deepseek)
     waits = [note.block for command, note in zip(commands, notes, strict=True)
              if command.opcode == Opcode.FEED_B and note.stage == "C1" and command.wait >> Semaphore.KV_READY & 1]
     panels = len(plan.panels)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Opcode
+from amla.sw.compiler.outline import outline
 from amla.sw.compiler.program import Annotation, Command
 from amla.sw.compiler.tiling import DRAIN_GAP, plan_tiles
 from amla.sw.cycles.model import simulate
@@ -99,7 +100,7 @@ def test_the_model_is_the_rtl(small):
     """To the RTL's cycles on record beside ``ideal``."""
     record = json.loads((ROOT / "tests" / "rtl" / "cycles.json").read_text())["small"]
     for name in ("single", "decode"):
-        found = simulate(sweep._program(Workload.load(name), small, IDEAL)[1], small).cycles
+        found = simulate(outline(Workload.load(name), small, IDEAL)[1], small).cycles
         assert abs(found / record[f"{name}, preload 1, latency 20"] - 1) < 0.001
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Opcode, Semaphore
 
+from ..compiler.drafts import Draft, Ring
+from ..compiler.plan import Piece, split
+from ..compiler.program import Annotation, Command
 from ..errors import AmlaError
-from .drafts import Draft, Ring
-from .plan import Piece, split
-from .program import Annotation, Command
 from .share import RowsResult
 
 __all__ = ["Merge", "schedule_merge"]

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 
 from amla.rtl.config import CoreConfig
 
+from ..compiler.key_cache import KeyRun, KeySource
+from ..compiler.loads import Addresses
+from ..compiler.plan import Piece, Plan, Share
+from ..compiler.program import Annotation, Command
+from ..compiler.schedule import schedule
+from ..compiler.tiling import plan_tiles
 from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
 from ..workload.workload import Workload
-from .key_cache import KeyRun, KeySource
-from .loads import Addresses
-from .plan import Piece, Plan, Share
-from .program import Annotation, Command
-from .schedule import schedule
-from .tiling import plan_tiles
 
 __all__ = ["RowsResult", "schedule_share"]
 
