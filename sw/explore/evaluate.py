@@ -40,8 +40,8 @@ RESULTS: Mapping[str, tuple[type, str]] = {
 }
 
 #: What results depend on, from the package's folder.
-_SOURCES = ("model", "rtl", "sw/compiler", "sw/cycles", "sw/memory", "sw/workload", "sw/errors.py", "sw/report/utilisation.py",
-            "sw/explore/area.py", "sw/explore/evaluate.py", "sw/explore/space.py")
+_SOURCES = ("model", "rtl", "sw/compiler", "sw/cycles", "sw/memory", "sw/workload", "sw/errors.py",
+            "sw/report/utilisation.py", "sw/explore/area.py", "sw/explore/evaluate.py", "sw/explore/space.py")
 
 
 @cache
