@@ -90,6 +90,7 @@ COVERED = {
     "rtl.yaml_file": "rtl/test_config",
     **{f"sw.cycles.{name}": "sw/cycles/test_model" for name in (
         "compute", "gather", "issue", "latencies", "ports", "state", "transfer")},
+    "sw.cluster.programs": "sw/cluster/test_job",
     "sw.cluster.share": "sw/cluster/test_merge",
     "sw.errors": "sw/test_cli",
     **{f"sw.run.{name}": "sw/cycles/test_model" for name in ("model_check", "model_job")},

@@ -6,7 +6,7 @@ of a request depends on its own shape and these cuts alone. The cuts are those o
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -171,15 +171,16 @@ class _Deal:
         pieces = [MergeShare(request, rows, piece) for request in cut for rows in ranges for piece in columns]
         # Neighbours go to one core, as many to each as there are.
         edges = [len(pieces) * core // cores for core in range(cores + 1)]
-        return tuple(tuple(_joined(pieces[start:stop])) for start, stop in pairwise(edges))
+        starts = {rows.start for rows in self._rows}
+        return tuple(tuple(_joined(pieces[start:stop], starts)) for start, stop in pairwise(edges))
 
 
-def _joined(pieces: Sequence[MergeShare]) -> Iterator[MergeShare]:
-    """Pieces of all columns that follow each other by rows as one."""
+def _joined(pieces: Sequence[MergeShare], starts: Collection[int]) -> Iterator[MergeShare]:
+    """Pieces that follow each other by rows as one, unless a share's rows begin between them."""
     whole: MergeShare | None = None
     for piece in pieces:
         if whole and (whole.request, whole.columns) == (piece.request, piece.columns) and (
-                whole.rows.stop == piece.rows.start):
+                whole.rows.stop == piece.rows.start and piece.rows.start not in starts):
             whole = MergeShare(whole.request, Piece(whole.rows.start, whole.rows.size + piece.rows.size), whole.columns)
             continue
         if whole:

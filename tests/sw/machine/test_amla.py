@@ -1,0 +1,71 @@
+"""Machines of AMLA cores: parts that sum up, costs that count, bars on record."""
+
+from dataclasses import replace
+
+import pytest
+from amla.sw.errors import AmlaError
+from amla.sw.machine.machine import AmlaMachine, load_machine
+from amla.sw.machine.prediction import predict
+from amla.sw.workload.workload import Workload
+
+LOAD = Workload(name="long", heads=16, head_dim=48, head_dim_v=32, lengths=(400,), page_size=16)
+
+
+@pytest.fixture
+def machine():
+    """Four `tiny` cores."""
+    return AmlaMachine(
+        name="four", about="tests", core="tiny", cores=4, clock_hz=1e9, peak_flops=4 * 128 * 1e9,
+        memory_bytes_per_second=64e9, memory_share=1.0, launch_cycles=100, sync_cycles=50,
+        memory={"latency": 60, "bytes_per_cycle": 64, "channels": 4, "out_of_order": True})
+
+
+def test_parts_are_the_time(machine):
+    found = predict(LOAD, machine)
+    assert found.seconds == pytest.approx(sum(found.parts.values()))
+    assert found.cores == 4 and found.bound["by"] == "compute" and found.bound["seconds"] < found.seconds
+    assert found.parts["launch"] == pytest.approx(100e-9)
+    assert found.parts["all cores wait for each other"] in (pytest.approx(50e-9), pytest.approx(100e-9))
+    assert 0 < found.utilisation < 1 and not found.published
+
+
+def test_more_cores_and_nearer_memory_are_faster(machine):
+    seconds = predict(LOAD, machine).seconds
+    far = replace(machine, memory={**machine.memory, "latency": 400})
+    assert predict(LOAD, replace(machine, cores=1, peak_flops=128e9)).seconds > 1.5 * seconds
+    assert predict(LOAD, far).seconds > seconds
+    slow = replace(machine, memory={**machine.memory, "bytes_per_cycle": 4, "channels": 1})
+    assert predict(LOAD, slow).seconds > 1.2 * seconds
+
+
+def test_a_cache_gives_what_several_cores_read(machine):
+    """Rows cut in four read every key four times."""
+    slow = replace(machine, memory={**machine.memory, "bytes_per_cycle": 8, "channels": 1})
+    load = replace(LOAD, heads=128, lengths=(200,))
+    cached = replace(slow, cache_bytes=1 << 20, cache_bytes_per_cycle=64.0, cache_latency=30)
+    assert predict(load, cached).seconds < 0.9 * predict(load, slow).seconds
+
+
+@pytest.mark.parametrize(("key", "value", "words"), [
+    ("core", "no such", "no such"), ("memory", {"latency": 0}, "latency must be"), ("memory", 3, "memory must be"),
+    ("cores", 0, "cores must be"), ("cache_bytes", -1, "cache_bytes must be")])
+def test_bad_values(machine, key, value, words):
+    with pytest.raises(AmlaError, match=words):
+        replace(machine, **{key: value})
+
+
+def test_lists_are_refused(machine):
+    with pytest.raises(AmlaError, match="topk must be None on four"):
+        predict(replace(LOAD, topk=8), machine)
+
+
+def test_one_request_on_a_die():
+    """128 heads and 4,096 keys on all 24 cores: less than half of the time that an H200 was recorded to take."""
+    found = predict(Workload.load("ds-1x4096"), load_machine("amla24"))
+    assert found.cores == 24 and found.seconds < 11.25e-6
+
+
+@pytest.mark.nightly
+def test_a_batch_on_a_die():
+    found = predict(replace(Workload.load("ds-1x4096"), lengths=(4096,) * 96), load_machine("amla24"))
+    assert found.bound["seconds"] / found.seconds > 0.95
