@@ -1,6 +1,7 @@
-"""The command ``amla``: run, report, schedule, explore and golden."""
+"""The command ``amla``: run, report, schedule, predict, explore and golden."""
 
 import io
+import json
 import signal
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,9 @@ from rich.text import Text
 
 from .compiler.memory_map import build_job
 from .errors import AmlaError
+from .machine.machine import load_machine
+from .machine.prediction import predict as predict_on
+from .machine.text import render as render_prediction
 from .memory.preset import Memory
 from .report.report import render
 from .report.report_folder import write_pages
@@ -223,6 +227,22 @@ def explore(
     from .explore.command import explore_space
 
     explore_space(space, out=out, workers=workers, scheduler=scheduler, console=_CONSOLE)
+
+
+@app.command()
+def predict(
+    workload: Annotated[str, typer.Argument(help="Name under configs/workloads/ or path of a YAML file.")],
+    machine: Annotated[str, typer.Option(help="A name under configs/machines/ or the path of a YAML file.")],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")
+    ] = None,
+) -> None:
+    """Predict how fast a machine runs a workload, and what bounds it, beside published figures."""
+    beside = load_machine(machine)
+    found = predict_on(Workload.load(workload), beside)
+    render_prediction(found, beside, _CONSOLE)
+    if json_file is not None:
+        write({json_file: json.dumps(found.as_dict(), indent=1, allow_nan=False) + "\n"})
 
 
 @app.command()

@@ -134,6 +134,16 @@ def test_golden_takes_the_kv_block_of_a_run(amla, arrays, tmp_path):
     _check_refused(amla(*command, 6), "kv_block must be a multiple of k = 4, not 6")
 
 
+@pytest.mark.parametrize(("machine", "published"), [("h200", "recorded with FlashMLA"), ("ascend910", "launch")])
+def test_predict_prints_and_writes(amla, tmp_path, machine, published):
+    status, out, _ = amla("predict", "ds-1x4096", "--machine", machine, "--json", "p.json")
+    found = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
+    assert status == 0 and f"ds-1x4096 on {machine}" in out and published in out
+    assert f"{found['seconds'] * 1e6:.1f} µs, predicted" in out and f"{100 * found['utilisation']:.1f} %" in out
+    assert {"seconds", "by"} == set(found["bound"]) and found["bound"]["seconds"] < found["seconds"]
+    assert found["cores"] > 0 and sum(found["parts"].values()) == pytest.approx(found["seconds"])
+
+
 @pytest.mark.parametrize("float32", [False, True])
 def test_golden_equals_the_import(amla, arrays, tmp_path, float32):
     workload, inputs = arrays
@@ -241,6 +251,10 @@ def test_bad_configurations(amla, tmp_path, change, names):
         (["run", "tiny", "--latency", "20", "--memory", "ideal"], "--latency must be given without --memory, not with"),
         (["run", "tiny", "--memory", "nowhere"], "nowhere"),
         (["schedule", "tiny", "--memory", "nowhere"], "nowhere"),
+        (["predict", "tiny"], "--machine"),
+        (["predict", "nowhere", "--machine", "h200"], "nowhere"),
+        (["predict", "ds-1x4096", "--machine", "nowhere"], "cannot read machine nowhere"),
+        (["predict", "ds-sparse", "--machine", "h200", "--json", "p.json"], "ds-sparse: topk must be None on h200"),
         (["run", "tiny", "tiny", "--config", "tiny"], "different names"),
         (["run", "tiny", "--fast"], "--fast"),
         (["walk"], "walk"),
@@ -297,7 +311,7 @@ def test_output_that_cannot_be_written(amla, arrays, tmp_path):
 
 def test_help_teaches(amla):
     status, out, _ = amla("--help")
-    assert status == 0 and all(word in out for word in ("run", "schedule", "golden"))
+    assert status == 0 and all(word in out for word in ("run", "schedule", "predict", "golden"))
 
 
 def _check_refused(result, names):

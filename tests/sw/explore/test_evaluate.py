@@ -11,8 +11,11 @@ from amla.sw.explore import evaluate as module
 from amla.sw.explore.area import area_of
 from amla.sw.explore.evaluate import RESULTS, evaluate, version
 from amla.sw.explore.space import Point
+from amla.sw.machine.machine import load_machine
+from amla.sw.machine.prediction import predict
 from amla.sw.memory.preset import Memory
 from amla.sw.report.utilisation import bound_of, macs_of
+from amla.sw.workload.workload import Workload
 
 pytestmark = pytest.mark.smoke
 
@@ -25,7 +28,9 @@ def point(tiny, tiny_workload):
 def test_the_figures(point, make_job, tiny, tiny_workload):
     row = evaluate(point)
     assert list(row) == list(RESULTS) and row["reason"] is None
-    assert all(type(value) is RESULTS[name][0] for name, value in row.items() if name != "reason")
+    of_machines = {"reason", "seconds", "cores_at_work"}
+    assert all(type(value) is RESULTS[name][0] for name, value in row.items() if name not in of_machines)
+    assert {row[name] for name in of_machines} == {None}
     bound, macs = bound_of(tiny_workload, tiny, point.memory), macs_of(tiny_workload)
     assert (row["bound_by"], row["bound_cycles"]) == (bound.by, bound.cycles)
     assert row["bound_reached"] == bound.cycles / row["cycles"]
@@ -41,6 +46,16 @@ def test_the_figures(point, make_job, tiny, tiny_workload):
     assert ideal["bytes_written"] == rows * (2 * tiny_workload.head_dim_v + 4)
 
 
+def test_a_machine(point):
+    machine, load = load_machine("h200"), Workload.load("ds-1x4096")
+    on = replace(point, core=None, memory=None, preload=None, machine=machine)
+    found, row = predict(load, machine), evaluate(replace(on, workload=load))
+    assert {name: value for name, value in row.items() if value is not None} == {
+        "seconds": found.seconds, "utilisation": found.utilisation, "cores_at_work": found.cores,
+        "bound_by": found.bound["by"], "bound_reached": found.bound["seconds"] / found.seconds}
+    assert "head_dim must be 576 on h200" in evaluate(on)["reason"]
+
+
 def test_points_that_cannot_be(point):
     """The workload does not suit the core, or the core never was one: nothing but the reason."""
     for broken, reason in (
@@ -54,7 +69,7 @@ def test_points_that_cannot_be(point):
 
 def test_the_version_covers_all_code_that_counts():
     """Whatever comes with an import of evaluate.py is in the digest, but for empty files."""
-    root = Path(module.__file__).parents[2]
+    root = Path(module.__file__).resolve().parents[2]
     code = ("import sys, amla.sw.explore.evaluate\n"
             "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('amla.') and m.__file__))")
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True)

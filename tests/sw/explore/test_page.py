@@ -4,7 +4,9 @@ import json
 import re
 
 import pytest
+from amla.sw.explore.evaluate import evaluate
 from amla.sw.explore.page import GOALS, render_page, workloads_of
+from amla.sw.explore.space import Space
 
 pytestmark = pytest.mark.smoke
 
@@ -49,7 +51,8 @@ def test_it_needs_nothing_else(some_page):
 def test_names_are_escaped(some_rows):
     space, rows = some_rows
     wild = "</script><b>&"
-    page = render_page([{**row, "core": wild} for row in rows] + [{**rows[0], "core": "x", "reason": wild}], name=wild,
+    broken = next(row for row in rows if row["reason"])
+    page = render_page([{**row, "core": wild} for row in rows] + [{**broken, "core": "x", "reason": wild}], name=wild,
                        axes=space.axes, model=wild, version=wild)
     assert wild not in page
     data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
@@ -61,3 +64,14 @@ def test_nothing_can_be(some_rows):
     broken = [row for row in rows if row["reason"]]
     page = render_page(broken, name="none", axes=space.axes, model="", version="")
     assert "18 points" in page and '<section class="workload"' not in page
+
+
+def test_machines(space_file):
+    """The fastest first, beside cores or alone."""
+    text = "machines: [h800, h200]\nworkloads: [ds-1x4096]\n"
+    space = Space.load(space_file(text))
+    rows = [{**point.axes, **evaluate(point)} for point in space.points]
+    page = render_page(rows, name="machines", axes=space.axes, model="", version="")
+    times = [f"{1e6 * seconds:,.2f}" for seconds in sorted(row["seconds"] for row in rows)]
+    assert re.findall(r'<td>(h\d00)</td><td>\w+</td><td class="number">([\d.]+)</td>', page) == list(
+        zip(("h200", "h800"), times, strict=True))
