@@ -230,4 +230,5 @@ def _short(axis: str) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(f"{one:,}" for one in value)
-    return "–" if value is None else f"{value:,}" if type(value) in (int, float) else str(value)
+    return "–" if value is None else f"{value:,}" if type(value) is int else f"{value:g}" if type(value) is float else (
+        str(value))
