@@ -10,6 +10,7 @@ from ..compiler.memory_map import bytes_read
 from ..compiler.outline import outline
 from ..cycles.model import simulate
 from ..errors import AmlaError
+from ..machine.prediction import predict
 from ..report.utilisation import bound_of, bytes_of, macs_of
 from .area import area_of
 from .space import Point
@@ -22,13 +23,15 @@ MODEL = "the cycle model"
 #: Results of a point: name -> type, unit and meaning.
 RESULTS: Mapping[str, tuple[type, str]] = {
     "reason": (str, "why the point cannot be; null where it can, and then all that follows is there"),
-    "cycles": (int, "from START to the end"),
-    "utilisation": (float, "useful MACs ÷ (cycles × MACs per cycle)"),
+    "cycles": (int, "from START to the end; of a core, as all that follows but where a machine is named"),
+    "seconds": (float, "of a machine, launch and synchronisation included"),
+    "cores_at_work": (int, "of a machine"),
+    "utilisation": (float, "useful MACs ÷ (cycles × MACs per cycle); of a machine, of its peak"),
     "macs_per_cycle": (float, "useful MACs ÷ cycles"),
     "multipliers": (int, "MACs per cycle of the cube"),
-    "bound_by": (str, "what the fewest possible cycles are spent on: compute, memory or L1"),
+    "bound_by": (str, "what the fewest possible cycles, or seconds, are spent on: compute, memory or L1"),
     "bound_cycles": (int, "the fewest cycles that core and memory allow"),
-    "bound_reached": (float, "bound_cycles ÷ cycles"),
+    "bound_reached": (float, "bound_cycles ÷ cycles; of a machine likewise"),
     "kv_block": (int, "keys per KV block, the tiler's choice"),
     "commands": (int, "commands of the program"),
     "bytes_read": (int, "by LOAD and GATHER"),
@@ -40,7 +43,8 @@ RESULTS: Mapping[str, tuple[type, str]] = {
 }
 
 #: What results depend on, from the package's folder.
-_SOURCES = ("model", "rtl", "sw/compiler", "sw/cycles", "sw/memory", "sw/workload", "sw/errors.py",
+_SOURCES = ("model", "rtl", "sw/cluster", "sw/compiler", "sw/cycles", "sw/memory", "sw/machine", "sw/workload",
+            "sw/errors.py",
             "sw/report/utilisation.py", "sw/explore/area.py", "sw/explore/evaluate.py", "sw/explore/space.py")
 
 
@@ -59,9 +63,14 @@ def evaluate(point: Point) -> dict[str, Any]:
     """:data:`RESULTS` of a point; of one that cannot be, the reason alone."""
     none = dict.fromkeys(RESULTS)
     config, memory, load = point.core, point.memory, point.workload
-    if config is None or memory is None or load is None:
+    if point.reason is not None or load is None:
         return {**none, "reason": point.reason}
     try:
+        if point.machine is not None:
+            found = predict(load, point.machine)
+            return {**none, "seconds": found.seconds, "utilisation": found.utilisation, "cores_at_work": found.cores,
+                    "bound_by": found.bound["by"], "bound_reached": found.bound["seconds"] / found.seconds}
+        assert config is not None and memory is not None and point.preload is not None
         plan, commands, _ = outline(load, config, memory, preload=point.preload)
     except AmlaError as error:
         return {**none, "reason": str(error)}
@@ -69,7 +78,7 @@ def evaluate(point: Point) -> dict[str, Any]:
     macs, bound = macs_of(load), bound_of(load, config, memory)
     read, written = bytes_read(commands), bytes_of(load, config)[1]
     return {
-        "reason": None, "cycles": cycles, "utilisation": macs / (cycles * config.macs_per_cycle),
+        **none, "cycles": cycles, "utilisation": macs / (cycles * config.macs_per_cycle),
         "macs_per_cycle": macs / cycles, "multipliers": config.macs_per_cycle,
         "bound_by": bound.by, "bound_cycles": bound.cycles, "bound_reached": bound.cycles / cycles,
         "kv_block": plan.kv_block, "commands": len(commands),

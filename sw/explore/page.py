@@ -55,13 +55,13 @@ _COLUMNS = (
 )
 
 
-def workloads_of(rows: Sequence[_Row], axes: Sequence[str]) -> list[tuple[str, list[int]]]:
-    """Workloads that can be, by title, with the indices of their points: what may be compared."""
+def workloads_of(rows: Sequence[_Row], axes: Sequence[str], result: str = "cycles") -> list[tuple[str, list[int]]]:
+    """Workloads that can be, by title, with the indices of their points that have a result: what may be compared."""
     names = [axis for axis in axes if axis == "workload" or axis.startswith("workload.")]
     several = [name for name in names if name == "workload" or len({repr(row[name]) for row in rows}) > 1]
     found: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        if row["reason"] is None:
+        if row[result] is not None:
             title = ", ".join([row["workload"], *(f"{name.partition('.')[2]} {_text(row[name])}"
                                                   for name in several[1:])])
             found.setdefault(title, []).append(index)
@@ -79,9 +79,11 @@ def render_page(rows: Sequence[_Row], *, name: str, axes: Sequence[str], model: 
     model, version: of what the cycles come from
     """
     loads = workloads_of(rows, axes)
-    sizes = sorted({row["multipliers"] for row in rows if row["reason"] is None})
+    sizes = sorted({row["multipliers"] for row in rows if row["cycles"] is not None})
     broken = sum(row["reason"] is not None for row in rows)
-    design = [axis for axis in axes if not axis.startswith("workload") and len({repr(row[axis]) for row in rows}) > 1]
+    on_cores = [row for row in rows if row["machine"] is None]
+    design = [axis for axis in axes if not axis.startswith(("workload", "machine"))
+              and len({repr(row[axis]) for row in on_cores}) > 1]
     chosen = {index for _, found in loads for index in _chosen(rows, found)}
     errors = ", ".join(f"{core} {error:+.1%}" for core, error in priced_errors().items())
     parts = {
@@ -94,6 +96,7 @@ def render_page(rows: Sequence[_Row], *, name: str, axes: Sequence[str], model: 
         "overview": _overview(rows, loads, chosen),
         "sections": "".join(_section(f"w{number}", title, [(index, rows[index]) for index in found], chosen, design,
                                      sizes) for number, (title, found) in enumerate(loads)),
+        "machines": _machines(rows, axes),
         "broken": _broken(rows) if broken else "",
         "model": escape(model), "version": escape(version), "errors": escape(errors),
         "style": "\n".join((folder / file).read_text(encoding="utf-8") for folder, file in (
@@ -181,6 +184,24 @@ def _effects(rows: Sequence[_Row], design: Sequence[str]) -> str:
         '<p class="note">No two points differ in one axis alone.</p>')
 
 
+def _machines(rows: Sequence[_Row], axes: Sequence[str]) -> str:
+    """Table of the machines, the fastest first at each workload."""
+    fields = [axis for axis in axes if axis.startswith("machine.")]
+    lines = []
+    for title, found in workloads_of(rows, axes, "seconds"):
+        for place, index in enumerate(sorted(found, key=lambda index: rows[index]["seconds"])):
+            row = rows[index]
+            head = f'<th scope="row" rowspan="{len(found)}">{escape(title)}</th>' if not place else ""
+            cells = (f"{1e6 * row['seconds']:,.2f}", f"{row['utilisation']:.1%}", f"{row['bound_reached']:.1%}",
+                     f"{row['cores_at_work']:,}", *(_text(row[field]) for field in fields))
+            lines.append(f"<tr>{head}<td>{escape(row['machine'])}</td><td>{escape(row['bound_by'])}</td>"
+                         + "".join(f'<td class="number">{escape(cell)}</td>' for cell in cells) + "</tr>")
+    heads = "".join(f'<th class="number">{escape(head)}</th>' for head in (
+        "time, µs", "utilisation", "of the bound", "cores at work", *map(_short, fields)))
+    return (f"<section><h2>Machines</h2><table><tr><th>workload</th><th>machine</th><th>bound by</th>{heads}</tr>"
+            f"{''.join(lines)}</table></section>") if lines else ""
+
+
 def _broken(rows: Sequence[_Row]) -> str:
     counts: dict[str, int] = {}
     for row in rows:
@@ -196,7 +217,7 @@ def _data(rows: Sequence[_Row], design: Sequence[str]) -> dict[str, Any]:
     """Columns of what the script shows of a point."""
     columns = [*_COLUMNS, *((axis, _short(axis), None) for axis in design)]
     return {"names": [title for _, title, _ in columns],
-            "rows": [None if row["reason"] is not None else
+            "rows": [None if row["cycles"] is None else
                      [_text(row[name]) if form is None else form.format(row[name]) for name, _, form in columns]
                      for row in rows]}
 

@@ -1,11 +1,11 @@
-"""Space: the cores, memories and workloads to try, loaded from YAML; its points are all their combinations."""
+"""Space: the cores, memories, machines and workloads to try, loaded from YAML; its points are all combinations."""
 
 import hashlib
 import itertools
 import math
 import types
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -16,6 +16,7 @@ from amla.rtl.files import FILE_NAME, is_file_name
 from amla.rtl.yaml_file import load_yaml
 
 from ..errors import AmlaError
+from ..machine.machine import Machine, load_machine
 from ..memory.preset import Memory
 from ..workload.rules import require
 from ..workload.workload import Workload
@@ -30,32 +31,33 @@ _PRELOADS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class _Kind:
-    """A part of a point: its key in an entry, its class, and where and as what its YAML files are found."""
+    """A part of a point: its key in an entry, how it is loaded, and where and as what its YAML files are found."""
 
     key: str
-    made: Any
+    load: Callable[[str], Any]
     folder: str
     file: str
 
 
 #: By the key of the space.
-_KINDS = {"cores": _Kind("core", CoreConfig, "", "configuration"),
-          "memories": _Kind("memory", Memory, "memory", "memory"),
-          "workloads": _Kind("workload", Workload, "workloads", "workload")}
+_KINDS = {"cores": _Kind("core", CoreConfig.load, "", "configuration"),
+          "memories": _Kind("memory", Memory.load, "memory", "memory"),
+          "machines": _Kind("machine", load_machine, "machines", "machine"),
+          "workloads": _Kind("workload", Workload.load, "workloads", "workload")}
 
-#: Fields that no entry may replace: a name stands for the file, an extra cache is no one value.
-_FIXED = ("name", "extra")
+#: Fields that no entry may replace: a name stands for the file, others are no one value.
+_FIXED = ("name", "extra", "about", "published")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One core beside one memory at one workload.
+    """One core beside one memory, or one machine, at one workload.
 
     Attributes
     ----------
     axes:     by name, in the order of :attr:`Space.axes`: what tells the point from others
-    core, memory, workload: None where the values break a rule
-    preload:  C1 stages that run ahead of their C2
+    core, memory, machine, workload: None where it is not of the point, or its values break a rule
+    preload:  C1 stages that run ahead of their C2; None on a machine
     reason:   the broken rule; None where the point can be tried
     """
 
@@ -63,12 +65,13 @@ class Point:
     core: CoreConfig | None
     memory: Memory | None
     workload: Workload | None
-    preload: int
+    preload: int | None
+    machine: Machine | None = None
     reason: str | None = None
 
     def key(self, version: str) -> str:
         """Sixteen hexadecimal digits that stand for the point, evaluated by a model of this version."""
-        parts = [part and asdict(part) for part in (self.core, self.memory, self.workload)]
+        parts = [part and asdict(part) for part in (self.core, self.memory, self.machine, self.workload)]
         broken = self.reason and (self.reason, *self.axes.items())
         return hashlib.sha256(repr((version, parts, self.preload, broken)).encode()).hexdigest()[:16]
 
@@ -85,12 +88,13 @@ class _Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """What to try: every core beside every memory at every workload and preload depth.
+    """What to try: every core beside every memory at every workload and preload depth, and every machine at every
+    workload.
 
     Attributes
     ----------
     name:     the file's
-    variants: by kind (cores, memories, workloads), in the order of the file
+    variants: by kind (cores, memories, machines, workloads), in the order of the file
     preloads: depths, 0 to 2
     """
 
@@ -110,20 +114,24 @@ class Space:
     @cached_property
     def points(self) -> tuple[Point, ...]:
         """Every combination once, in the order of the file, preload depths innermost."""
-        points = (self._point(preload, {"core": core, "memory": memory, "workload": workload})
-                  for core, memory, workload in itertools.product(*(self.variants[kind] for kind in _KINDS))
-                  for preload in self.preloads)
-        return tuple({point.key(""): point for point in points}.values())
+        cores, memories, machines, workloads = (self.variants[kind] for kind in _KINDS)
+        on_cores = (self._point(preload, {"core": core, "memory": memory, "workload": workload})
+                    for core, memory, workload in itertools.product(cores, memories, workloads)
+                    for preload in self.preloads)
+        on_machines = (self._point(None, {"machine": machine, "workload": workload})
+                       for machine, workload in itertools.product(machines, workloads))
+        return tuple({point.key(""): point for point in itertools.chain(on_cores, on_machines)}.values())
 
-    def _point(self, preload: int, parts: Mapping[str, _Variant]) -> Point:
-        axes: dict[str, Any] = {**{key: variant.name for key, variant in parts.items()}, "preload": preload}
+    def _point(self, preload: int | None, parts: Mapping[str, _Variant]) -> Point:
+        axes: dict[str, Any] = {**{kind.key: None for kind in _KINDS.values()},
+                                **{key: variant.name for key, variant in parts.items()}, "preload": preload}
         for axis in self.axes[len(axes):]:
             key, _, field = axis.partition(".")
-            value = parts[key].values.get(field, getattr(parts[key].made, field, None))
+            value = parts[key].values.get(field, getattr(parts[key].made, field, None)) if key in parts else None
             axes[axis] = list(value) if isinstance(value, tuple) else value
         reasons = (variant.reason for variant in parts.values() if variant.reason)
         return Point(axes=axes, preload=preload, reason=next(reasons, None),
-                     **{key: variant.made for key, variant in parts.items()})
+                     **{"core": None, "memory": None, **{key: variant.made for key, variant in parts.items()}})
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "Space":
@@ -148,16 +156,22 @@ class Space:
         for key in values:
             if key not in known:
                 raise AmlaError(f"unknown key {shown(key)}; known keys are {', '.join(known)}")
+        # Machines alone, or cores beside memories, or both
+        needed = ("workloads", *([] if "machines" in values else ["cores", "memories"]))
+        if ("cores" in values) != ("memories" in values):
+            needed = "cores", "memories"
         for key in _KINDS:
-            require(isinstance(values.get(key), list) and values[key], key, "a list of at least one entry",
-                    values.get(key))
+            if key in values or key in needed:
+                require(isinstance(values.get(key), list) and values[key], key, "a list of at least one entry",
+                        values.get(key))
         depths = values.get("preload", 1)
         depths = depths if isinstance(depths, list) else [depths]
         require(depths and all(type(depth) is int and depth in _PRELOADS for depth in depths), "preload",
                 "0, 1, 2 or a list of them", values.get("preload"))
-        entries = {key: [_Entry.of(kind, entry, f"{key}[{index}]") for index, entry in enumerate(values[key])]
+        entries = {key: [_Entry.of(kind, entry, f"{key}[{index}]") for index, entry in enumerate(values.get(key, ()))]
                    for key, kind in _KINDS.items()}
-        points = len(depths) * math.prod(sum(entry.count for entry in found) for found in entries.values())
+        cores, memories, machines, workloads = (sum(entry.count for entry in found) for found in entries.values())
+        points = (len(depths) * cores * memories + machines) * workloads
         require(points <= MOST_POINTS, "a space", f"of at most {MOST_POINTS:,} points", points)
         return cls(name=name, preloads=tuple(depths),
                    variants={key: [variant for entry in found for variant in entry.variants()]
@@ -169,6 +183,7 @@ class _Entry:
     """A file, and the values that replace its own, a list for each field."""
 
     kind: _Kind
+    loaded: Any
     path: Path
     base: Mapping[str, Any]
     choices: Mapping[str, Sequence[Any]]
@@ -181,8 +196,8 @@ class _Entry:
         require(isinstance(entry.get(kind.key), str), f"{where}.{kind.key}", "a name or the path of a YAML file",
                 entry.get(kind.key))
         path, base = load_yaml(entry[kind.key], kind=kind.file, folder=kind.folder, error=AmlaError)
-        kind.made.load(entry[kind.key])  # what is wrong without any replacement is wrong with the space
-        types_of = {field.name: field.type for field in fields(kind.made) if field.name not in _FIXED}
+        loaded = kind.load(entry[kind.key])  # what is wrong without any replacement is wrong with the space
+        types_of = {field.name: field.type for field in fields(loaded) if field.name not in _FIXED}
         choices = {}
         for key, given in entry.items():
             if key == kind.key:
@@ -190,7 +205,7 @@ class _Entry:
             if key not in types_of:
                 raise AmlaError(f"{where}: unknown key {shown(key)}; known keys are {kind.key}, {', '.join(types_of)}")
             choices[key] = _choices(given, types_of[key], f"{where}.{key}")
-        return cls(kind, path, base, choices)
+        return cls(kind, loaded, path, base, choices)
 
     @property
     def count(self) -> int:
@@ -199,9 +214,12 @@ class _Entry:
     def variants(self) -> Iterator[_Variant]:
         for chosen in itertools.product(*self.choices.values()):
             values = dict(zip(self.choices, chosen, strict=True))
-            folder = {"folder": self.path.parent} if self.kind.made is Workload else {}
+            folder = {"folder": self.path.parent} if isinstance(self.loaded, Workload) else {}
             try:
-                made = self.kind.made.from_dict({**self.base, **values}, source=self.path.name, **folder)
+                if isinstance(self.loaded, Machine):
+                    made = replace(self.loaded, **values)
+                else:
+                    made = type(self.loaded).from_dict({**self.base, **values}, source=self.path.name, **folder)
                 yield _Variant(self.path.stem, values, made, None)
             except AmlaError as error:
                 yield _Variant(self.path.stem, values, None, str(error))

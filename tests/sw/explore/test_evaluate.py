@@ -11,8 +11,11 @@ from amla.sw.explore import evaluate as module
 from amla.sw.explore.area import area_of
 from amla.sw.explore.evaluate import RESULTS, evaluate, version
 from amla.sw.explore.space import Point
+from amla.sw.machine.machine import load_machine
+from amla.sw.machine.prediction import predict
 from amla.sw.memory.preset import Memory
 from amla.sw.report.utilisation import bound_of, macs_of
+from amla.sw.workload.workload import Workload
 
 pytestmark = pytest.mark.smoke
 
@@ -25,7 +28,9 @@ def point(tiny, tiny_workload):
 def test_the_figures(point, make_job, tiny, tiny_workload):
     row = evaluate(point)
     assert list(row) == list(RESULTS) and row["reason"] is None
-    assert all(type(value) is RESULTS[name][0] for name, value in row.items() if name != "reason")
+    of_machines = {"reason", "seconds", "cores_at_work"}
+    assert all(type(value) is RESULTS[name][0] for name, value in row.items() if name not in of_machines)
+    assert {row[name] for name in of_machines} == {None}
     bound, macs = bound_of(tiny_workload, tiny, point.memory), macs_of(tiny_workload)
     assert (row["bound_by"], row["bound_cycles"]) == (bound.by, bound.cycles)
     assert row["bound_reached"] == bound.cycles / row["cycles"]
@@ -39,6 +44,16 @@ def test_the_figures(point, make_job, tiny, tiny_workload):
     assert ideal["cycles"] == pytest.approx(simulate(job.program.commands, tiny).cycles, rel=0.01)  # by addresses
     assert ideal["bytes_read"] == job.bytes_read and ideal["kv_block"] == job.plan.kv_block
     assert ideal["bytes_written"] == rows * (2 * tiny_workload.head_dim_v + 4)
+
+
+def test_a_machine(point):
+    machine, load = load_machine("h200"), Workload.load("ds-1x4096")
+    on = replace(point, core=None, memory=None, preload=None, machine=machine)
+    found, row = predict(load, machine), evaluate(replace(on, workload=load))
+    assert {name: value for name, value in row.items() if value is not None} == {
+        "seconds": found.seconds, "utilisation": found.utilisation, "cores_at_work": found.cores,
+        "bound_by": found.bound["by"], "bound_reached": found.bound["seconds"] / found.seconds}
+    assert "head_dim must be 576 on h200" in evaluate(on)["reason"]
 
 
 def test_points_that_cannot_be(point):

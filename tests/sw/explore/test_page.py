@@ -4,7 +4,9 @@ import json
 import re
 
 import pytest
+from amla.sw.explore.evaluate import evaluate
 from amla.sw.explore.page import GOALS, render_page, workloads_of
+from amla.sw.explore.space import Space
 
 pytestmark = pytest.mark.smoke
 
@@ -62,3 +64,14 @@ def test_nothing_can_be(some_rows):
     broken = [row for row in rows if row["reason"]]
     page = render_page(broken, name="none", axes=space.axes, model="", version="")
     assert "18 points" in page and '<section class="workload"' not in page
+
+
+def test_machines(space_file):
+    """The fastest first, beside cores or alone."""
+    text = "machines: [h800, h200]\nworkloads: [ds-1x4096]\n"
+    space = Space.load(space_file(text))
+    rows = [{**point.axes, **evaluate(point)} for point in space.points]
+    page = render_page(rows, name="machines", axes=space.axes, model="", version="")
+    times = [f"{1e6 * seconds:,.2f}" for seconds in sorted(row["seconds"] for row in rows)]
+    assert re.findall(r'<td>(h\d00)</td><td>\w+</td><td class="number">([\d.]+)</td>', page) == list(
+        zip(("h200", "h800"), times, strict=True))

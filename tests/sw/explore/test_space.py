@@ -7,6 +7,7 @@ from amla.rtl.config import CoreConfig
 from amla.sw.errors import AmlaError
 from amla.sw.explore import space as module
 from amla.sw.explore.space import Space
+from amla.sw.machine.machine import load_machine
 from amla.sw.memory.preset import Memory
 from amla.sw.workload.workload import Workload
 
@@ -17,12 +18,13 @@ PLAIN = "cores: [tiny]\nmemories: [hbm]\nworkloads: [tiny]\n"
 
 def test_all_combinations(space_file):
     space = Space.load(space_file())
-    assert space.axes == ("core", "memory", "workload", "preload", "core.lanes", "core.l1_bytes",
+    assert space.axes == ("core", "memory", "machine", "workload", "preload", "core.lanes", "core.l1_bytes",
                           "memory.bytes_per_cycle", "workload.lengths")
     assert len(space.points) == 3 * 3 * 3 * 2
     point = space.points[-1]
-    assert point.axes == {"core": "tiny", "memory": "hbm", "workload": "tiny", "preload": 1, "core.lanes": 2,
-                          "core.l1_bytes": 8192, "memory.bytes_per_cycle": 8, "workload.lengths": [96]}
+    assert point.axes == {"core": "tiny", "memory": "hbm", "machine": None, "workload": "tiny", "preload": 1,
+                          "core.lanes": 2, "core.l1_bytes": 8192, "memory.bytes_per_cycle": 8,
+                          "workload.lengths": [96]}
     assert point.core == replace(CoreConfig.load("tiny"), l1_bytes=8192)
     assert point.memory == replace(Memory.load("hbm"), bytes_per_cycle=8)
     assert point.workload == replace(Workload.load("tiny"), lengths=(96,))
@@ -31,6 +33,17 @@ def test_all_combinations(space_file):
 def test_names_alone(space_file):
     point, = Space.load(space_file(PLAIN)).points
     assert (point.core, point.memory, point.preload) == (CoreConfig.load("tiny"), Memory.load("hbm"), 1)
+
+
+def test_machines(space_file):
+    """Every machine at every workload, beside cores or alone; broken rules are reasons here too."""
+    machines = "machines: [h800, {machine: h200, launch_us: [3, -1]}]\n"
+    both = Space.load(space_file(PLAIN + machines)).points
+    alone = Space.load(space_file("workloads: [tiny]\n" + machines)).points
+    assert [point.machine and point.machine.name for point in both] == [None, "h800", "h200", None]
+    assert [point.axes["machine.launch_us"] for point in alone] == [load_machine("h800").launch_us, 3, -1]
+    assert [point.reason for point in alone[:2]] == [None, None] and "launch_us must be" in alone[2].reason
+    assert alone[1].machine == replace(load_machine("h200"), launch_us=3) and alone[1].preload is None
 
 
 def test_a_point_counts_once(space_file):
@@ -61,8 +74,12 @@ def test_shipped(name):
 
 @pytest.mark.parametrize(("text", "message"), [
     ("- 1", "a space must be a mapping of keys to values, not [1]"),
-    (PLAIN + "machine: [x]", "unknown key 'machine'; known keys are cores, memories, workloads, preload"),
+    (PLAIN + "machine: [x]", "unknown key 'machine'; known keys are cores, memories, machines, workloads, preload"),
     ("cores: [tiny]", "memories must be a list of at least one entry, not None"),
+    ("cores: [tiny]\nworkloads: [tiny]\nmachines: [h200]", "memories must be a list of at least one entry, not None"),
+    ("machines: [h200]", "workloads must be a list of at least one entry, not None"),
+    ("machines: [{machine: h200, launch_us: x}]\nworkloads: [tiny]",
+     "machines[0].launch_us must be float, or a list of such, not 'x'"),
     (PLAIN.replace("[hbm]", "hbm"), "memories must be a list of at least one entry, not 'hbm'"),
     (PLAIN + "preload: 3", "preload must be 0, 1, 2 or a list of them, not 3"),
     (PLAIN + "preload: []", "preload must be 0, 1, 2 or a list of them, not []"),
