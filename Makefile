@@ -69,7 +69,7 @@ verilog: $(STAMP) ## write the core's Verilog to build/CONFIG
 accuracy: $(STAMP) ## error of every mode against float64: JSON, Markdown and plots in build/accuracy
 	@$(BIN)/python -m amla.sw.accuracy --out build/accuracy
 
-sweep: $(STAMP) ## utilisation against memory latency and SRAM, estimated: docs/sweep.md with plots and JSON
+sweep: $(STAMP) ## utilisation against memory latency and SRAM, by the cycle model: docs/sweep.md with plots and JSON
 	@$(BIN)/python -m amla.sw.run.sweep
 
 machines: $(STAMP) ## GPUs and an Ascend 910, predicted beside recorded and published figures: docs/machine.md with JSON

@@ -20,7 +20,7 @@ from .key_cache import KeyCache
 from .order import latencies, multiply_cycles
 from .plan import Piece, Plan, Region, RowTile, Share, split
 
-__all__ = ["DRAIN_GAP", "PRELOADS", "plan_tiles"]
+__all__ = ["PRELOADS", "plan_tiles"]
 
 #: Preload depths: C1 runs this many KV blocks ahead of C2; 0 is the serial baseline.
 PRELOADS = (0, 1, 2)
@@ -43,7 +43,7 @@ _MAX_OUT_SLOTS = 4
 _MAX_KV_SLOTS = 12
 
 #: Cycles that a drain command costs beyond its words: it starts when the last one has left the pipeline.
-DRAIN_GAP = 16
+_DRAIN_GAP = 16
 
 #: Bytes of commands per slab or sub-tile, about nine each as packed: two feeds and a product, or a drain.
 _SLAB_BYTES, _DRAIN_BYTES = 27, 9
@@ -265,7 +265,7 @@ class _Fit:
         return {
             "cube": multiply_cycles(groups * padded // config.n, self._chunks) + sum(
                 multiply_cycles(groups * tile.size // config.n, padded // config.k) for tile in self.value_tiles),
-            "drain of O": fractals * config.n // config.lanes + (tiles + 1) * DRAIN_GAP,
+            "drain of O": fractals * config.n // config.lanes + (tiles + 1) * _DRAIN_GAP,
             "feed": (groups + padded // config.n) * self._chunks + (groups * tiles + columns // config.n)
             * (padded // config.k),
             "memory": ((keys * self._key_bytes / self.sharing + commands)
@@ -300,7 +300,7 @@ class _Fit:
         drains = groups * (self.block + self.value_tiles[0].size) // config.lanes
         softmax = groups * self.block // config.lanes
         latency = sum(latencies(config)[engine] for engine in (Engine.CUBE, Engine.DRAIN, Engine.VECTOR, Engine.FEED))
-        return latency + drains + DRAIN_GAP + softmax
+        return latency + drains + _DRAIN_GAP + softmax
 
     def plan(self) -> Plan:
         """The plan."""

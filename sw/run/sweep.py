@@ -10,7 +10,6 @@ if __name__ == "__main__":
 
 import argparse
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +18,13 @@ from typing import Any
 from amla.rtl.command import require
 from amla.rtl.config import CoreConfig
 from amla.rtl.files import check_folder, make_folder, write
-from amla.rtl.isa import Engine, Opcode
+from amla.rtl.isa import Opcode
 
 from ..compiler.drafts import Draft
 from ..compiler.order import duration
 from ..compiler.outline import outline
-from ..compiler.program import Annotation, Command
-from ..compiler.tiling import DRAIN_GAP
-from ..cycles.model import simulate
+from ..compiler.program import Command
+from ..cycles.model import CycleRun, simulate
 from ..memory.preset import IDEAL, Memory
 from ..report.sweep_page import draw, markdown
 from ..report.utilisation import bound_of, macs_of
@@ -109,46 +107,34 @@ def core_for(config: CoreConfig, load: Workload, kv_block: int) -> CoreConfig:
 def sram_sweep(load: Workload, config: CoreConfig, blocks: Iterable[int], memory: Memory) -> list[dict[str, Any]]:
     """A row per KV block, on the core that is just large enough for it.
 
-    ``utilisation`` is the estimate's, ``with_gaps`` with the tiler's allowance for every drain command, and
-    ``with_pass`` what is left at most when rescaling O is a pass of its own (:func:`_block_costs`).
+    ``utilisation`` is the core's, ``with_pass`` what is left at most when rescaling O is a pass of its own
+    (:func:`_pass_cycles`).
     """
     rows = []
     for block in blocks:
         core = core_for(config, load, block)
-        plan, commands, notes = outline(load, core, memory, preload=PRELOAD, kv_block=block)
-        cycles = simulate(commands, core, memory).cycles
+        plan, commands, _ = outline(load, core, memory, preload=PRELOAD, kv_block=block)
+        run = simulate(commands, core, memory)
         macs = macs_of(load) / core.macs_per_cycle
-        gaps, rescale = _block_costs(commands, notes, core)
         rows.append({
             "kv_block": plan.kv_block, "sram_kib": _sram_kib(core), "row_tile": plan.tiles[0].rows,
-            "row_tiles": len(plan.tiles), "cycles": cycles, "utilisation": macs / cycles,
-            "with_gaps": macs / (cycles + gaps), "with_pass": macs / (cycles + rescale),
+            "row_tiles": len(plan.tiles), "cycles": run.cycles, "utilisation": macs / run.cycles,
+            "with_pass": macs / (run.cycles + _pass_cycles(commands, run, core)),
         })
     return rows
 
 
-def _block_costs(commands: Sequence[Command], notes: Sequence[Annotation], config: CoreConfig) -> tuple[int, int]:
-    """Cycles that a program takes longer at least, summed over its blocks of a row tile.
+def _pass_cycles(commands: Sequence[Command], run: CycleRun, config: CoreConfig) -> int:
+    """Cycles that a run takes longer at least when rescaling O is a pass of its own before each drain of O.
 
-    A block takes max(cube, drain), its drain every word of S and of O once. The two returned: when every drain command
-    takes DRAIN_GAP more; and when rescaling O is a pass of its own before the drain, m x lanes elements a cycle. Drain
-    and pass then both write every word of O, through its one write port: a block takes max(cube, drain, drain of O +
-    pass). A row tile's first block has nothing to rescale.
+    A pass takes as long as the drain, m x lanes elements a cycle, and both write every word of O through its one write
+    port. All that does not fit between the start of the first drain and the end of the last comes on top. A row tile's
+    first block has nothing to rescale.
     """
-    cube, drain, of_o, passes, count = (Counter[tuple[int, int, int]]() for _ in range(5))
-    for command, note in zip(commands, notes, strict=True):
-        block, cycles = (note.request, note.tile, note.block), duration(Draft.of(command), config)
-        if command.engine == Engine.CUBE:
-            cube[block] += cycles
-        elif command.engine == Engine.DRAIN:
-            drain[block] += cycles
-            count[block] += 1
-            if command.opcode == Opcode.DRAIN_O:
-                of_o[block] += cycles
-                passes[block] += 0 if "first" in command.flags else cycles
-    free = {block: max(cube[block], drain[block]) for block in drain}
-    return (sum(max(cube[block], drain[block] + DRAIN_GAP * count[block]) - least for block, least in free.items()),
-            sum(max(least, of_o[block] + passes[block]) - least for block, least in free.items()))
+    drains = [index for index, command in enumerate(commands) if command.opcode == Opcode.DRAIN_O]
+    port = sum(duration(Draft.of(commands[index]), config) * (1 if "first" in commands[index].flags else 2)
+               for index in drains)
+    return max(port - int(run.end[drains].max() - run.start[drains].min()), 0)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -26,9 +26,9 @@ stretches: checking the ends for every E and s checks every word.
 import time
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from amla.model.attention.softmax import _row_offset
+from amla.model.fp.jit import njit
 
 from .solve import Outcome
 
@@ -39,13 +39,13 @@ MAX_EXCESS = 1 << 17
 _ONE = 1 << 23
 
 
-@numba.njit(cache=True)
+@njit()
 def _crossing(comp_bits):
     """Factor of |E| in the bound across an edge, in 2^−24 ulp."""
     return _ONE - (1 << (22 - comp_bits)) if comp_bits else _ONE
 
 
-@numba.njit(cache=True)
+@njit()
 def _slack(fraction, excess, move, comp_bits):
     """Edge crossed or not (1, 0), and bound less error in 2^−24 ulp of x·2^Δ; negative if the bound is broken."""
     moved = fraction + move
@@ -59,7 +59,7 @@ def _slack(fraction, excess, move, comp_bits):
     return 0, size * (1 << (22 - comp_bits)) + _ONE - abs((_ONE + moved) * (1 << 24) - exact)
 
 
-@numba.njit(cache=True)
+@njit()
 def worst_errors(comp_bits, bias):
     """Smallest slack in the binade and across an edge over every E, segment and word; ``bias`` is added to d."""
     least = np.full(2, np.int64(1) << 62)
@@ -75,7 +75,7 @@ def worst_errors(comp_bits, bias):
     return least
 
 
-@numba.njit(cache=True)
+@njit()
 def word_errors(comp_bits, excess):
     """The same over all 2^23 fractions, word by word, for one E."""
     least = np.full(2, np.int64(1) << 62)

@@ -1,16 +1,17 @@
-"""The sweep: on tiny in seconds; cores just large enough, what a pass over O would cost, how far the estimate is."""
+"""The sweep: on tiny in seconds; cores just large enough, what a pass over O would cost, and the RTL beside it."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Opcode
 from amla.sw.compiler.outline import outline
-from amla.sw.compiler.program import Annotation, Command
-from amla.sw.compiler.tiling import DRAIN_GAP, plan_tiles
-from amla.sw.cycles.model import simulate
+from amla.sw.compiler.program import Command
+from amla.sw.compiler.tiling import plan_tiles
+from amla.sw.cycles.model import CycleRun, simulate
 from amla.sw.memory.preset import IDEAL
 from amla.sw.report.utilisation import macs_of
 from amla.sw.run import sweep
@@ -34,8 +35,7 @@ def test_against_latency(tiny, load):
     assert cycles[0] < cycles[1] < cycles[2]
     for row in rows:
         assert row["utilisation"] == macs_of(load) / 64 / row["cycles"]
-        # The estimate has the program at hand, which costs the bound a latency.
-        assert macs_of(load) / 64 / (row["cycles"] + row["latency"]) < row["bound"] < 1
+        assert row["utilisation"] < row["bound"] < 1
         assert row["rtl_cycles"] is row["rtl_utilisation"] is None
     assert rows[1]["sram_kib"] == rows[0]["sram_kib"] + 128 - tiny.l1_bytes / 1024
 
@@ -72,36 +72,37 @@ def test_against_sram(tiny, load):
     assert [row["kv_block"] for row in rows] == [4, 8, 16, 32] and sizes == sorted(set(sizes))
     for row in rows:
         assert row["utilisation"] == macs_of(load) / 64 / row["cycles"]
-        assert row["with_pass"] <= row["utilisation"] >= row["with_gaps"] > 0
+        assert 0 < row["with_pass"] <= row["utilisation"]
     lost = [row["utilisation"] - row["with_pass"] for row in rows]
     assert lost[0] > lost[-1] and lost[0] > 0
 
 
-def test_cost_of_a_pass_and_of_gaps(tiny):
-    """Two blocks, by hand: drains of O of 16 words in two commands, S of 4."""
-    def block(number, cube, *, first):
-        note = Annotation(0, 0, number, "C1")
-        return [(Command.build(opcode, **fields), note) for opcode, fields in (
-            (Opcode.MMAD, {"mt": cube, "nt": 1, "kt": 1}), (Opcode.DRAIN_S, {"mt": 1, "nt": 2}),
-            *[(Opcode.DRAIN_O, {"mt": 1, "nt": 4, "first": first})] * 2,
-            (Opcode.SOFTMAX, {"mt": 1, "kt": 1}))]
+def test_cost_of_a_pass(tiny):
+    """By hand: a block writes 16 words of O in two drains, and all of them once more unless it is the first."""
+    def block(*, first):
+        return [Command.build(opcode, **fields) for opcode, fields in (
+            (Opcode.DRAIN_S, {"mt": 1, "nt": 2}), *[(Opcode.DRAIN_O, {"mt": 1, "nt": 4, "first": first})] * 2)]
 
-    def costs(*blocks):
-        return sweep._block_costs(*zip(*(pair for pairs in blocks for pair in pairs), strict=True), tiny)
+    def cost(*blocks, span):
+        commands = [command for block in blocks for command in block]
+        start = np.zeros(len(commands), np.int64)
+        start[1:] = 100
+        run = CycleRun(cycles=1000, cube_active=0, counters={}, start=start, end=start + span,
+                       reads=np.empty(0), writes=np.empty(0))
+        return sweep._pass_cycles(commands, run, tiny)
 
-    drain, of_o, gaps = 4 + 16, 16, 3 * DRAIN_GAP
-    assert costs(block(0, 10, first=True)) == (gaps, 0)
-    assert costs(block(0, 10, first=True), block(1, 10, first=False)) == (2 * gaps, 2 * of_o - drain)
-    assert costs(block(1, 30, first=False)) == (drain + gaps - 30, 2 * of_o - 30)
-    assert costs(block(1, 70, first=False)) == (0, 0)
+    assert cost(block(first=True), span=16) == 0
+    assert cost(block(first=True), block(first=False), span=32) == 16
+    assert cost(block(first=True), block(first=False), span=40) == 8
+    assert cost(block(first=True), block(first=False), span=500) == 0
 
 
-def test_the_model_is_the_rtl(small):
-    """To the RTL's cycles on record beside ``ideal``."""
+def test_programs_are_those_of_a_run(small):
+    """But for where their arrays lie: a few cycles from the RTL's on record beside ``ideal``."""
     record = json.loads((ROOT / "tests" / "rtl" / "cycles.json").read_text())["small"]
     for name in ("single", "decode"):
         found = simulate(outline(Workload.load(name), small, IDEAL)[1], small).cycles
-        assert abs(found / record[f"{name}, preload 1, latency 20"] - 1) < 0.001
+        assert abs(found - record[f"{name}, preload 1, latency 20"]) < 10
 
 
 def test_rtl_is_measured_as_by_run(monkeypatch, tmp_path, tiny, tiny_workload, toy_run):
