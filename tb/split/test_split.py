@@ -9,8 +9,8 @@ from amla.rtl.isa import Opcode
 from amla.sw.run.counters import check_counters
 from amla.tb.core.driver import CoreBench
 from amla.tb.core.random_jobs import random_job
-from amla.tb.split.split_jobs import SplitJob, random_cuts
 from amla.tb.core.timing import check_timing
+from amla.tb.split.split_jobs import SplitJob, random_cuts
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
 SEED = int(os.environ["AMLA_SEED"])
