@@ -24,8 +24,8 @@ class MergeWalk(wiring.Component):
 
     **Latency**: ``valid`` ``latency`` cycles after the read.
 
-    **Throughput**: with S splits a run takes S + 1 turns and ``VectorLane.product_latency`` + 1 cycles, a row group a cycle
-    more: of 12 splits 69 cycles for 5 lane groups.
+    **Throughput**: with S splits a run takes S + 1 turns and ``VectorLane.product_latency`` + 1 cycles, a row group a
+    cycle more: of 12 splits 69 cycles for 5 lane groups.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ class RowWeight(wiring.Component):
     recip, lse: factor of O without the sink and LSE, of :class:`~amla.rtl.softmax.row_result.RowResult`; with ``merge``
                 ``lse`` is the maximum of the splits'
     sink:       the row's sink, a natural exponent; with ``merge`` the split's LSE
-    merge:      a split
+    merge:      a split; what follows counts with it only
     fresh:      the row's first split: W begins
     seen:       the split counts
     adds:       its w is added to W
@@ -68,7 +68,7 @@ class RowWeight(wiring.Component):
         excess = pipe.unit("subtract_lse", Add(), a=pipe.data(self.sink, "sink_in"),
                            b=pipe.comb("minus_lse", lambda x: x ^ MINUS_ZERO, pipe.data(self.lse, "lse_in")))
         ratio = pipe.unit("exp2_ratio", Exp2(), x=pipe.unit("to_base_2", Mul(), a=LOG2E, b=excess))
-        ratio = pipe.comb("weight", Mux, pipe.data(self.lone, "lone_in"), ONE, ratio)
+        ratio = pipe.comb("weight", Mux, pipe.data(self.lone & self.merge, "lone_in"), ONE, ratio)
         kept = pipe.register(pipe.comb(
             "kept", lambda merge, ratio, recip: Mux(merge, ratio, recip), merge, ratio, recip))
         added = pipe.register(pipe.comb(

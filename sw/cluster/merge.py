@@ -20,8 +20,8 @@ __all__ = ["Merge", "schedule_merge"]
 
 #: Pieces of the columns to aim for: loads, merges and stores overlap.
 _PIECES = 4
-#: Slots of SINK and of LSE, where they fit, of L1, and at most of OUT.
-_ROW_SLOTS, _L1_SLOTS, _OUT_SLOTS = 2, 2, 4
+#: Slots of LSE, of L1, and at most of SINK and of OUT. Where the factors of a row tile fit, so do two LSE words of it.
+_LSE_SLOTS, _L1_SLOTS, _SINK_SLOTS, _OUT_SLOTS = 2, 2, 2, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +68,15 @@ class _Scheduler:
         self._merge, self._config = merge, config
         self._splits = len(merge.parts)
         words = self._splits + 1  # of SINK or the factors, per row group
-        self._row_slots = min(max(config.state_words // words, 1), _ROW_SLOTS)
-        self._tiles, self._pieces = self._fit()
+        self._sink_slots = max(min(config.state_words // words, _SINK_SLOTS), 1)
+        self._tiles, self._pieces = self._fit(words * self._sink_slots)
         groups, columns = self._tiles[0].size, self._pieces[0].size
         self._split_words = 2 * groups * columns // config.k
         self._slot_words = self._splits * self._split_words
         self._out_words = groups * columns // config.beat_elements
         self._drafts: list[Draft] = []
-        slots = min(config.out_words // self._out_words, self._row_slots * len(self._pieces), _OUT_SLOTS)
-        self._sink = Ring(self._row_slots, Semaphore.Q_FREE)
+        slots = min(config.out_words // self._out_words, _LSE_SLOTS * len(self._pieces), _OUT_SLOTS)
+        self._sink = Ring(self._sink_slots, Semaphore.Q_FREE)
         self._l1 = Ring(_L1_SLOTS, Semaphore.KV_FREE)
         self._out, self._out_slots = Ring(slots, Semaphore.OUT_FREE), slots
 
@@ -89,14 +89,13 @@ class _Scheduler:
         notes = [Annotation() if draft.opcode == Opcode.HALT else draft.note for draft in self._drafts]
         return [draft.command() for draft in self._drafts], notes
 
-    def _fit(self) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
-        """Row tiles, in row groups from the first one of ``rows``, and pieces of the columns.
+    def _fit(self, words: int) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
+        """Row tiles, in row groups from the first one of ``rows``, each with ``words`` of SINK; pieces of the columns.
 
         Whole tiles are halved before pieces are: a long row makes long bursts.
         """
         merge, config = self._merge, self._config
-        words = self._splits + 1
-        groups = min(-(-merge.rows.size // config.m), config.state_words // (self._row_slots * words))
+        groups = min(-(-merge.rows.size // config.m), config.state_words // words)
         beats = -(-merge.columns.size // (_PIECES * config.beat_elements))
         while groups and beats:
             columns = beats * config.beat_elements
@@ -105,16 +104,16 @@ class _Scheduler:
                 tiles = split(-(-merge.rows.size // config.m), groups)
                 return tiles, split(merge.columns.size, columns, multiple=config.beat_elements)
             groups, beats = (groups // 2, beats) if groups > 1 else (groups, beats // 2)
-        raise AmlaError(f"{config.name} is too small to merge {len(merge.parts)} splits: a row group of them needs "
-                        f"{words} words of row state, of {config.state_words}, and of L1 "
-                        f"{_L1_SLOTS * len(merge.parts) * 2 * config.l1_banks}, of {config.l1_words}")
+        raise AmlaError(f"{config.name} is too small to merge {self._splits} splits: a row group of them needs "
+                        f"{words * config.m} rows of row state, of {config.state_rows}, and "
+                        f"{_L1_SLOTS * self._splits * 2 * config.l1_banks} words of L1, of {config.l1_words}")
 
     def _tile(self, number: int, groups: Piece) -> None:
         merge, config = self._merge, self._config
         row = merge.rows.start + groups.start * config.m
         rows = min(groups.size * config.m, merge.rows.stop - row)
         words = (self._splits + (merge.sinks is not None)) * self._tiles[0].size
-        sink, lse = number % self._row_slots * words, number % self._row_slots * self._tiles[0].size
+        sink, lse = number % self._sink_slots * words, number % _LSE_SLOTS * self._tiles[0].size
         load = self._load_rows(row, groups.size, sink)
         self._sink.take(load)
         for piece in self._pieces:

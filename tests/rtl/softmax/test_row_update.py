@@ -135,7 +135,8 @@ def test_row_sink():
     lse = words(rng, rng.normal(0, 40, ROWS), 0.1)
     near = lse.view(np.float32) + rng.choice([0, 1e-3, 1, 30], ROWS).astype(np.float32) * rng.normal(size=ROWS)
     sink, recip = words(rng, near, 0.2), words(rng, np.exp(rng.normal(0, 20, ROWS)), 0.1)
-    seen = simulate(RowWeight(4), {"recip": recip, "lse": lse, "sink": sink}, ["weighed"])
+    flags = {name: rng.random(ROWS) < 0.5 for name in ("fresh", "seen", "adds", "lone")}  # of splits
+    seen = simulate(RowWeight(4), {"recip": recip, "lse": lse, "sink": sink, **flags}, ["weighed"])
     factor = np.array([sink_factor_word(*row) for row in zip(lse, sink, strict=True)], np.uint32)
     empty = recip == 0x7F800000
     assert empty.any() and np.isfinite(near).sum() > ROWS // 2
