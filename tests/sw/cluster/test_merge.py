@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Opcode
+from amla.sw.cluster.merge import Merge, schedule_merge
+from amla.sw.cluster.share import RowsResult, schedule_share
 from amla.sw.compiler.hazards import find_hazards
 from amla.sw.compiler.key_cache import KeyCache, Paged
-from amla.sw.compiler.merge import Merge, schedule_merge
 from amla.sw.compiler.plan import Piece, Share
-from amla.sw.compiler.share import RowsResult, schedule_share
 from amla.sw.errors import AmlaError
 from amla.sw.workload.workload import Workload
 from amla.tb.core.random_jobs import random_job
