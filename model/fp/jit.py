@@ -30,13 +30,15 @@ _PACKAGE = __name__.partition(".")[0]
 _LOADED = time.time()
 #: Imports that a compiled function can see, not those within functions: dots and module, names; or the module alone.
 _IMPORT = re.compile(r"^(?:from (\.*)([\w.]*) import (\([^)]*\)|.*)|import ([\w.]+))", re.MULTILINE)
+#: A file of Numba's cache: source and digest.
+_KEPT = re.compile(r"(?:\w+-)?(\w+)\..*-(\w+)\.py\w+(?:\.\d+)?\.nb[ci]$")
 #: Digest by file of functions, of those that are decorated here.
 _DIGESTS: dict[str, str] = {}
 
 
 @cache
 def _source(file: Path) -> tuple[bytes, frozenset[Path]]:
-    """Digest of a source, and the sources of this package that it imports."""
+    """Digest of a source, empty if it may not be what this process runs; and the sources of this package it imports."""
     content = file.read_bytes()
     imported = set()
     for dots, module, names, alone in _IMPORT.findall(content.decode()):
@@ -45,7 +47,8 @@ def _source(file: Path) -> tuple[bytes, frozenset[Path]]:
             imported |= {place / "__init__.py", *(place / f"{name}.py" for name in re.findall(r"\w+", names))}
         elif place:
             imported.add(place.with_suffix(".py"))
-    return hashlib.sha256(content).digest(), frozenset(path for path in imported if path.is_file())
+    digest = hashlib.sha256(content).digest() if file.stat().st_ctime <= _LOADED else b""
+    return digest, frozenset(path for path in imported if path.is_file())
 
 
 def _place(file: Path, dots: int, module: str) -> Path | None:
@@ -71,20 +74,24 @@ def sources_of(file: Path) -> frozenset[Path]:
 @cache
 def _digest(file: Path) -> str | None:
     """Of all that is compiled into a file's functions; None: not known, or not what this process runs."""
-    sources = sorted(sources_of(file)) if file.is_file() else []
-    if not sources or any(path.stat().st_ctime > _LOADED for path in sources):
-        return None
-    return hashlib.sha256(b"".join(_source(path)[0] for path in sources)).hexdigest()[:16]
+    digests = [_source(path)[0] for path in sorted(sources_of(file))] if file.is_file() else [b""]
+    return hashlib.sha256(b"".join(digests)).hexdigest()[:16] if all(digests) else None
+
+
+@cache
+def _kept(folder: str) -> list[tuple[str, str, str]]:
+    """Files of a cache: source without suffix, digest, path."""
+    matches = ((_KEPT.match(entry.name), entry.path) for entry in os.scandir(folder))
+    return [(match[1], match[2], path) for match, path in matches if match]
 
 
 @cache
 def _tidy(folder: str, stem: str, digest: str) -> None:
     """Remove what was compiled of a file from other sources."""
-    name = re.compile(rf"(?:\w+-)?{stem}\..*-(\w+)\.py\w+(?:\.\d+)?\.nb[ci]")
-    for entry in os.scandir(folder):
-        if (match := name.fullmatch(entry.name)) and match[1] != digest:
+    for source, other, path in _kept(folder):
+        if source == stem and other != digest:
             with suppress(OSError):
-                os.unlink(entry.path)
+                os.unlink(path)
 
 
 def _located(locator: Any) -> Any:

@@ -101,7 +101,7 @@ def package(tmp_path):
     return tmp_path, edit
 
 
-def _python(folder, code="import user, amla.model.outer; user.own(1)", **environment):
+def _python(folder, code="import amla.model.outer, user; user.own(1)", **environment):
     """What a process says of its results; how much code it took from the cache, and how much it put there."""
     inherited = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
     packages = Path(np.__file__).parents[1]
