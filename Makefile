@@ -75,6 +75,9 @@ sweep: $(STAMP) ## utilisation against memory latency and SRAM, by the cycle mod
 machines: $(STAMP) ## GPUs and an Ascend 910, predicted beside recorded and published figures: docs/machine.md with JSON
 	@$(BIN)/python -m amla.sw.machine.page
 
+cycle-model: $(STAMP) ## the cycle model against the RTL, on every shipped workload: docs/cycle_model (hours)
+	@$(BIN)/python -m amla.sw.run.model_check --rtl
+
 formal: $(STAMP) ## prove rescale, arithmetic, dot unit, semaphores, queue, arbiters; find every planted bug
 	@$(BIN)/python -m amla.tb.formal
 
