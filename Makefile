@@ -115,4 +115,4 @@ nightly: $(STAMP) ## full size on the RTL and every exhaustive test (hours)
 clean: ## remove build results (keeps .venv)
 	rm -rf build
 
-.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep machines formal opensta price energy full-size production nightly clean
+.PHONY: help prerequisites setup sim test lint docs verilog accuracy sweep machines cycle-model formal opensta price energy full-size production nightly clean
