@@ -17,7 +17,7 @@ from ..memory.preset import IDEAL, Memory
 from ..memory.timing import Cache, MemoryState, memory_state
 from .compute import step_cube, step_drain, step_feed, step_vector
 from .issue import finish_commands, grant, step_freely, step_queues, step_sequencer
-from .ports import step_port
+from .ports import BACK, WRITE_WAY, port_state, step_port, step_shared_port
 from .state import Core, compiled, core_at, core_state, stack
 from .table import entries_of, table_of
 from .transfer import step_load, step_store
@@ -26,6 +26,8 @@ __all__ = ["CycleRun", "expected_starts", "simulate", "simulate_cores"]
 
 #: Cycles from START to the first of the program, and from HALT to the last that is counted.
 _BEFORE, _BEHIND = 2, 2
+#: Cycles from the START of a core to that of the next one, by AXI4-Lite.
+_START_CYCLES = 6
 #: Where programs lie, behind all data, each at a page.
 _PROGRAMS, _PAGE = 1 << 38, 4096
 #: Cycles without a command that begins or ends, after which a program counts as stuck.
@@ -73,7 +75,7 @@ def simulate(commands: Sequence[Command], config: CoreConfig, memory: Memory = I
 
 
 def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config: CoreConfig, memory: Memory, *,
-                   cache: Cache | None = None) -> list[list[CycleRun | None]]:
+                   cache: Cache | None = None, one_port: bool = False) -> list[list[CycleRun | None]]:
     """Run programs on several cores, which share a memory, each by a port of its own.
 
     Parameters
@@ -82,6 +84,8 @@ def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config:
             of the one before have ended; memory is idle then
     memory: for all cores: its rate is what they share; a port moves at most a beat a cycle each way
     cache:  before memory; it keeps what it holds
+    one_port: all cores share a port, as in :class:`~amla.rtl.cluster.cluster.AmlaCluster`, whose host starts one core
+            after the other
 
     Returns
     -------
@@ -100,30 +104,33 @@ def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config:
                 table = table_of(commands, config)
                 cores.append(core_state(config, table, entries_of(commands, config), program=place))
                 place += -(-2 * int(table["halfwords"].sum()) // _PAGE) * _PAGE
-        state = memory_state(memory, config.axi_data_bytes, idents=2 * len(cores), port_idents=2, cache=cache)
+        state = memory_state(memory, config.axi_data_bytes, idents=2 * len(cores), cache=cache,
+                             port_idents=None if one_port else 2)
         if kept is not None:
             state.blocks[:] = kept
-        done = iter(_simulate(cores, state))
+        done = iter(_simulate(cores, state, one_port))
         runs.append([next(done) if commands is not None else None for commands in programs])
         kept = state.blocks
     return runs
 
 
-def _simulate(cores: Sequence[Core], state: MemoryState) -> list[CycleRun]:
+def _simulate(cores: Sequence[Core], state: MemoryState, one_port: bool = False) -> list[CycleRun]:
     together = stack(cores)
-    _finish(together, state, False)
+    _finish(together, state, False, one_port)
     return [_result(core_at.py_func(together, number), len(core.table)) for number, core in enumerate(cores)]
 
 
 def _result(core: Core, commands: int) -> CycleRun:
     r = core.registers[0]
-    cycles = int(r["halted_at"]) + _BEHIND
+    begin = int(r["begin"])
+    cycles = int(r["halted_at"]) - begin + _BEHIND
     counters = {engine.name.lower(): {name.lower(): int(core.counters[engine, number])
                                       for number, name in enumerate(ENGINE_STATES)} for engine in Engine}
     for states in counters.values():
         states["idle"] += cycles - sum(states.values())
-    return CycleRun(cycles=cycles, cube_active=int(r["cube_active"]), counters=counters, start=core.start[:commands],
-                    end=core.end[:commands], reads=core.reads[:r["bursts"]], writes=core.writes[:r["written"]])
+    return CycleRun(
+        cycles=cycles, cube_active=int(r["cube_active"]), counters=counters, start=core.start[:commands] - begin,
+        end=core.end[:commands] - begin, reads=core.reads[:r["bursts"]], writes=core.writes[:r["written"]])
 
 
 def expected_starts(commands: Sequence[Command], config: CoreConfig, memory: Memory = IDEAL) -> np.ndarray:
@@ -141,26 +148,32 @@ def expected_starts(commands: Sequence[Command], config: CoreConfig, memory: Mem
     return cores.start[0]
 
 
-def _finish(cores: Core, state: MemoryState, freely: bool) -> None:
-    stuck = _run(cores, state, _BEFORE, _PATIENCE, freely)
+def _finish(cores: Core, state: MemoryState, freely: bool, one_port: bool = False) -> None:
+    if one_port:
+        cores.registers["begin"][:, 0] = _START_CYCLES * np.arange(len(cores.sizes))
+    stuck = _run(cores, state, port_state(), _BEFORE, _PATIENCE, freely, one_port)
     if stuck:
         raise AmlaError(f"the program waits for ever, from cycle {stuck:,} on at the latest")
 
 
 @compiled
-def _run(cores, memory, cycle, patience, freely):
+def _run(cores, memory, port, cycle, patience, freely, one_port):
     """Run all cores to their HALT; 0, or the cycle in which nothing has happened for ``patience`` cycles."""
     count = len(cores.sizes)
     left, seen, since = count, 0, cycle
     for number in range(count):
         cores.registers[number, 0].fetch_settling = 2
+    way, back = (WRITE_WAY, BACK) if one_port else (0, 0)
     while left:
+        if one_port:
+            step_shared_port(cores, memory, port, cycle)
         for number in range(count):
             r = cores.registers[number, 0]
-            if r.halted:
+            if r.halted or cycle < r.begin + _BEFORE:
                 continue
             core = core_at(cores, number)
-            step_port(core, memory, cycle, number)
+            if not one_port:
+                step_port(core, memory, cycle, number)
             if freely:
                 step_freely(core, cycle)
             else:
@@ -172,7 +185,7 @@ def _run(cores, memory, cycle, patience, freely):
             step_drain(core, cycle)
             step_feed(core, cycle)
             step_load(core, cycle)
-            step_store(core, memory, cycle, number)
+            step_store(core, memory, cycle, number, way, back)
             step_queues(core, cycle)
             if r.halted:
                 r.halted_at = cycle

@@ -1,13 +1,28 @@
 """AXI between cores and memory: a port for each core, or one that a cluster shares; see ``rtl/cluster``."""
 
-from ..memory.timing import read_times
-from .state import Fifo, compiled, push
+import numpy as np
 
-__all__ = ["answered", "step_port"]
+from ..memory.timing import read_times
+from .state import Fifo, compiled, core_at, push
+
+__all__ = ["BACK", "WAY", "WRITE_WAY", "answered", "port_state", "step_port", "step_shared_port"]
 
 #: IDs of a core's reads; at memory those of core i are 2 i and 2 i + 1.
 _IDENTS = 2
 _OF_FETCH = 0
+
+#: Cycles through the interconnect of a cluster: of a read's address, of a write's data, and of answers.
+WAY, WRITE_WAY, BACK = 2, 3, 2
+
+#: A shared port: bursts so far; the core whose request went last; the burst whose beats come.
+_PORT = np.dtype([("bursts", np.int64), ("served", np.int64), ("number", np.int64)])
+
+
+def port_state() -> np.ndarray:
+    """The record [1] of a port that nobody has used."""
+    port = np.zeros(1, _PORT)
+    port["served"] = port["number"] = -1
+    return port
 
 
 @compiled
@@ -27,6 +42,32 @@ def step_port(core, memory, cycle, number):
                 found >= 0 and oldest == r.r_number):
             found, oldest = ident, burst
     deliver(core, found, cycle)
+
+
+@compiled
+def step_shared_port(cores, memory, port, cycle):
+    """The port of all cores: a request and a beat a cycle, requests in turns.
+
+    A core's registers say what it offers; those that are idle offer nothing.
+    """
+    state, count = port[0], len(cores.sizes)
+    for offset in range(1, count + 1):
+        number = (state.served + offset) % count
+        if cores.registers[number, 0].ar_valid:
+            send(core_at(cores, number), memory, cycle + 1 + WAY, number, state.bursts)
+            state.bursts += 1
+            state.served = number
+            break
+    found, oldest = -1, 0
+    for stream in range(_IDENTS * count):
+        burst = due(core_at(cores, stream // _IDENTS), stream % _IDENTS, cycle - BACK)
+        if burst >= 0 and (found < 0 or burst < oldest or burst == state.number) and not (
+                found >= 0 and oldest == state.number):
+            found, oldest = stream, burst
+    if found >= 0:
+        state.number = oldest
+    for number in range(count):
+        deliver(core_at(cores, number), found % _IDENTS if found // _IDENTS == number else -1, cycle)
 
 
 @compiled

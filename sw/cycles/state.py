@@ -30,7 +30,7 @@ _QUEUES = "pushed taken accepted finished waits holds accepts stalls done"
 _UNITS = (
     "served granted chosen",  # semaphores
     "fetch_address fetch_remaining fetch_settling fetch_asking fetch_burst fetch_ahead fetch_place "
-    "phase given index started asking requests fence halted halted_at section length",  # sequencer
+    "phase given index started asking requests fence halted halted_at begin section length",  # sequencer
     "feed feed_left feed_head",
     "cube cube_word cube_k cube_active cube_bank",
     "drain drain_group drain_fractal drain_column drain_row drain_target drain_row_target drain_loaded",

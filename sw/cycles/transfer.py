@@ -249,8 +249,8 @@ def _step_source(core, cycle, taken):
 
 
 @compiled
-def step_store(core, memory, cycle, number):
-    """``number``: of the core."""
+def step_store(core, memory, cycle, number, way, back):
+    """``number``: of the core; ``way``, ``back``: cycles to memory and back."""
     r, size, g = core.registers[0], core.sizes[0], core.generators[1]
     tasks, lengths, unanswered = core.fifos[Fifo.STORES], core.fifos[Fifo.LENGTHS], core.fifos[Fifo.UNANSWERED]
     tasks_open = tasks[1] < tasks[2]
@@ -262,11 +262,11 @@ def step_store(core, memory, cycle, number):
         core.writes[r.s_number, 0] = cycle - beats + 1
         place = r.written % len(core.pending)
         core.pending[place] = write_time(memory, 2 * number, core.write_address[r.s_number % len(core.write_address)],
-                                         core.writes[r.s_number, 2], cycle + 1)
+                                         core.writes[r.s_number, 2], cycle + 1 + way)
         r.written += 1
         r.s_number += 1
     answered = 0
-    if r.answered < r.written and core.pending[r.answered % len(core.pending)] <= cycle + 1:
+    if r.answered < r.written and core.pending[r.answered % len(core.pending)] <= cycle + 1 - back:
         r.answered += 1
         burst = pop(unanswered)
         answered = burst >> 1
