@@ -15,7 +15,8 @@ from amla.sw.workload.workload import Workload
 LONG = Workload(name="long", heads=16, head_dim=48, head_dim_v=32, lengths=(400,), page_size=16, seed=1)
 #: Name -> workload, ranges of rows, keys from cut to cut; None: as it is best.
 LOADS = {
-    "long": (LONG, None, None), "rows": (LONG, 2, 104), "batch": (replace(LONG, lengths=(130, 64, 99, 17, 80)), None, None),
+    "long": (LONG, None, None), "rows": (LONG, 2, 104),
+    "batch": (replace(LONG, lengths=(130, 64, 99, 17, 80)), None, None),
     "causal": (replace(LONG, heads=8, q_tokens=2, causal=True, lengths=(200, 33, 0)), 1, 64),
     "sinks": (replace(LONG, sink=True, lengths=(150, 90)), 2, 48),
 }
