@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[3] / "configs" / "machines"
 
 
 def test_the_machines():
-    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == ["ascend910", "h200", "h800"]
+    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == ["amla24", "ascend910", "h200", "h800"]
     ascend, h200, h800 = map(load_machine, ("ascend910", "h200", "h800"))
     assert isinstance(ascend, AscendMachine) and isinstance(h200, GpuMachine) and isinstance(h800, GpuMachine)
     # Figures that must agree with one another.

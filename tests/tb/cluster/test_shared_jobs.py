@@ -20,13 +20,14 @@ LOADS = {
     "causal": (replace(LONG, heads=8, q_tokens=2, causal=True, lengths=(200, 33, 0)), 1, 64),
     "sinks": (replace(LONG, sink=True, lengths=(150, 90)), 2, 48),
 }
-#: By which cycles of a phase may be off the model's, as a share.
+#: By which a phase's longest core may be off the model's, as a share of its cycles.
 MOST_OFF = 0.02
 
 
 @pytest.mark.regress
 @pytest.mark.parametrize("cores", [pytest.param(2, marks=pytest.mark.nightly), 4])
 def test_shared_workloads(tiny, cores, seed, tmp_path):
+    off = {}
     for memory in (IDEAL, Memory.load("hbm")):
         inputs = {name: make_inputs(load) for name, (load, *_) in LOADS.items()}
         shared = {name: share_job(load, inputs[name], tiny, cores, row_parts=rows, cut=cut, memory=memory)
@@ -43,8 +44,8 @@ def test_shared_workloads(tiny, cores, seed, tmp_path):
                 word = np.dtype(f"u{got.itemsize}")
                 assert (got.view(word) == wanted.view(word)).all(), name
             model = simulate_cores(one.commands, tiny, memory, one_port=True)
-            for phase, expected in zip(runs[name].phases, model, strict=True):
-                for core, run in zip(phase.cores, expected, strict=True):
-                    if core is not None:
-                        print(f"{memory.name} {name}: RTL {core.cycles}, model {run.cycles}")
-                        assert abs(run.cycles / core.cycles - 1) <= MOST_OFF, (memory.name, name)
+            for number, (phase, expected) in enumerate(zip(runs[name].phases, model, strict=True)):
+                ran = max(core.cycles for core in phase.cores if core is not None)
+                off[memory.name, name, number] = max(run.cycles for run in expected if run is not None) / ran - 1
+    print({key: f"{100 * error:+.2f} %" for key, error in off.items()})
+    assert max(map(abs, off.values())) <= MOST_OFF, off
