@@ -39,8 +39,8 @@ def values(name="ascend910", **changes):
 
 
 @pytest.mark.parametrize(("name", "change", "message"), [
-    ("h200", {"kind": "tpu"}, "kind must be one of ascend, gpu, not 'tpu'"),
-    ("h200", {"kind": None}, "kind must be one of ascend, gpu, not None"),
+    ("h200", {"kind": "tpu"}, "kind must be one of amla, ascend, gpu, not 'tpu'"),
+    ("h200", {"kind": None}, "kind must be one of amla, ascend, gpu, not None"),
     ("h200", {"clock": 1}, "unknown key 'clock'; known keys are name, about"),
     ("h200", {"clock_hz": "fast"}, "clock_hz must be a number from 1e+06 to 1e+11, not 'fast'"),
     ("h200", {"clock_hz": float("nan")}, "clock_hz must be a number from 1e+06 to 1e+11, not nan"),
