@@ -4,14 +4,15 @@ from amla.rtl.host.dequantizer import GRANULE, ROWS, SCALES_UNIT, Layout
 
 from .state import Fifo, after, compiled, pop, push, ready
 
-__all__ = ["gathers_next", "step_converter", "step_gather", "take_beat"]
+__all__ = ["OF_LIST", "OF_LISTED_ROW", "OF_ROWS", "gathers_next", "step_converter", "step_gather", "take_beat"]
 
 _584 = 1 + int(Layout.FP8_584)
 _VALUES = tuple(row.values for row in ROWS.values())
 _BYTES = tuple(row.bytes for row in ROWS.values())
 _ROPE_BYTES = 128
 _ENTRY_BYTES = 4
-_ROWS, _LIST, _LISTED_ROW = range(3)
+#: Requests of the load engine: rows, a list, a row of a list.
+OF_ROWS, OF_LIST, OF_LISTED_ROW = range(3)
 _SCALES_AT = 512 // GRANULE
 
 
@@ -21,7 +22,7 @@ def take_beat(core, cycle):
     r, size = core.registers[0], core.sizes[0]
     if r.source < 0:
         return False
-    if r.source & 3 == _LIST:
+    if r.source & 3 == OF_LIST:
         lists = core.fifos[Fifo.LISTS]
         if lists[1] == lists[2]:
             return False
@@ -57,13 +58,13 @@ def take_beat(core, cycle):
 
 @compiled
 def _layout(core, request):
-    return core.entries[request >> 2].layout if request & 3 == _LISTED_ROW else core.table[request >> 2].layout
+    return core.entries[request >> 2].layout if request & 3 == OF_LISTED_ROW else core.table[request >> 2].layout
 
 
 @compiled
 def _task(core, request):
     """Rows, first granule and first scale of a task of the converter."""
-    if request & 3 == _LISTED_ROW:
+    if request & 3 == OF_LISTED_ROW:
         entry = core.entries[request >> 2]
         return 1, entry.first_granule, entry.first_scale
     command = core.table[request >> 2]
@@ -135,7 +136,7 @@ def gathers_next(core, cycle, requests_open, region_ready):
     if entry.read and not region_ready:
         return -1
     if entry.read and not r.gather_scales_sent:
-        push(core.fifos[Fifo.REQUESTS], 4 * number + _LISTED_ROW, cycle)
+        push(core.fifos[Fifo.REQUESTS], 4 * number + OF_LISTED_ROW, cycle)
     if entry.read and apart and not r.gather_scales_sent:
         r.gather_scales_sent = 1
         return 2 * number + 1

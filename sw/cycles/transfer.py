@@ -5,7 +5,7 @@ from amla.rtl.isa import Engine, Opcode
 
 from ..memory.timing import write_time
 from .compute import accept
-from .gather import gathers_next, step_converter, step_gather, take_beat
+from .gather import OF_LIST, OF_LISTED_ROW, OF_ROWS, gathers_next, step_converter, step_gather, take_beat
 from .ports import answered
 from .state import Fifo, after, compiled, pop, push, ready
 
@@ -17,8 +17,6 @@ _656, _584 = 1 + int(Layout.FP8_656), 1 + int(Layout.FP8_584)
 
 #: IDs of reads: the arbiter's clients.
 _OF_FETCH, _OF_LOAD = 0, 1
-#: Requests of the load engine: rows, a list, a row of a list.
-ROWS, LIST, LISTED_ROW = range(3)
 
 
 @compiled
@@ -125,12 +123,12 @@ def step_load(core, cycle):
         if takes and requests_open and region_ready:
             if command.scales_beats and not r.scales_sent:
                 _begin_region(core, 0, command.scales, 0, 1, command.scales_beats)
-                push(requests, 4 * r.decoded + ROWS, cycle)
+                push(requests, 4 * r.decoded + OF_ROWS, cycle)
                 r.scales_sent = 1
             else:
                 _begin_region(core, 0, command.address, command.run_pitch, command.runs, command.beats)
                 if not r.scales_sent:
-                    push(requests, 4 * r.decoded + (LIST if gather else ROWS), cycle)
+                    push(requests, 4 * r.decoded + (OF_LIST if gather else OF_ROWS), cycle)
                 dispatches = True
                 if gather:
                     push(gathers, r.decoded, cycle)
@@ -222,9 +220,9 @@ def _data_side(core, cycle, beat):
 
 @compiled
 def _is_plain(core, request):
-    if request & 3 == ROWS:
+    if request & 3 == OF_ROWS:
         return core.table[request >> 2].layout == 0
-    return request & 3 == LISTED_ROW and core.entries[request >> 2].layout == 0
+    return request & 3 == OF_LISTED_ROW and core.entries[request >> 2].layout == 0
 
 
 @compiled
@@ -238,14 +236,14 @@ def _step_source(core, cycle, taken):
         if ready(requests, cycle):
             r.source = pop(requests)
             kind, number = r.source & 3, r.source >> 2
-            if kind == LISTED_ROW:
+            if kind == OF_LISTED_ROW:
                 entry = core.entries[number]
                 r.source_left = entry.beats + (entry.layout == _584)
                 r.source_waits = entry.layout != 0
             else:
                 command = core.table[number]
                 r.source_left = command.runs * command.beats + command.scales_beats
-                r.source_waits = kind == ROWS and command.layout != 0
+                r.source_waits = kind == OF_ROWS and command.layout != 0
 
 
 @compiled
