@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 from amla.rtl.isa import GIVEN, HALFWORD_BITS, HALFWORDS, reference
 
-__all__ = ["TruncatedProgram", "pack", "unpack"]
+__all__ = ["TruncatedProgram", "pack", "packed_sizes", "unpack"]
 
 _MASK = (1 << HALFWORD_BITS) - 1
 
@@ -13,17 +14,29 @@ class TruncatedProgram(ValueError):
     """A program ends within a command."""
 
 
-def pack(words: Iterable[int]) -> Iterator[int]:
-    """The halfwords of commands of 256 bits; each gives what differs from the last one of its reference."""
-    last: dict[int, list[int]] = {}
-    for word in words:
-        head, _, *rest = (word >> HALFWORD_BITS * i & _MASK for i in range(HALFWORDS))
-        before = last.get(reference(head), [0] * GIVEN)
-        last[reference(head)] = rest
-        changed = [new != old for new, old in zip(rest, before, strict=True)]
-        yield head
-        yield sum(1 << i for i, change in enumerate(changed) if change)
-        yield from (halfword for halfword, change in zip(rest, changed, strict=True) if change)
+def pack(words: Iterable[int]) -> np.ndarray:
+    """The halfwords, uint16, of commands of 256 bits; each gives what differs from the last one of its reference."""
+    halfwords, changed = _changed(words)
+    halfwords[:, 1] = changed @ (1 << np.arange(GIVEN))
+    return halfwords[np.insert(changed, 0, [[True], [True]], axis=1)]
+
+
+def packed_sizes(words: Iterable[int]) -> np.ndarray:
+    """Halfwords of each command of :func:`pack`, int64."""
+    return 2 + _changed(words)[1].sum(axis=1)
+
+
+def _changed(words: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The halfwords of each command, uint16[n, HALFWORDS], and which of those behind the first two it gives."""
+    size = HALFWORDS * HALFWORD_BITS // 8
+    halfwords = np.frombuffer(bytearray(b"".join(word.to_bytes(size, "little") for word in words)), "<u2")
+    halfwords = halfwords.reshape(-1, HALFWORDS)
+    references, rest = reference(halfwords[:, 0]), halfwords[:, 2:]
+    changed = np.empty(rest.shape, bool)
+    for number in np.unique(references):
+        own = np.flatnonzero(references == number)
+        changed[own] = np.diff(rest[own], axis=0, prepend=np.uint16(0)) != 0
+    return halfwords, changed
 
 
 def unpack(halfwords: Iterable[int]) -> Iterator[int]:

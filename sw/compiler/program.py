@@ -20,10 +20,7 @@ class _Bits(NamedTuple):
     lsb: int
     width: int
     signed: bool
-
-    @property
-    def range(self) -> range:
-        return range(-(1 << self.width - 1), 1 << self.width - 1) if self.signed else range(1 << self.width)
+    range: range
 
     def decode(self, word: int) -> int:
         value = word >> self.lsb & (1 << self.width) - 1
@@ -32,8 +29,8 @@ class _Bits(NamedTuple):
 
 def _place(layout, name: str) -> _Bits:
     bits = layout[name]
-    shape = bits.shape
-    return _Bits(bits.offset, bits.width, getattr(shape, "signed", False))
+    signed, values = getattr(bits.shape, "signed", False), 1 << bits.width
+    return _Bits(bits.offset, bits.width, signed, range(-values // 2, values // 2) if signed else range(values))
 
 
 _HEADER = {name: _place(Header, name) for name in ("opcode", "flags", "given", "wait", "signal")}
@@ -170,7 +167,7 @@ class Command:
 
 def assemble(commands: Iterable[Command]) -> bytes:
     """The program as it is in memory: little-endian halfwords, see :mod:`~.packing`."""
-    return np.fromiter(pack(command.encode() for command in commands), "<u2").tobytes()
+    return pack(command.encode() for command in commands).tobytes()
 
 
 def disassemble(binary: bytes) -> list[Command]:

@@ -7,7 +7,7 @@ from amla.rtl.config import CoreConfig
 from amla.rtl.host.dequantizer import GRANULE, ROWS, SCALES_UNIT, Layout
 from amla.rtl.isa import Engine, Opcode
 
-from ..compiler.packing import pack
+from ..compiler.packing import packed_sizes
 from ..compiler.program import Command
 
 __all__ = ["COMMAND", "ENTRY", "entries_of", "table_of"]
@@ -22,6 +22,7 @@ _NAMES = (
     "pitch", "target", "target_pitch", "state", "first", "flag", "rows", "rows_padded", "address", "run_pitch", "runs",
     "beats", "scales", "scales_beats", "layout", "first_granule", "first_scale", "entry")
 COMMAND = np.dtype([(name, np.int64) for name in _NAMES])
+_PLACE = {name: place for place, name in enumerate(_NAMES)}
 
 #: An entry of a list: whether a row is read, the bytes at which its beats and the beat of its scales begin, its beats;
 #: the others as of a command.
@@ -41,25 +42,20 @@ def table_of(commands: Sequence[Command], config: CoreConfig, *, sizes: Sequence
     """
     rows, section, entry = [], 0, 0
     for command in commands:
-        values = {"engine": int(command.engine), "opcode": int(command.opcode), "wait": command.wait,
-                  "signal": command.signal, "section": section, **_of_engine(command, config)}
+        row = [0] * len(_NAMES)
+        values = _of_engine(command, config)
+        values |= {"engine": command.engine, "opcode": command.opcode, "wait": command.wait,
+                   "signal": command.signal, "section": section}
         if command.opcode == Opcode.GATHER:
             values["entry"] = entry
             entry += values["rows"]
-        rows.append(tuple(values.get(name, 0) for name in _NAMES))
+        for name, value in values.items():
+            row[_PLACE[name]] = value
+        rows.append(tuple(row))
         section += command.engine == Engine.SEQUENCER
     table = np.array(rows, COMMAND)
-    table["halfwords"] = list(_sizes(commands)) if sizes is None else sizes
+    table["halfwords"] = packed_sizes(command.encode() for command in commands) if sizes is None else sizes
     return table
-
-
-def _sizes(commands: Iterable[Command]) -> Iterable[int]:
-    halfwords = pack(command.encode() for command in commands)
-    for _ in halfwords:
-        given = next(halfwords).bit_count()
-        for _ in range(given):
-            next(halfwords)
-        yield 2 + given
 
 
 def _of_engine(c: Command, config: CoreConfig) -> dict[str, int]:

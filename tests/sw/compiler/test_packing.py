@@ -20,13 +20,13 @@ def test_by_hand():
     """Halfword by halfword: zeros are left out at first, later what is as before in the same reference."""
     words = [_word(Opcode.MMAD, (7, 0, 5)), _word(Opcode.FEED_A, (7,)), _word(Opcode.MMAD, (7, 3, 0)),
              _word(Opcode.MMAD, (7, 3, 0)), _word(Opcode.MMAD, (7, 3, 0), flags=1)]
-    assert list(pack(words)) == [0x30, 0b101, 7, 5, 0x20, 0b1, 7, 0x30, 0b110, 3, 0, 0x30, 0, 0x130, 0b11, 7, 3]
+    assert pack(words).tolist() == [0x30, 0b101, 7, 5, 0x20, 0b1, 7, 0x30, 0b110, 3, 0, 0x30, 0, 0x130, 0b11, 7, 3]
 
 
 def test_what_shares_a_reference():
     """Engine, lowest opcode bit and flag 0 tell commands apart, other flags do not."""
     words = [_word(Opcode.DRAIN_S, (1,)), _word(Opcode.DRAIN_O, (1,)), _word(Opcode.DRAIN_S, (1,), flags=2)]
-    assert list(pack(words)) == [0x40, 1, 1, 0x41, 1, 1, 0x240, 0]
+    assert pack(words).tolist() == [0x40, 1, 1, 0x41, 1, 1, 0x240, 0]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -36,7 +36,7 @@ def test_round_trip(seed):
     for _ in range(200):
         rest = [rng.choice((0, 1, rng.getrandbits(16))) for _ in range(GIVEN)]
         words.append(_word(rng.getrandbits(8), rest, flags=rng.getrandbits(8)))
-    halfwords = list(pack(words))
+    halfwords = pack(words).tolist()
     assert list(unpack(halfwords)) == words and len(halfwords) < HALFWORDS * len(words)
     assert list(unpack(halfword for word in words for halfword in
                        (word >> 16 * i & 0xFFFF for i in range(HALFWORDS)))) == words
