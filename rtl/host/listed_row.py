@@ -106,7 +106,7 @@ class ListedRow(wiring.Component):
         read = pipe.comb("read", lambda x, y: ~x[-1] & (y == Fault.NONE), entry, fault)
         self.latency = pipe.finish({
             "address": begin, "beats": beats, "scales": begin_scales, "first": first,
-            "first_scale": pipe.comb("scales_unit", lambda x: x[exact_log2(SCALES_UNIT):beat], scales),
+            "first_scale": pipe.comb("scales_unit", lambda x: x[min(exact_log2(SCALES_UNIT), beat):beat], scales),
             "listed": pipe.comb("listed_row", Cat, read, fault),
         }, self)
 
