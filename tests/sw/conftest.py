@@ -1,7 +1,11 @@
-"""Random workloads on small cores, one per seed."""
+"""Random workloads on small cores, one per seed; families of processes."""
 
+import os
 import random
+import signal
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,3 +149,39 @@ def make_results(tiny, tiny_workload, toy_run):
 def results_folder(make_results, tmp_path_factory):
     """A results folder of a run on the toy trace; read it only."""
     return make_results(tmp_path_factory.mktemp("results") / "tiny-tiny")
+
+
+class Family:
+    """Processes that carry a tag in their environment."""
+
+    def __init__(self, name: str):
+        self._name = name
+        #: For the first of them.
+        self.environment = {**os.environ, "AMLA_TEST_FAMILY": name}
+
+    def pids(self) -> list[int]:
+        """Those that live."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"AMLA_TEST_FAMILY={self._name}".encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue  # it ended meanwhile
+        return found
+
+    def has_ended(self, *, seconds: float = 20.0) -> bool:
+        """Whether none is left, after so many seconds at the latest."""
+        end = time.monotonic() + seconds
+        while (left := self.pids()) and time.monotonic() < end:
+            time.sleep(0.05)
+        return not left
+
+
+@pytest.fixture
+def family(tmp_path):
+    """A family of processes, whose last ones are killed behind the test."""
+    family = Family(str(tmp_path))
+    yield family
+    for pid in family.pids():
+        os.kill(pid, signal.SIGKILL)

@@ -38,37 +38,9 @@ def whole(tmp_path_factory):
     return folder / "out"
 
 
-@pytest.fixture
-def tag(tmp_path):
-    value = f"AMLA_TEST_TAG={tmp_path}"
-    yield value
-    for pid in tagged(value):
-        os.kill(pid, signal.SIGKILL)
-
-
-def start(*arguments, tag="AMLA_TEST_TAG="):
-    key, _, value = tag.partition("=")
-    return subprocess.Popen([*AMLA, *map(str, arguments)], env={**os.environ, key: value}, start_new_session=True,
+def start(*arguments, env=None):
+    return subprocess.Popen([*AMLA, *map(str, arguments)], env=env, start_new_session=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
-
-
-def tagged(tag: str) -> list[int]:
-    """Processes that carry the tag in their environment."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if tag.encode() in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue  # it ended meanwhile
-    return found
-
-
-def none_left(tag: str) -> bool:
-    end = time.monotonic() + 20
-    while (left := tagged(tag)) and time.monotonic() < end:
-        time.sleep(0.05)
-    return not left
 
 
 def _check(process: subprocess.Popen) -> str:
@@ -117,15 +89,15 @@ def test_a_cluster_by_address_gives_the_same(whole, tmp_path):
 
 
 @pytest.mark.parametrize(("end", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_cut_off_and_resumed(whole, tmp_path, tag, end, status):
+def test_cut_off_and_resumed(whole, tmp_path, family, end, status):
     """Ctrl-C goes to the whole process group; SIGKILL to one process, whose workers then end by themselves."""
     arguments = whole.parent / "long.yaml", "--out", tmp_path / "out", "--workers", 2
-    process = start(*arguments, tag=tag)
+    process = start(*arguments, env=family.environment)
     wait_for_parts(process, tmp_path / "out")
     (os.killpg if end == signal.SIGINT else os.kill)(process.pid, end)
     _, err = process.communicate(timeout=60)
     assert process.returncode == status and (end == signal.SIGKILL or err == "amla: interrupted\n")
-    assert none_left(tag)
+    assert family.has_ended()
     kept = read_parts(tmp_path / "out" / PARTS)
     assert BATCH <= len(kept) < 72 and not (tmp_path / "out" / TABLE).exists()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / PARTS).glob("*.parquet")}
@@ -135,13 +107,13 @@ def test_cut_off_and_resumed(whole, tmp_path, tag, end, status):
     assert same(tmp_path / "out", whole)
 
 
-def test_a_worker_is_killed(whole, tmp_path, tag):
-    process = start(whole.parent / "long.yaml", "--out", tmp_path / "out", "--workers", 2, tag=tag)
+def test_a_worker_is_killed(whole, tmp_path, family):
+    process = start(whole.parent / "long.yaml", "--out", tmp_path / "out", "--workers", 2, env=family.environment)
     wait_for_parts(process, tmp_path / "out")
-    workers = [pid for pid in tagged(tag) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    workers = [pid for pid in family.pids() if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(workers[0], signal.SIGKILL)
     _check(process)
-    assert same(tmp_path / "out", whole) and none_left(tag)
+    assert same(tmp_path / "out", whole) and family.has_ended()
 
 
 @pytest.fixture
