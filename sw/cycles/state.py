@@ -34,7 +34,8 @@ _UNITS = (
     "feed feed_left feed_head",
     "cube cube_word cube_k cube_active cube_bank",
     "drain drain_group drain_fractal drain_column drain_row drain_target drain_row_target drain_loaded",
-    "vector vector_begin vector_ready vector_row vector_left vector_source vector_bank vector_finish p_valid",
+    "vector vector_begin vector_ready vector_period vector_row vector_left vector_source vector_bank vector_finish "
+    "walk walk_at walk_item walk_split walk_pause p_valid",
     "captured decoded settling scales_left scales_sent",  # load
     "gather gather_settled gather_left gather_index gather_open gather_unrequested gather_room gather_scales_sent",
     "source source_left source_waits sort sort_scales sort_rows sort_place sort_units",
