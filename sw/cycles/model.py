@@ -26,8 +26,9 @@ __all__ = ["CycleRun", "expected_starts", "simulate", "simulate_cores"]
 
 #: Cycles from START to the first of the program, and from HALT to the last that is counted.
 _BEFORE, _BEHIND = 2, 2
-#: Cycles from the START of a core to that of the next one, by AXI4-Lite.
-_START_CYCLES = 6
+#: Cycles from the START of a core to that of the next one, by AXI4-Lite; and by which the register pages of a cluster
+#: delay it, while the time of memory runs.
+_START_CYCLES, _START_WAY = 5, 3
 #: Where programs lie, behind all data, each at a page.
 _PROGRAMS, _PAGE = 1 << 38, 4096
 #: Cycles without a command that begins or ends, after which a program counts as stuck.
@@ -108,8 +109,8 @@ def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config:
                 cores.append(core_state(config, table, entries_of(commands, config),
                                         program=behind if place is None else place))
                 behind += -(-2 * int(table["halfwords"].sum()) // _PAGE) * _PAGE
-        state = memory_state(memory, config.axi_data_bytes, idents=2 * len(cores), cache=cache,
-                             port_idents=None if one_port else 2)
+        state = memory_state(memory, config.axi_data_bytes, start=-_START_WAY if one_port else 0,
+                             idents=2 * len(cores), cache=cache, port_idents=None if one_port else 2)
         if kept is not None:
             state.blocks[:] = kept
         done = iter(_simulate(cores, state, one_port))

@@ -45,10 +45,11 @@ class AxiMemory:
 
     A :class:`~amla.sw.memory.timing.Timing` says when each beat may go out at the earliest. Bursts of one ID are
     answered in order, those of different IDs in any order; their R beats mix where a burst has to wait for its next
-    one, and with ``interleave`` wherever they can. Of what comes in one cycle reads are timed first. Every rule below fails the test when the manager breaks it: INCR
-    bursts of full-width aligned beats; no burst over a 4 KiB boundary; valid, once high, stays and the payload with it
-    until ready; WLAST on the last beat and only there. A burst outside the mapped regions gets DECERR and writes
-    nothing.
+    one, and with ``interleave`` wherever they can. Of what comes in one cycle reads are timed first.
+
+    Every rule below fails the test when the manager breaks it: INCR bursts of full-width aligned beats; no burst over a
+    4 KiB boundary; valid, once high, stays and the payload with it until ready; WLAST on the last beat and only there.
+    A burst outside the mapped regions gets DECERR and writes nothing.
 
     Parameters
     ----------
