@@ -26,9 +26,10 @@ __all__ = ["CycleRun", "expected_starts", "simulate", "simulate_cores"]
 
 #: Cycles from START to the first of the program, and from HALT to the last that is counted.
 _BEFORE, _BEHIND = 2, 2
-#: Cycles from the START of a core to that of the next one, by AXI4-Lite; and by which the register pages of a cluster
-#: delay it, while the time of memory runs.
-_START_CYCLES, _START_WAY = 5, 3
+#: Cycles from the begin of memory's time to START, by AXI4-Lite, and more through the register pages of a cluster.
+_START_WAY, _PAGES_WAY = 2, 1
+#: Cycles from the START of a core to that of the next one.
+_START_CYCLES = 5
 #: Where programs lie, behind all data, each at a page.
 _PROGRAMS, _PAGE = 1 << 38, 4096
 #: Cycles without a command that begins or ends, after which a program counts as stuck.
@@ -71,8 +72,8 @@ def simulate(commands: Sequence[Command], config: CoreConfig, memory: Memory = I
     ------
     AmlaError: the program waits for ever, or reaches past a buffer.
     """
-    return _simulate([core_state(config, table_of(commands, config), entries_of(commands, config, gm, base),
-                                 program=program)], memory_state(memory, config.axi_data_bytes, idents=2))[0]
+    core = core_state(config, table_of(commands, config), entries_of(commands, config, gm, base), program=program)
+    return _simulate([core], memory_state(memory, config.axi_data_bytes, start=-_START_WAY, idents=2))[0]
 
 
 def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config: CoreConfig, memory: Memory, *,
@@ -109,7 +110,7 @@ def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config:
                 cores.append(core_state(config, table, entries_of(commands, config),
                                         program=behind if place is None else place))
                 behind += -(-2 * int(table["halfwords"].sum()) // _PAGE) * _PAGE
-        state = memory_state(memory, config.axi_data_bytes, start=-_START_WAY if one_port else 0,
+        state = memory_state(memory, config.axi_data_bytes, start=-(_START_WAY + _PAGES_WAY) if one_port else 0,
                              idents=2 * len(cores), cache=cache, port_idents=None if one_port else 2)
         if kept is not None:
             state.blocks[:] = kept
@@ -135,7 +136,8 @@ def _result(core: Core, commands: int) -> CycleRun:
         states["idle"] += cycles - sum(states.values())
     return CycleRun(
         cycles=cycles, cube_active=int(r["cube_active"]), counters=counters, start=core.start[:commands] - begin,
-        end=core.end[:commands] - begin, reads=core.reads[:r["bursts"]], writes=core.writes[:r["written"]])
+        end=core.end[:commands] - begin, reads=core.reads[:r["bursts"]] - (begin, begin, 0),
+        writes=core.writes[:r["written"]] - (begin, begin, 0))
 
 
 def expected_starts(commands: Sequence[Command], config: CoreConfig, memory: Memory = IDEAL) -> np.ndarray:

@@ -179,8 +179,10 @@ def _answer_due(core, cycle):
 
 @compiled
 def step_interconnect(cores, memory, bus, slices, cycle):
-    """The port of all cores; from source to sink on each channel, so that what a slice takes leaves it no sooner than in
-    the next cycle. A core's registers say what it offers; those that are idle offer nothing."""
+    """The port of all cores, whose registers say what they offer; idle ones offer nothing.
+
+    What a slice takes in a cycle leaves it no sooner than in the next one, and room is what there was before the cycle.
+    """
     _request(cores, memory, bus[0], slices, cycle)
     _send_data(cores, memory, bus[0], slices, cycle)
     _answer(cores, bus[0], slices, cycle)
