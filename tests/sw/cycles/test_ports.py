@@ -1,4 +1,4 @@
-"""The interconnect of a cluster, by what its RTL promises: ways, turns, and room. On the RTL itself: tests/tb/cluster."""
+"""The interconnect of a cluster by what its RTL promises: ways, turns, room. On the RTL itself: tests/tb/cluster."""
 
 from collections.abc import Sequence
 from itertools import pairwise
