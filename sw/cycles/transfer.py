@@ -105,8 +105,8 @@ def step_load(core, cycle):
     if taken:
         r.r_taken = 1
         core.generators[0].room += 1
-    _step_source(core, cycle, taken)
     step_converter(core, cycle)
+    _step_source(core, cycle, taken)
 
     # Dispatch what is decoded, or else rows that were gathered.
     takes = False
