@@ -90,7 +90,7 @@ COVERED = {
     "rtl.two_banks": "rtl/test_memories",
     "rtl.yaml_file": "rtl/test_config",
     **{f"sw.cycles.{name}": "sw/cycles/test_model" for name in (
-        "compute", "gather", "issue", "latencies", "ports", "state", "transfer")},
+        "compute", "gather", "issue", "latencies", "state", "transfer")},
     "sw.cluster.programs": "sw/cluster/test_job",
     "sw.cluster.share": "sw/cluster/test_merge",
     "sw.errors": "sw/test_cli",

@@ -49,6 +49,12 @@ class SharedJob:
         """The commands of every program."""
         return [[None if program is None else program.commands for program in phase] for phase in self.phases]
 
+    @property
+    def places(self) -> list[list[int | None]]:
+        """Where every program begins in GM."""
+        return [[None if program is None else program.symbols["PROGRAM"] for program in phase]
+                for phase in self.phases]
+
 
 def share_job(workload: Workload, inputs: Inputs, config: CoreConfig, cores: int, *, preload: int = 1,
               memory: Memory = IDEAL, row_parts: int | None = None, cut: int | None = None) -> SharedJob:

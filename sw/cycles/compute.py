@@ -10,6 +10,9 @@ __all__ = ["accept", "step_cube", "step_drain", "step_feed", "step_vector"]
 _FEED, _CUBE, _DRAIN, _VECTOR = (int(engine) for engine in (Engine.FEED, Engine.CUBE, Engine.DRAIN, Engine.VECTOR))
 _NORMALIZE, _MERGE = int(Opcode.NORMALIZE), int(Opcode.MERGE)
 
+#: States of the walk of MERGE.
+_ROW, _RUN, _FOLD, _PAUSE, _CLOSE = range(5)
+
 
 @compiled
 def accept(core, engine, cycle):
@@ -137,7 +140,7 @@ def step_drain(core, cycle):
 
 @compiled
 def step_vector(core, cycle):
-    """Nothing here waits: a command's course is known when it begins."""
+    """A row pass runs by itself: when its row groups are ready is known when it begins."""
     r, size = core.registers[0], core.sizes[0]
     words = core.fifos[Fifo.P_WORDS]
     r.p_valid = words[1] > 0 and words[4 + 2 * words[0]] == cycle
@@ -148,49 +151,101 @@ def step_vector(core, cycle):
         if cycle == r.vector_finish:
             r.vector = -1
             _completes(core, _VECTOR, cycle + 1)
-            return
-        command = core.table[r.vector]
-        if r.vector_row < command.mt and cycle >= r.vector_begin:
-            per_row = command.nt * command.groups
-            # A row group's rows, one a cycle, go through the row pass before its elements.
-            if r.vector_left < per_row or not command.first or cycle >= r.vector_ready + size.m * (r.vector_row + 1):
-                ends = command.opcode == _NORMALIZE
-                if ends:
-                    r.vector_bank = (r.vector_source + (per_row - r.vector_left) // command.count) & 1
-                r.vector_left -= 1
-                if not ends and r.vector_left % command.groups == 0:
-                    push(words, 0, cycle + size.vector_p)
-                if r.vector_left == 0:
-                    r.vector_row += 1
-                    r.vector_left = per_row
-                    r.vector_source += command.pitch
-                    if r.vector_row == command.mt:
-                        r.vector_finish = cycle + (size.normalize if ends else size.softmax)
+        elif r.vector_row < core.table[r.vector].mt and cycle >= r.vector_begin:
+            if core.table[r.vector].opcode == _MERGE:
+                _step_merge(core, cycle)
+            else:
+                _step_elements(core, cycle)
         return
     r.vector = accept(core, _VECTOR, cycle)
     if r.vector >= 0:
         command = core.table[r.vector]
-        ends = command.opcode == _NORMALIZE
         r.vector_begin, r.vector_finish = cycle + 2, -1
-        row_pass = size.row_result + (size.row_sink if command.flag else 0) if ends else size.row_update
-        r.vector_ready = cycle + 5 + row_pass
         r.vector_row, r.vector_left, r.vector_source = 0, command.nt * command.groups, command.source
+        # A row group's rows, one a cycle, go through the row pass before its elements; those of MERGE go three times.
+        r.vector_period = size.m
         if command.opcode == _MERGE:
-            r.vector_row, r.vector_finish = command.mt, _merged(size, command, cycle)
+            r.vector_period = command.kt * (1 + 2 * size.slots) + size.merge_group + (
+                size.merge_sink if command.flag else 0)
+            r.vector_ready = cycle + 3
+            r.walk, r.walk_at, r.walk_item, r.walk_split = _ROW, 0, 0, 0
+        elif command.opcode == _NORMALIZE:
+            r.vector_ready = cycle + 5 + size.row_result + (size.row_sink if command.flag else 0)
+        else:
+            r.vector_ready = cycle + 5 + size.row_update
 
 
 @compiled
-def _merged(size, command, cycle):
-    """The last cycle of a MERGE that is taken in ``cycle``: nobody feeds meanwhile."""
-    rows = command.kt * (1 + 2 * size.slots) + size.merge_group + (size.merge_sink if command.flag else 0)
-    now, lanes = cycle + 2, command.nt * command.groups
-    for group in range(command.mt):
-        if command.first:
-            now = max(now, cycle + 2 + (group + 1) * rows)
-        now += 1
-        left = lanes
-        while left > 0:
-            now += 1 + (command.kt + 1) * size.merge_turn + size.product
-            left -= size.merge_run
-    items = (lanes - 1) % size.merge_run + 1  # the last turn is over with its last item
-    return now - size.merge_turn + items * size.merge_words + size.merge_end
+def _row_group_ready(r, command, cycle):
+    return not command.first or cycle >= r.vector_ready + r.vector_period * (r.vector_row + 1)
+
+
+@compiled
+def _step_elements(core, cycle):
+    """A lane group of SOFTMAX or NORMALIZE."""
+    r, size = core.registers[0], core.sizes[0]
+    command = core.table[r.vector]
+    per_row = command.nt * command.groups
+    if r.vector_left == per_row and not _row_group_ready(r, command, cycle):
+        return
+    ends = command.opcode == _NORMALIZE
+    if ends:
+        r.vector_bank = (r.vector_source + (per_row - r.vector_left) // command.count) & 1
+    r.vector_left -= 1
+    if not ends and r.vector_left % command.groups == 0:
+        push(core.fifos[Fifo.P_WORDS], 0, cycle + size.vector_p)
+    if r.vector_left == 0:
+        r.vector_row += 1
+        r.vector_left = per_row
+        r.vector_source += command.pitch
+        if r.vector_row == command.mt:
+            r.vector_finish = cycle + (size.normalize if ends else size.softmax)
+
+
+@compiled
+def _step_merge(core, cycle):
+    """A cycle of the walk of MERGE."""
+    r, size = core.registers[0], core.sizes[0]
+    command = core.table[r.vector]
+    if r.walk == _ROW:
+        if _row_group_ready(r, command, cycle):
+            r.walk = _RUN
+        return
+    if r.walk == _RUN:
+        r.walk = _FOLD
+        return
+    if r.walk == _PAUSE:
+        r.walk_pause -= 1
+        if r.walk_pause == 0:
+            r.walk = _CLOSE
+        return
+    closes = r.walk == _CLOSE
+    items = min(r.vector_left, size.merge_run) * size.merge_words
+    last_run, last_group = r.vector_left <= size.merge_run, r.vector_row == command.mt - 1
+    # Item by item in its place of the turn; one that has to wait comes a turn later.
+    if r.walk_at == r.walk_item and r.walk_item < items:
+        if closes or r.feed < 0:
+            r.walk_item += 1
+            if closes and r.walk_item == items and last_run and last_group:
+                r.vector_finish = cycle + size.merge_end
+        else:
+            r.stalls[_VECTOR] = 1
+    r.walk_at += 1
+    if r.walk_at < size.merge_turn:
+        return
+    r.walk_at = 0
+    if r.walk_item < items:
+        return
+    r.walk_item = 0
+    if not closes:
+        r.walk_split += 1
+        if r.walk_split == command.kt:
+            r.walk_split = 0
+            r.walk, r.walk_pause = _PAUSE, size.product
+        return
+    r.walk = _RUN
+    r.vector_left -= size.merge_run
+    if last_run:
+        r.walk = _ROW
+        r.vector_left = command.nt * command.groups
+        r.vector_row += 1

@@ -17,7 +17,7 @@ from ..memory.preset import IDEAL, Memory
 from ..memory.timing import Cache, MemoryState, memory_state
 from .compute import step_cube, step_drain, step_feed, step_vector
 from .issue import finish_commands, grant, step_freely, step_queues, step_sequencer
-from .ports import BACK, WRITE_WAY, port_state, step_port, step_shared_port
+from .ports import interconnect_state, step_interconnect, step_port
 from .state import Core, compiled, core_at, core_state, stack
 from .table import entries_of, table_of
 from .transfer import step_load, step_store
@@ -26,8 +26,10 @@ __all__ = ["CycleRun", "expected_starts", "simulate", "simulate_cores"]
 
 #: Cycles from START to the first of the program, and from HALT to the last that is counted.
 _BEFORE, _BEHIND = 2, 2
-#: Cycles from the START of a core to that of the next one, by AXI4-Lite.
-_START_CYCLES = 6
+#: Cycles from the begin of memory's time to START, by AXI4-Lite, and more through the register pages of a cluster.
+_START_WAY, _PAGES_WAY = 2, 1
+#: Cycles from the START of a core to that of the next one.
+_START_CYCLES = 5
 #: Where programs lie, behind all data, each at a page.
 _PROGRAMS, _PAGE = 1 << 38, 4096
 #: Cycles without a command that begins or ends, after which a program counts as stuck.
@@ -70,12 +72,13 @@ def simulate(commands: Sequence[Command], config: CoreConfig, memory: Memory = I
     ------
     AmlaError: the program waits for ever, or reaches past a buffer.
     """
-    return _simulate([core_state(config, table_of(commands, config), entries_of(commands, config, gm, base),
-                                 program=program)], memory_state(memory, config.axi_data_bytes, idents=2))[0]
+    core = core_state(config, table_of(commands, config), entries_of(commands, config, gm, base), program=program)
+    return _simulate([core], memory_state(memory, config.axi_data_bytes, start=-_START_WAY, idents=2))[0]
 
 
 def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config: CoreConfig, memory: Memory, *,
-                   cache: Cache | None = None, one_port: bool = False) -> list[list[CycleRun | None]]:
+                   cache: Cache | None = None, one_port: bool = False,
+                   places: Sequence[Sequence[int | None]] | None = None) -> list[list[CycleRun | None]]:
     """Run programs on several cores, which share a memory, each by a port of its own.
 
     Parameters
@@ -86,6 +89,7 @@ def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config:
     cache:  before memory; it keeps what it holds
     one_port: all cores share a port, as in :class:`~amla.rtl.cluster.cluster.AmlaCluster`, whose host starts one core
             after the other
+    places: addresses of the programs in GM; None: page after page, behind all data
 
     Returns
     -------
@@ -96,16 +100,18 @@ def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config:
     AmlaError: as of :func:`simulate`.
     """
     runs, kept = [], None
-    place = _PROGRAMS
-    for programs in phases:
+    behind = _PROGRAMS
+    for phase, programs in enumerate(phases):
         cores = []
-        for commands in programs:
+        for core, commands in enumerate(programs):
             if commands is not None:
                 table = table_of(commands, config)
-                cores.append(core_state(config, table, entries_of(commands, config), program=place))
-                place += -(-2 * int(table["halfwords"].sum()) // _PAGE) * _PAGE
-        state = memory_state(memory, config.axi_data_bytes, idents=2 * len(cores), cache=cache,
-                             port_idents=None if one_port else 2)
+                place = None if places is None else places[phase][core]
+                cores.append(core_state(config, table, entries_of(commands, config),
+                                        program=behind if place is None else place))
+                behind += -(-2 * int(table["halfwords"].sum()) // _PAGE) * _PAGE
+        state = memory_state(memory, config.axi_data_bytes, start=-(_START_WAY + _PAGES_WAY) if one_port else 0,
+                             idents=2 * len(cores), cache=cache, port_idents=None if one_port else 2)
         if kept is not None:
             state.blocks[:] = kept
         done = iter(_simulate(cores, state, one_port))
@@ -130,7 +136,8 @@ def _result(core: Core, commands: int) -> CycleRun:
         states["idle"] += cycles - sum(states.values())
     return CycleRun(
         cycles=cycles, cube_active=int(r["cube_active"]), counters=counters, start=core.start[:commands] - begin,
-        end=core.end[:commands] - begin, reads=core.reads[:r["bursts"]], writes=core.writes[:r["written"]])
+        end=core.end[:commands] - begin, reads=core.reads[:r["bursts"]] - (begin, begin, 0),
+        writes=core.writes[:r["written"]] - (begin, begin, 0))
 
 
 def expected_starts(commands: Sequence[Command], config: CoreConfig, memory: Memory = IDEAL) -> np.ndarray:
@@ -151,22 +158,22 @@ def expected_starts(commands: Sequence[Command], config: CoreConfig, memory: Mem
 def _finish(cores: Core, state: MemoryState, freely: bool, one_port: bool = False) -> None:
     if one_port:
         cores.registers["begin"][:, 0] = _START_CYCLES * np.arange(len(cores.sizes))
-    stuck = _run(cores, state, port_state(), _BEFORE, _PATIENCE, freely, one_port)
+    port = interconnect_state(len(cores.sizes))
+    stuck = _run(cores, state, port.bus, port.slices, _BEFORE, _PATIENCE, freely, one_port)
     if stuck:
         raise AmlaError(f"the program waits for ever, from cycle {stuck:,} on at the latest")
 
 
 @compiled
-def _run(cores, memory, port, cycle, patience, freely, one_port):
+def _run(cores, memory, bus, slices, cycle, patience, freely, one_port):
     """Run all cores to their HALT; 0, or the cycle in which nothing has happened for ``patience`` cycles."""
     count = len(cores.sizes)
     left, seen, since = count, 0, cycle
     for number in range(count):
         cores.registers[number, 0].fetch_settling = 2
-    way, back = (WRITE_WAY, BACK) if one_port else (0, 0)
     while left:
         if one_port:
-            step_shared_port(cores, memory, port, cycle)
+            step_interconnect(cores, memory, bus, slices, cycle)
         for number in range(count):
             r = cores.registers[number, 0]
             if r.halted or cycle < r.begin + _BEFORE:
@@ -185,7 +192,7 @@ def _run(cores, memory, port, cycle, patience, freely, one_port):
             step_drain(core, cycle)
             step_feed(core, cycle)
             step_load(core, cycle)
-            step_store(core, memory, cycle, number, way, back)
+            step_store(core, cycle)
             step_queues(core, cycle)
             if r.halted:
                 r.halted_at = cycle

@@ -34,15 +34,17 @@ _UNITS = (
     "feed feed_left feed_head",
     "cube cube_word cube_k cube_active cube_bank",
     "drain drain_group drain_fractal drain_column drain_row drain_target drain_row_target drain_loaded",
-    "vector vector_begin vector_ready vector_row vector_left vector_source vector_bank vector_finish p_valid",
+    "vector vector_begin vector_ready vector_period vector_row vector_left vector_source vector_bank vector_finish "
+    "walk walk_at walk_item walk_split walk_pause p_valid",
     "captured decoded settling scales_left scales_sent",  # load
     "gather gather_settled gather_left gather_index gather_open gather_unrequested gather_room gather_scales_sent",
     "source source_left source_waits sort sort_scales sort_rows sort_place sort_units",
     "window convert convert_rows convert_beat convert_place convert_unit convert_room",
     "task task_reads task_beat task_row listed listed_read write write_last",
     "s_captured s_decoded s_settling s_task s_left s_burst_beat s_read s_read_last s_write s_write_last s_sending",
-    "s_number s_issued written answered",  # store's bursts
-    "ar_valid ar_ident ar_address ar_beats ar_served r_ident r_number bursts",  # AXI
+    "s_number s_issued s_told written answered",  # store's bursts
+    "ar_valid ar_ident ar_address ar_beats ar_served r_ident r_number r_record r_taken bursts "
+    "aw_ready w_ready b_valid",  # AXI
 )
 _REGISTERS = np.dtype([
     ("semaphores", np.int64, (SEMAPHORES,)), *((name, np.int64, (ENGINES,)) for name in _QUEUES.split()),
@@ -104,6 +106,7 @@ class Core(NamedTuple):
     reads: np.ndarray  # bursts: first beat, last beat, bytes
     writes: np.ndarray
     pending: np.ndarray  # write responses on their way: cycle, in a ring
+    pending_number: np.ndarray  # and number of the burst, as its port counts them
     write_address: np.ndarray  # of bursts that were issued, in a ring
 
 
@@ -163,7 +166,7 @@ def core_state(config: CoreConfig, table: np.ndarray, entries: np.ndarray, *, pr
         np.full(len(table), NEVER, np.int64), np.full(len(table), -1, np.int64), np.full(len(table), -1, np.int64),
         np.zeros((ENGINES, len(ENGINE_STATES)), np.int64), np.zeros((bursts, 3), np.int64),
         np.zeros((bursts, 3), np.int64), np.zeros(size["in_flight"] + 1, np.int64),
-        np.zeros(size["in_flight"] + 1, np.int64),
+        np.zeros(size["in_flight"] + 1, np.int64), np.zeros(size["in_flight"] + 1, np.int64),
     )
 
 
@@ -187,7 +190,7 @@ def core_at(cores, number):
                 cores.issued[number], cores.drained[number], cores.answers[number], cores.numbers[number],
                 cores.records[number], cores.arriving[number], cores.pushed_at[number], cores.start[number],
                 cores.end[number], cores.counters[number], cores.reads[number], cores.writes[number],
-                cores.pending[number], cores.write_address[number])
+                cores.pending[number], cores.pending_number[number], cores.write_address[number])
 
 
 def _check(config: CoreConfig, table: np.ndarray) -> None:

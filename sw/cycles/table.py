@@ -13,10 +13,10 @@ from ..compiler.program import Command
 __all__ = ["COMMAND", "ENTRY", "entries_of", "table_of"]
 
 #: A command. What fields mean depends on the engine: those of ``rtl/isa.py``, and
-#: halfwords: of the program in memory; count: words of a FEED, beats of a row of LOAD, GATHER and STORE; groups: lane
-#: groups in a block of the vector engine; address, pitch, runs, beats: the region in GM, adjacent rows merged, in bytes
-#: and beats; scales, scales_beats: of FP8 rows whose scales lie apart; layout: 0, or 1 + Layout; first, first_scale: of
-#: a task of the dequantizer; entry: the first one of a GATHER.
+#: halfwords: of the program in memory; count: words of a FEED, beats of a row of LOAD, GATHER and STORE, lane groups of
+#: OUT that a word of O gives; groups: lane groups in a block of the vector engine; address, pitch, runs, beats: the
+#: region in GM, adjacent rows merged, in bytes and beats; scales, scales_beats: of FP8 rows whose scales lie apart;
+#: layout: 0, or 1 + Layout; first, first_scale: of a task of the dequantizer; entry: the first one of a GATHER.
 _NAMES = (
     "engine", "opcode", "wait", "signal", "section", "halfwords", "mt", "nt", "kt", "count", "groups", "source",
     "pitch", "target", "target_pitch", "state", "first", "flag", "rows", "rows_padded", "address", "run_pitch", "runs",
@@ -74,10 +74,9 @@ def _of_engine(c: Command, config: CoreConfig) -> dict[str, int]:
         case Opcode.SOFTMAX:
             return {"mt": c["mt"], "nt": c["kt"], "groups": config.k // config.lanes, "first": 1}
         case Opcode.NORMALIZE:
-            cycles = 1 + ("wide" in c.flags)  # of a lane group
-            return {"mt": c["mt"], "nt": c["nt"], "groups": cycles * (config.beat_elements // config.lanes),
-                    "count": cycles, "source": c["o"], "pitch": c["o_pitch"], "first": "first" in c.flags,
-                    "flag": "sinks" in c.flags}
+            return {"mt": c["mt"], "nt": c["nt"], "groups": config.beat_elements // config.lanes,
+                    "count": 1 + ("wide" in c.flags), "source": c["o"], "pitch": c["o_pitch"],
+                    "first": "first" in c.flags, "flag": "sinks" in c.flags}
         case Opcode.MERGE:
             return {"mt": c["mt"], "nt": c["nt"], "kt": c["splits"], "groups": config.beat_elements // config.lanes,
                     "first": "first" in c.flags, "flag": "sinks" in c.flags}

@@ -3,10 +3,8 @@
 from amla.rtl.host.dequantizer import Layout
 from amla.rtl.isa import Engine, Opcode
 
-from ..memory.timing import write_time
 from .compute import accept
 from .gather import OF_LIST, OF_LISTED_ROW, OF_ROWS, gathers_next, step_converter, step_gather, take_beat
-from .ports import answered
 from .state import Fifo, after, compiled, pop, push, ready
 
 __all__ = ["step_load", "step_store"]
@@ -105,10 +103,10 @@ def step_load(core, cycle):
     if beat and not taken:
         taken = take_beat(core, cycle)
     if taken:
-        answered(core, _OF_LOAD)
+        r.r_taken = 1
         core.generators[0].room += 1
-    _step_source(core, cycle, taken)
     step_converter(core, cycle)
+    _step_source(core, cycle, taken)
 
     # Dispatch what is decoded, or else rows that were gathered.
     takes = False
@@ -247,50 +245,44 @@ def _step_source(core, cycle, taken):
 
 
 @compiled
-def step_store(core, memory, cycle, number, way, back):
-    """``number``: of the core; ``way``, ``back``: cycles to memory and back."""
+def step_store(core, cycle):
     r, size, g = core.registers[0], core.sizes[0], core.generators[1]
     tasks, lengths, unanswered = core.fifos[Fifo.STORES], core.fifos[Fifo.LENGTHS], core.fifos[Fifo.UNANSWERED]
     tasks_open = tasks[1] < tasks[2]
     quiet = g.room == size.in_flight
-    # Memory takes the last beat of a burst, and answers.
-    if r.s_write and r.s_write_last:
-        beats = core.writes[r.s_number, 2] // size.beat_bytes
-        core.writes[r.s_number, 1] = cycle
-        core.writes[r.s_number, 0] = cycle - beats + 1
-        place = r.written % len(core.pending)
-        core.pending[place] = write_time(memory, 2 * number, core.write_address[r.s_number % len(core.write_address)],
-                                         core.writes[r.s_number, 2], cycle + 1 + way)
-        r.written += 1
-        r.s_number += 1
     answered = 0
-    if r.answered < r.written and core.pending[r.answered % len(core.pending)] <= cycle + 1 - back:
-        r.answered += 1
+    if r.b_valid:
         burst = pop(unanswered)
         answered = burst >> 1
         if burst & 1:
             push(core.fifos[Fifo.DONE + _STORE], 0, cycle + 1)
 
     # Data side: a beat of a burst that was issued.
-    step = r.s_task >= 0 and ready(lengths, cycle, 1)
+    write_free = not r.s_write or r.w_ready
+    read_free = not r.s_read or write_free
+    step = r.s_task >= 0 and read_free and ready(lengths, cycle, 1)
     ends, last = False, False
     if step:
         r.s_left -= 1
         ends = r.s_left == 0
         r.s_burst_beat += 1
         last = r.s_burst_beat == after(lengths)
-    if not quiet and not step and not r.s_read:
+    if not quiet and not step and not (r.s_read and write_free):
         r.stalls[_STORE] = 1
-    r.s_write, r.s_write_last = r.s_read, r.s_read_last
-    r.s_read, r.s_read_last = step, last
-    level = lengths[1]
-    if g.valid:
+    if write_free:
+        r.s_write, r.s_write_last = r.s_read, r.s_read_last
+    if read_free:
+        r.s_read, r.s_read_last = step, last
+    level, announce = lengths[1], g.valid and not r.s_told
+    taken = g.valid and r.aw_ready
+    r.s_told = g.valid and not taken
+    if announce:
         push(lengths, g.burst_beats, cycle)
         push(unanswered, 2 * g.burst_beats + g.burst_last, cycle)
         core.writes[r.s_issued, 2] = g.burst_beats * size.beat_bytes
         core.write_address[r.s_issued % len(core.write_address)] = g.burst_address
         r.s_issued += 1
-    region_ready = _step_generator(core, 1, True, False, level + g.valid >= 4)
+    region_ready = _step_generator(core, 1, taken, False, level + announce >= 4)
     g.room += answered
     if last:
         pop(lengths)

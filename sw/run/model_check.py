@@ -21,6 +21,7 @@ from amla.rtl.config import CoreConfig
 from amla.rtl.files import make_folder, write
 
 from ..compiler.memory_map import Job, build_job
+from ..cycles.model import CycleRun
 from ..errors import AmlaError
 from ..memory.preset import Memory
 from ..workload.generate import make_inputs
@@ -76,12 +77,10 @@ def measure(job: Job, out: Path) -> dict[str, Any]:
     return {"digest": digest(job), "cycles": run.cycles, "counters": run.counters}
 
 
-def compare(run: RtlRun, measured: Mapping[str, Any]) -> tuple[float, float]:
+def compare(run: CycleRun | RtlRun, cycles: int, counters: Mapping[str, Mapping[str, int]]) -> tuple[float, float]:
     """Error of the model's CYCLES, and the largest of its counters, as shares of the RTL's CYCLES."""
-    cycles = measured["cycles"]
     return run.cycles / cycles - 1, max(abs(run.counters[engine][state] - count) / cycles
-                                        for engine, states in measured["counters"].items()
-                                        for state, count in states.items())
+                                        for engine, states in counters.items() for state, count in states.items())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -113,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
             write({path: json.dumps(known, indent=1, sort_keys=True) + "\n"})
         run = run_model(job)
         rows.append((point, run, known[key]))
-        error, counter = compare(run, known[key])
+        error, counter = compare(run, known[key]["cycles"], known[key]["counters"])
         print(f"{key}: RTL {known[key]['cycles']:,}, model {run.cycles:,}: {100 * error:+.3f} %, counters within "
               f"{100 * counter:.3f} %", flush=True)
     write({options.out / "table.md": "".join(f"{line}\n" for line in _table(rows))})
@@ -128,5 +127,5 @@ def _table(rows: list[tuple]) -> Iterator[str]:
             yield f"{head} does not fit: {found[0]} ||||"
             continue
         run, measured = found
-        error, counter = compare(run, measured)
+        error, counter = compare(run, measured["cycles"], measured["counters"])
         yield f"{head} {measured['cycles']:,} | {run.cycles:,} | {100 * error:+.3f} % | {100 * counter:.3f} % |"

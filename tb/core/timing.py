@@ -15,6 +15,7 @@ from amla.sw.compiler.memory_map import Job
 from amla.sw.compiler.program import Command
 from amla.sw.cycles.model import simulate
 from amla.sw.memory.preset import Memory
+from amla.sw.run.model_check import compare
 
 from ..engines.timing import BLOCK, Timeline, cube_timeline, drain_timeline, feed_timeline
 from .driver import CoreRun
@@ -22,11 +23,11 @@ from .driver import CoreRun
 __all__ = ["check_cycles", "check_timing"]
 
 #: Cycles by which the model may be off, as a share of CYCLES, and a counter.
-_MOST_OFF, _COUNTER_OFF = 0.03, 0.04
+_MOST_OFF, _COUNTER_OFF = 0.03, 0.02
 
 
-def check_cycles(run: CoreRun, job: Job, memory: Memory) -> float:
-    """The cycle model's error in CYCLES, as a share; fail where it or a counter is farther off than allowed.
+def check_cycles(run: CoreRun, job: Job, memory: Memory) -> tuple[float, float]:
+    """The cycle model's errors, as of :func:`~amla.sw.run.model_check.compare`; fail if one is larger than allowed.
 
     Parameters
     ----------
@@ -34,14 +35,10 @@ def check_cycles(run: CoreRun, job: Job, memory: Memory) -> float:
     """
     model = simulate(job.program.commands, job.config, memory, gm=job.memory, base=job.base,
                      program=job.program.symbols["PROGRAM"])
-    error = model.cycles / run.cycles - 1
+    error, counter = compare(model, run.cycles, run.counters)
     assert abs(error) <= _MOST_OFF, f"the cycle model takes {model.cycles} cycles, not {run.cycles}"
-    for engine, states in run.counters.items():
-        for state, cycles in states.items():
-            found = model.counters[engine][state]
-            assert abs(found - cycles) <= _COUNTER_OFF * run.cycles, (
-                f"{state} of {engine} is {cycles}, by the cycle model {found} of {model.cycles}")
-    return error
+    assert counter <= _COUNTER_OFF, f"a counter of the cycle model is {100 * counter:.1f} % of {run.cycles} cycles off"
+    return error, counter
 
 
 def check_timing(run: CoreRun, commands: Sequence[Command], config: CoreConfig) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from amla.sw.memory.preset import IDEAL, Memory
 from amla.sw.memory.timing import Timing
 from amla.sw.memory.traffic import Traffic
-from cocotb.triggers import Event, RisingEdge, Timer
+from cocotb.triggers import Event, NullTrigger, RisingEdge, Timer
 from cocotb.utils import get_sim_steps, get_sim_time
 
 from ..signals import Pin
@@ -45,10 +45,11 @@ class AxiMemory:
 
     A :class:`~amla.sw.memory.timing.Timing` says when each beat may go out at the earliest. Bursts of one ID are
     answered in order, those of different IDs in any order; their R beats mix where a burst has to wait for its next
-    one, and with ``interleave`` wherever they can. Every rule below fails the test when the manager breaks it: INCR
-    bursts of full-width aligned beats; no burst over a 4 KiB boundary; valid, once high, stays and the payload with it
-    until ready; WLAST on the last beat and only there. A burst outside the mapped regions gets DECERR and writes
-    nothing.
+    one, and with ``interleave`` wherever they can. Of what comes in one cycle reads are timed first.
+
+    Every rule below fails the test when the manager breaks it: INCR bursts of full-width aligned beats; no burst over a
+    4 KiB boundary; valid, once high, stays and the payload with it until ready; WLAST on the last beat and only there.
+    A burst outside the mapped regions gets DECERR and writes nothing.
 
     Parameters
     ----------
@@ -173,6 +174,8 @@ class AxiMemory:
                               f"before it was taken")
                 pending = None if open_ready else values
                 if open_ready:
+                    if channel == "w":
+                        await NullTrigger()  # behind what the other channels take at this edge
                     take(*values)
             elif pending is not None:
                 self.fail(f"{channel}: valid fell before {_hex(pending)} was taken")

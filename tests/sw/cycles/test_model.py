@@ -41,7 +41,7 @@ def _check(key):
     job = job_of((config, workload, memory, int(preload)))
     assert digest(job) == RECORD[key]["digest"], f"{key} is on record with another program: make cycle-model"
     run = run_model(job)
-    error, counter = compare(run, RECORD[key])
+    error, counter = compare(run, RECORD[key]["cycles"], RECORD[key]["counters"])
     assert abs(error) <= 0.01 and counter <= 0.02, f"{key}: {error}, {counter}"
 
 
