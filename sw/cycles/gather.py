@@ -125,10 +125,10 @@ def step_converter(core, cycle):
 
 
 @compiled
-def gathers_next(core, cycle, requests_open, region_ready):
+def gathers_next(core, cycle, requests_open, listed_open, region_ready):
     """The region of a gathered row that is requested, 2 · entry, + 1 of its scales; -1 if none."""
     r, results, listed = core.registers[0], core.fifos[Fifo.RESULTS], core.fifos[Fifo.LISTED]
-    if not ready(results, cycle) or not requests_open or listed[1] == listed[2]:
+    if not ready(results, cycle) or not requests_open or not listed_open:
         return -1
     number = after(results)
     entry = core.entries[number]
@@ -146,20 +146,17 @@ def gathers_next(core, cycle, requests_open, region_ready):
     r.gather_room += 1
     r.gather_unrequested -= 1
     if r.gather_unrequested == 0:
-        r.gather, r.gather_settled = -2, 0  # ends: the next one from the next cycle on
+        r.gather, r.gather_settled = -1, 0
         r.gather_open -= 1
     return 2 * number if entry.read else -1
 
 
 @compiled
 def step_gather(core, cycle):
-    """Entries of the list whose command is the oldest."""
+    """Entries of the list whose command is the oldest, before :func:`gathers_next` makes room for more."""
     r, size = core.registers[0], core.sizes[0]
     gathers, lists = core.fifos[Fifo.GATHERS], core.fifos[Fifo.LISTS]
-    if r.gather == -2:
-        r.gather = -1
-        return
-    if r.gather == -1:
+    if r.gather < 0:
         if ready(gathers, cycle):
             r.gather = pop(gathers)
             r.gather_settled = 0

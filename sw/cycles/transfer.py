@@ -94,18 +94,20 @@ def step_load(core, cycle):
     beat = r.r_ident == _OF_LOAD  # there is one on R for this engine
     requests, tasks = core.fifos[Fifo.REQUESTS], core.fifos[Fifo.TASKS]
     tasks_open, requests_open = tasks[1] < tasks[2], requests[1] < requests[2]
-    gathers = core.fifos[Fifo.GATHERS]
+    gathers, listed = core.fifos[Fifo.GATHERS], core.fifos[Fifo.LISTED]
+    listed_open = listed[1] < listed[2]
     gathers_open, idle = gathers[1] < gathers[2], r.gather_open == 0
     to_load = _arbitrate(core)
     region_ready = _step_generator(core, 0, to_load, r.s_sending, False)
     # The converter's output and the beats are taken before what follows them.
-    taken = _data_side(core, cycle, beat)
+    taken, converted = _data_side(core, cycle, beat)
     if beat and not taken:
         taken = take_beat(core, cycle)
     if taken:
         r.r_taken = 1
         core.generators[0].room += 1
     step_converter(core, cycle)
+    r.convert_room += converted
     _step_source(core, cycle, taken)
 
     # Dispatch what is decoded, or else rows that were gathered.
@@ -134,14 +136,14 @@ def step_load(core, cycle):
         if dispatches:
             push(tasks, r.decoded, cycle)
             r.scales_sent = 0
-    region = gathers_next(core, cycle, requests_open, region_ready and not takes)
+    step_gather(core, cycle)
+    region = gathers_next(core, cycle, requests_open, listed_open, region_ready and not takes)
     if region >= 0:
         entry = core.entries[region >> 1]
         if region & 1:
             _begin_region(core, 0, entry.scales, 0, 1, 1)
         else:
             _begin_region(core, 0, entry.address, 0, 1, entry.beats)
-    step_gather(core, cycle)
 
     # Decode and capture.
     was_decoded = r.decoded >= 0
@@ -166,7 +168,7 @@ def step_load(core, cycle):
 
 @compiled
 def _data_side(core, cycle, beat):
-    """A beat into the write register; whether it was one from R."""
+    """A beat into the write register; whether it was one from R, and whether one from the converter."""
     r, tasks, listed = core.registers[0], core.fifos[Fifo.TASKS], core.fifos[Fifo.LISTED]
     l1_ready = not r.p_valid
     free = not r.write or l1_ready
@@ -195,7 +197,6 @@ def _data_side(core, cycle, beat):
         r.stalls[_LOAD] = 1
     if converted:
         pop(core.fifos[Fifo.CONVERTED])
-        r.convert_room += 1
     if not r.listed or (pushes and row_ends and by_list):
         r.listed = ready(listed, cycle)
         if r.listed:
@@ -213,7 +214,7 @@ def _data_side(core, cycle, beat):
             r.task = pop(tasks)
             r.task_beat, r.task_row = 0, 0
             r.task_reads = core.table[r.task].rows != 0
-    return taken
+    return taken, converted
 
 
 @compiled
