@@ -177,17 +177,18 @@ def write_time(state, ident, address, size, cycle):
 
 @njit()
 def _cached(state, address, count, arrival):
-    """Begin of a piece's data, from the cache or from memory, as of :func:`_access`."""
-    rates = state.rates[0]
+    """Begin of a piece's data, from the cache or from memory, which gives whole blocks, as of :func:`_access`."""
+    rates, offset = state.rates[0], address % state.rates[0].interleave
     block = address // rates.interleave
     place = block % len(state.blocks)
     slot = max(arrival, state.ports[0])
     state.ports[0] = slot + count * rates.cached_byte
     if state.blocks[place] == block:
         return max(slot, state.filled[place]) + rates.cached_way - rates.way
-    begin = max(_access(state, 0, address, count, arrival), slot)
-    state.blocks[place], state.filled[place] = block, begin + rates.way - rates.cached_way + count * rates.byte
-    return begin
+    begin = max(_access(state, 0, address - offset, rates.interleave, arrival), slot)
+    end = begin + rates.interleave * rates.byte
+    state.blocks[place], state.filled[place] = block, end + rates.way - rates.cached_way
+    return begin + offset * rates.byte
 
 
 @njit()

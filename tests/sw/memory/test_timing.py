@@ -6,9 +6,10 @@ from dataclasses import replace
 from itertools import pairwise
 from math import ceil
 
+import numpy as np
 import pytest
 from amla.sw.memory.preset import IDEAL, Memory
-from amla.sw.memory.timing import Timing
+from amla.sw.memory.timing import Cache, Timing, memory_state, read_times
 
 pytestmark = pytest.mark.smoke
 
@@ -31,6 +32,18 @@ def run(memory, requests, *, in_flight=None, beat=BEAT):
         open_.append((last, size))
         flying, cycle, end = flying + size, cycle + 1, max(end, last)
     return end
+
+
+def test_a_cache_brings_whole_blocks():
+    """What misses occupies memory for a block; the rest of that is then there, and memory is not asked again."""
+    cache = Cache(bytes=1 << 16, bytes_per_cycle=64, latency=100)
+    state, times = memory_state(CHANNEL, BEAT, cache=cache), np.empty(4, np.int64)
+    read_times(state, 0, 0x1000, BEAT, 0, times, 0)
+    free = state.channels["free"][0]
+    assert free * CHANNEL.bytes_per_cycle == CHANNEL.interleave_bytes * state.rates["cycle"][0]
+    read_times(state, 0, 0x1000 + BEAT, BEAT, 1, times, 1)
+    assert state.channels["free"][0] == free
+    assert times[0] == CHANNEL.latency and times[1] == CHANNEL.latency + CHANNEL.interleave_bytes // 32
 
 
 def share(memory, requests, **options):
