@@ -22,8 +22,8 @@ __all__ = ["Merge", "schedule_merge"]
 #: Pieces of the columns to aim for: loads, merges and stores overlap, and the last merge and store, which nothing
 #: hides, are short.
 _PIECES = 8
-#: Slots of LSE, of L1 at least, and at most of SINK and of OUT. Where the factors of a row tile fit, so do two LSE words
-#: of it.
+#: Slots of LSE, of L1 at least, and at most of SINK and of OUT. Where the factors of a row tile fit, so do two LSE
+#: words of it.
 _LSE_SLOTS, _L1_SLOTS, _SINK_SLOTS, _OUT_SLOTS = 2, 2, 2, 4
 
 

@@ -94,9 +94,9 @@ class _Builder:
     def _cycles(self, share: Share, block: int) -> float:
         """Of a share by itself; infinite if it does not fit."""
         try:
-            commands = schedule_share(self._workload, share, self._config, self._keys, q=self._addresses.q, kv_block=block,
-                                      result=RowsResult(share.rows, self._addresses.o, self._addresses.lse),
-                                      **self._options)[1]
+            commands = schedule_share(
+                self._workload, share, self._config, self._keys, q=self._addresses.q, kv_block=block,
+                result=RowsResult(share.rows, self._addresses.o, self._addresses.lse), **self._options)[1]
         except AmlaError:
             return inf
         return simulate(commands, self._config, self._options["memory"]).cycles

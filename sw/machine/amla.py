@@ -72,7 +72,7 @@ def _schedule(workload: Workload, config: CoreConfig, machine: AmlaMachine, memo
     readers = sum(one.keys.size for own in share.shares for one in own) / max(sum(workload.lengths), 1)
     own = replace(memory, name=f"{memory.name} / {machine.cores}",
                   channels=max(int(memory.channels * readers) // machine.cores, 1),
-                  bytes_per_cycle=min(memory.rate(1 << 20) * readers, total) / machine.cores)
+                  bytes_per_cycle=round(min(memory.rate(1 << 20) * readers, total) / machine.cores, 4))
     rows = len(workload.lengths) * workload.rows
     groups = len(workload.lengths) * -(-workload.rows // config.m)
     q, o, lse, kv, partials = accumulate(
