@@ -1,14 +1,15 @@
 """The merge program: partial results of the splits of a request's keys become its O and LSE.
 
 A row tile's LSE go to SINK, its splits, a piece of the columns after the other, to L1; MERGE joins a piece while the
-next one is loaded, the first of a tile with the row pass. Rows and columns may be shared out over cores.
+next ones are loaded, the first of a tile with the row pass. Rows and columns may be shared out over cores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from amla.rtl.config import CoreConfig
-from amla.rtl.isa import Opcode, Semaphore
+from amla.rtl.isa import SEMAPHORE_MAX, Opcode, Semaphore
 
 from ..compiler.drafts import Draft, Ring
 from ..compiler.plan import Piece, split
@@ -18,9 +19,11 @@ from .share import RowsResult
 
 __all__ = ["Merge", "schedule_merge"]
 
-#: Pieces of the columns to aim for: loads, merges and stores overlap.
-_PIECES = 4
-#: Slots of LSE, of L1, and at most of SINK and of OUT. Where the factors of a row tile fit, so do two LSE words of it.
+#: Pieces of the columns to aim for: loads, merges and stores overlap, and the last merge and store, which nothing
+#: hides, are short.
+_PIECES = 8
+#: Slots of LSE, of L1 at least, and at most of SINK and of OUT. Where the factors of a row tile fit, so do two LSE
+#: words of it.
 _LSE_SLOTS, _L1_SLOTS, _SINK_SLOTS, _OUT_SLOTS = 2, 2, 2, 4
 
 
@@ -77,7 +80,9 @@ class _Scheduler:
         self._drafts: list[Draft] = []
         slots = min(config.out_words // self._out_words, _LSE_SLOTS * len(self._pieces), _OUT_SLOTS)
         self._sink = Ring(self._sink_slots, Semaphore.Q_FREE)
-        self._l1 = Ring(_L1_SLOTS, Semaphore.KV_FREE)
+        # All that L1 holds is on its way from memory while a piece is merged.
+        self._l1_slots = min(config.l1_words // self._slot_words, SEMAPHORE_MAX)
+        self._l1 = Ring(self._l1_slots, Semaphore.KV_FREE)
         self._out, self._out_slots = Ring(slots, Semaphore.OUT_FREE), slots
 
     def commands(self) -> tuple[list[Command], list[Annotation]]:
@@ -117,7 +122,7 @@ class _Scheduler:
         load = self._load_rows(row, groups.size, sink)
         self._sink.take(load)
         for piece in self._pieces:
-            first, l1 = piece is self._pieces[0], self._l1.taken % _L1_SLOTS * self._slot_words
+            first, l1 = piece is self._pieces[0], self._l1.taken % self._l1_slots * self._slot_words
             out, beats = self._out.taken % self._out_slots * self._out_words, piece.size // config.beat_elements
             self._load_splits(row, rows, groups.size, piece, l1)
             command = self._emit(
@@ -133,18 +138,17 @@ class _Scheduler:
             self._store(row, rows, piece, out, beats, lse=lse if first and merge.lse is not None else None)
 
     def _load_rows(self, row: int, groups: int, sink: int) -> Draft:
-        """Load the LSE of a row tile's splits, and its sinks; returns the first command."""
-        config = self._config
-        runs = [(part.lse + (row - part.rows.start) // config.m * config.axi_data_bytes, groups)
-                for part in self._merge.parts]
-        if self._merge.sinks is not None:
-            runs += [(address, 1) for address in self._merge.sinks[row // config.m:][:groups]]
+        """Load the LSE of a row tile's splits, and its sinks, in few commands; returns the first one."""
+        config, group = self._config, row // self._config.m
+        lses = [part.lse + (group + number - part.rows.start // config.m) * config.axi_data_bytes
+                for part in self._merge.parts for number in range(groups)]
         drafts = []
-        for address, beats in runs:
+        for run in (*_evenly(lses), *_evenly((self._merge.sinks or ())[group:][:groups])):
+            pitch = run[1] - run[0] if len(run) > 1 else config.axi_data_bytes
             drafts.append(self._emit(
-                Opcode.LOAD, address=address, pitch=config.axi_data_bytes, rows=beats, rows_padded=beats,
+                Opcode.LOAD, address=run[0], pitch=pitch, rows=len(run), rows_padded=len(run),
                 cols=config.beat_elements, l1=sink, sinks=True))
-            sink += beats
+            sink += len(run)
         return drafts[0]
 
     def _load_splits(self, row: int, rows: int, groups: int, piece: Piece, l1: int) -> None:
@@ -176,6 +180,16 @@ class _Scheduler:
         draft = Draft(opcode, operands, Annotation(request=self._merge.request, stage="merge"))
         self._drafts.append(draft)
         return draft
+
+
+def _evenly(addresses: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Addresses cut into runs that rise by an even pitch."""
+    start = 0
+    for stop in range(1, len(addresses) + 1):
+        pitches = [after - before for before, after in pairwise(addresses[start:stop + 1])]
+        if stop == len(addresses) or pitches[-1] <= 0 or pitches[-1] != pitches[0]:
+            yield addresses[start:stop]
+            start = stop
 
 
 def _check(merge: Merge, config: CoreConfig) -> None:

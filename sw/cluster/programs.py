@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from amla.model.attention.split_kv import key_splits
 from amla.rtl.config import CoreConfig
@@ -13,6 +14,8 @@ from ..compiler.plan import Piece, Share
 from ..compiler.program import Command
 from ..compiler.schedule import schedule
 from ..compiler.tiling import plan_tiles
+from ..cycles.model import simulate
+from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
 from ..workload.workload import Workload
 from .merge import Merge, schedule_merge
@@ -67,11 +70,36 @@ class _Builder:
                  addresses: Addresses, partials: int, options: dict, kv_block: int | None):
         self._partition, self._workload, self._config, self._keys = partition, workload, config, keys
         self._addresses, self._options = addresses, options
-        longest = max((share for own in partition.shares for share in own), key=lambda share: share.keys.size)
-        self._block = kv_block or plan_tiles(
-            replace(workload, lengths=(longest.keys.size,)), config,
-            share=longest if longest.rows.size < workload.rows or longest.partial else None, **options).kv_block
+        self._block = kv_block or self._best_block()
         self._results, self._end = self._places(partials)
+
+    def _best_block(self) -> int:
+        """Keys of a KV block, the best for the longest share.
+
+        A partial share is short: what its first and last block cost counts as much as what lies between. So it is run
+        on the cycle model, wherever in a page it begins, with the tiler's choice and with blocks that fit pages.
+        """
+        shares = [share for own in self._partition.shares for share in own]
+        longest = max(shares, key=lambda share: share.keys.size)
+        load, config = self._workload, self._config
+        part = longest if longest.rows.size < load.rows or longest.partial else None
+        block = plan_tiles(replace(load, lengths=(longest.keys.size,)), config, share=part, **self._options).kv_block
+        if not longest.partial:
+            return block
+        alike = {share.keys.start % load.page_size: share for share in shares
+                 if (share.rows.size, share.keys.size) == (longest.rows.size, longest.keys.size)}
+        sizes = {block, *(load.page_size << step >> 2 for step in range(4))}
+        return min(sorted(sizes), key=lambda size: max(self._cycles(share, size) for share in alike.values()))
+
+    def _cycles(self, share: Share, block: int) -> float:
+        """Of a share by itself; infinite if it does not fit."""
+        try:
+            commands = schedule_share(
+                self._workload, share, self._config, self._keys, q=self._addresses.q, kv_block=block,
+                result=RowsResult(share.rows, self._addresses.o, self._addresses.lse), **self._options)[1]
+        except AmlaError:
+            return inf
+        return simulate(commands, self._config, self._options["memory"]).cycles
 
     def build(self) -> Phases:
         cut = any(self._partition.merges)
@@ -80,11 +108,15 @@ class _Builder:
                       kv_block=self._block, end=self._end)
 
     def _places(self, begin: int) -> tuple[Mapping[tuple[int, int, int], RowsResult], int]:
-        """Where the result of each share is, by request, first row and first key; and the end of the partial ones."""
+        """Where the result of each share is, by request, first row and first key; and the end of the partial ones.
+
+        Those of the splits of a row range lie at an even pitch, so that a merge loads the LSE of a row group as one.
+        """
         load, beat = self._workload, self._config.axi_data_bytes
         groups = -(-load.rows // self._config.m)
         found, end = {}, begin
-        for share in (share for own in self._partition.shares for share in own):
+        shares = (share for own in self._partition.shares for share in own)
+        for share in sorted(shares, key=lambda share: (share.request, share.rows.start, share.keys.start)):
             rows, group = share.rows, share.rows.start // self._config.m
             if share.partial:
                 size = 4 * rows.size * load.head_dim_v

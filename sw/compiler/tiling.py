@@ -162,8 +162,8 @@ class _Fit:
         room = (config.l0c_words - score_slots * scores) // (2 * groups * per_chunk)
         widest = min(room, max(_SUBTILE_FRACTALS // (groups * per_chunk), 1), half_b // per_chunk,
                      self._workload.head_dim_v // config.k) // banks * banks
-        if self._halves == 2:  # two of them in OUT, as the stores of a partial result take long
-            widest = min(widest, config.out_words // (4 * groups) * config.beat_elements // config.k // banks * banks)
+        if self._halves == 2:  # four of them in OUT: a store holds its place until memory has answered
+            widest = min(widest, config.out_words // (8 * groups) * config.beat_elements // config.k // banks * banks)
         widest = max(widest, banks)
         self.value_tiles = split(self._workload.head_dim_v, widest * config.k, multiple=config.beat_elements)
         widest = self.value_tiles[0].size // config.k

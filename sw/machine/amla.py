@@ -1,6 +1,7 @@
 """AMLA cores on one die: the programs themselves, on the cycle model of all cores beside one memory."""
 
 from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 from amla.rtl.config import CoreConfig
@@ -19,8 +20,9 @@ from .machine import AmlaMachine
 
 __all__ = ["estimate"]
 
-#: Arrays in GM: O, LSE, Q, the KV cache, partial results.
-_O, _LSE, _Q, _KV, _PARTIALS = 1 << 34, 3 << 34, 5 << 34, 1 << 37, 3 << 36
+#: Where arrays begin in GM, one behind the other and each at a page, so that they do not take each other's places in
+#: the L2, nor those of programs.
+_ARRAYS, _PAGE = (1 << 37) + (1 << 25), 4096
 
 
 def estimate(workload: Workload, machine: AmlaMachine) -> Estimate:
@@ -66,8 +68,16 @@ def _schedule(workload: Workload, config: CoreConfig, machine: AmlaMachine, memo
     share = partition(workload, config, machine.cores, rate=config.axi_data_bytes, total_rate=total)
     pages = max(-(-max(workload.lengths) // workload.page_size), 1)
     table = np.arange(len(workload.lengths) * pages, dtype=np.int32).reshape(len(workload.lengths), pages)
-    # What each core's programs expect of memory: its share of the rate.
-    own = replace(memory, name=f"{memory.name} / {machine.cores}", channels=max(memory.channels // machine.cores, 1),
-                  bytes_per_cycle=memory.rate(1 << 20) / machine.cores)
-    return programs_of(share, workload, config, Paged(KeyCache.of(workload, _KV), table),
-                       Addresses(q=_Q, o=_O, lse=_LSE), partials=_PARTIALS, memory=own)
+    # What each core's programs expect of memory: its share of the rate, times as many cores as read the same keys.
+    readers = sum(one.keys.size for own in share.shares for one in own) / max(sum(workload.lengths), 1)
+    own = replace(memory, name=f"{memory.name} / {machine.cores}",
+                  channels=max(int(memory.channels * readers) // machine.cores, 1),
+                  bytes_per_cycle=round(min(memory.rate(1 << 20) * readers, total) / machine.cores, 4))
+    rows = len(workload.lengths) * workload.rows
+    groups = len(workload.lengths) * -(-workload.rows // config.m)
+    q, o, lse, kv, partials = accumulate(
+        (2 * rows * workload.head_dim, 2 * rows * workload.head_dim_v, groups * config.axi_data_bytes,
+         table.size * workload.page_size * KeyCache.of(workload).key_bytes),
+        lambda end, size: end + -(-size // _PAGE) * _PAGE, initial=_ARRAYS)
+    return programs_of(share, workload, config, Paged(KeyCache.of(workload, kv), table),
+                       Addresses(q=q, o=o, lse=lse), partials=partials, memory=own)

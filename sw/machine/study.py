@@ -1,16 +1,20 @@
-"""What the page on machines says in figures: every published row, and the Ascend's sensitivity to each assumption."""
+"""What the page on machines says in figures: every published row, the Ascend's sensitivity to each assumption, and what
+a die of AMLA cores reaches."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from amla.rtl.config import CoreConfig
+
+from ..compiler.key_cache import KeyCache
 from ..report.utilisation import macs_of
 from ..workload.workload import Workload
 from . import ascend
-from .machine import UNLIMITED, AscendMachine, GpuMachine, Machine, Route, load_machine
+from .machine import UNLIMITED, AmlaMachine, AscendMachine, GpuMachine, Machine, Route, load_machine
 from .prediction import predict
 
-__all__ = ["study", "workload"]
+__all__ = ["floor", "study", "workload"]
 
 #: The routes of global memory as fitted on boards at small transfers: pto-isa, arch_config.hpp in its fitted mode, peak
 #: and half-saturation: 28.61 GiB/s and 1,107 B; 247.16 and 30,643; 28.19 and 1,755; 41.25 and 29,104, at 1.85 GHz.
@@ -31,7 +35,8 @@ def workload(*, batch: int = BATCH, keys: int = KEYS, tokens: int = TOKENS, head
 def study() -> dict[str, Any]:
     """Every figure of the page."""
     machine, h200 = load_machine("ascend910"), load_machine("h200")
-    assert isinstance(machine, AscendMachine) and isinstance(h200, GpuMachine)
+    die = load_machine("amla24")
+    assert isinstance(machine, AscendMachine) and isinstance(h200, GpuMachine) and isinstance(die, AmlaMachine)
     best = predict(workload(), machine)
     return {
         "gpus": {name: list(_rows(load_machine(name))) for name in ("h200", "h800")},
@@ -50,7 +55,50 @@ def study() -> dict[str, Any]:
             "sensitivity": [{"what": what, "value": value, "utilisation": _utilisation(changed, ahead=ahead)}
                             for what, value, changed, ahead in _variants(machine)],
         },
+        "amla": {
+            "clock_hz": die.clock_hz, "cores": die.cores,
+            "rows": [{"what": what, **predict(load, die).as_dict()} for what, load in _loads()],
+            "floors": [floor(workload(batch=1, keys=4096, tokens=1), die, parts) for parts in (1, 2, 4, 8)],
+        },
     }
+
+
+def _loads() -> Iterator[tuple[str, Workload]]:
+    for batch, keys in ((1, 4096), (4, 4096), (24, 4096), (96, 4096), (1, 16384)):
+        yield f"{batch} × {keys:,}", workload(batch=batch, keys=keys, tokens=1)
+    yield "1 × 4,096, two query tokens", Workload.load("ds-mtp-4096")
+
+
+def floor(load: Workload, die: AmlaMachine, row_parts: int) -> dict[str, Any]:
+    """Least cycles of a request with its rows in so many ranges, its keys in as many as there are cores for.
+
+    Nothing is stored before all that it depends on has come, and nothing merged before all is stored. A port moves a
+    beat a cycle each way, the cube never waits, loads are without a gap: only latencies and bytes remain.
+
+    Returns
+    -------
+    row_parts, splits: ranges of rows and of keys
+    rows, keys:        of the largest share
+    cycles:            by what they are spent on
+    seconds:           all of them
+    """
+    config, memory = CoreConfig.load(die.core), die.shared_memory
+    beat, rows = config.axi_data_bytes, -(-load.rows // row_parts)
+    cut = -(-load.lengths[0] // (die.cores // row_parts * config.k)) * config.k
+    near = die.cache_latency if die.cache else memory.latency
+    partial = 4 * rows * load.head_dim_v / beat
+    cycles = {
+        "launch, and all cores wait for each other": die.launch_cycles + 2 * die.sync_cycles,
+        "program and first keys on their way": 2 * memory.latency,
+        "queries and keys in": (2 * rows * load.head_dim + KeyCache.of(load).key_bytes * cut) / beat,
+        "cube, where it takes longer": 0.0,
+        "partial results out": partial + near,
+        "merge: program, partial results in, result out": memory.latency + near + partial + near,
+    }
+    cube = rows * cut * (load.head_dim + load.head_dim_v) / config.macs_per_cycle
+    cycles["cube, where it takes longer"] = max(cube - cycles["queries and keys in"], 0)
+    return {"row_parts": row_parts, "splits": -(-load.lengths[0] // cut), "rows": rows, "keys": cut,
+            "cycles": cycles, "seconds": sum(cycles.values()) / die.clock_hz}
 
 
 def _rows(machine: Machine) -> Iterator[dict[str, Any]]:

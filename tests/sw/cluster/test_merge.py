@@ -54,6 +54,29 @@ def test_a_merge_on_a_large_core(splits, tiles):
     assert stored == [0x500000 + 64 * group for group in range(0, 4, 4 // tiles)]
 
 
+def test_lse_of_even_pitch_are_one_load():
+    """Of a row group's splits; of several row groups, or where the pitch changes, there are more."""
+    config = CoreConfig.load("deepseek")
+
+    def loads(places, rows):
+        merge = replace(merge_of(1, rows=rows), parts=[RowsResult(ROWS, 0x100000, lse) for lse in places])
+        return [(command["address"], command["pitch"], command["rows"]) for command in schedule_merge(merge, config)[0]
+                if command.opcode == Opcode.LOAD and "sinks" in command.flags]
+
+    even, second = [0x300000 + 0x1000 * split for split in range(4)], Piece(16, 16)
+    assert loads(even, second) == [(0x300040, 0x1000, 4)]
+    assert loads([*even, 0x200000], second) == [(0x300040, 0x1000, 4), (0x200040, 64, 1)]
+    assert loads(even[:2], Piece(0, 32)) == [(0x300000, 64, 2), (0x301000, 64, 2)]
+
+
+def test_pieces_of_a_merge_are_loaded_ahead():
+    """No load waits for a MERGE where L1 holds all pieces."""
+    commands, _ = schedule_merge(merge_of(12, rows=Piece(0, 16), columns=Piece(0, 192)), CoreConfig.load("deepseek"))
+    merges = [command for command in commands if command.opcode == Opcode.MERGE]
+    assert len({command["l1"] for command in merges}) == len(merges) == 6
+    assert not any(command.wait for command in commands if command.opcode == Opcode.LOAD)
+
+
 @pytest.mark.parametrize(("merge", "message"), [
     (merge_of(0), "a merge must have at least one split"),
     (merge_of(16), "deepseek is too small to merge 16 splits: a row group of them needs 272 rows of row state, of 256"),

@@ -6,6 +6,7 @@ import pytest
 from amla.sw.errors import AmlaError
 from amla.sw.machine.machine import AmlaMachine, load_machine
 from amla.sw.machine.prediction import predict
+from amla.sw.machine.study import floor
 from amla.sw.workload.workload import Workload
 
 LOAD = Workload(name="long", heads=16, head_dim=48, head_dim_v=32, lengths=(400,), page_size=16)
@@ -60,9 +61,10 @@ def test_lists_are_refused(machine):
 
 
 def test_one_request_on_a_die():
-    """128 heads and 4,096 keys on all 24 cores: less than half of the time that an H200 was recorded to take."""
-    found = predict(Workload.load("ds-1x4096"), load_machine("amla24"))
-    assert found.cores == 24 and found.seconds < 11.25e-6
+    """128 heads and 4,096 keys on all 24 cores: between what its ports allow and a sixth more."""
+    load, machine = Workload.load("ds-1x4096"), load_machine("amla24")
+    found, least = predict(load, machine), min(floor(load, machine, parts)["seconds"] for parts in (1, 2, 4, 8))
+    assert found.cores == 24 and least < found.seconds < 7 / 6 * least
 
 
 @pytest.mark.nightly
