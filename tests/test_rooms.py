@@ -91,7 +91,6 @@ COVERED = {
     "rtl.yaml_file": "rtl/test_config",
     **{f"sw.cycles.{name}": "sw/cycles/test_model" for name in (
         "compute", "gather", "issue", "latencies", "state", "transfer")},
-    "sw.cluster.programs": "sw/cluster/test_job",
     "sw.cluster.share": "sw/cluster/test_merge",
     "sw.errors": "sw/test_cli",
     **{f"sw.run.{name}": "sw/cycles/test_model" for name in ("model_check", "model_job")},

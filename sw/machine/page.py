@@ -147,8 +147,8 @@ a core waits for the first keys, for its port and for its last store.
 {amla}
 
 A full batch misses its bound by each core's first and last tile. A single request cannot come near: it has two
-phases, and bytes that the bound does not count. What it is made of, and the cycles that 4,096 keys take at least, by
-how the {amla_cores} cores share rows and keys:
+phases, and bytes that the bound does not count. What it is made of, and the cycles that 4,096 keys take at least when a
+core computes its rows together, by how the {amla_cores} cores share rows and keys:
 
 {amla_one}
 
@@ -158,9 +158,9 @@ At the least loads come without a gap and cubes never wait, so that only bytes a
 then the first keys; queries and keys come through a core's port, a beat a cycle; FP32 partial results leave by it when
 the last key has come, and come back when all cores have stored theirs. More ranges of rows read more keys, fewer move
 more partial results. {best_parts} are best: {floor}, where the products alone take {cube}. The prediction is
-{over:.2f} times as long: what is left is the HBM while all cores begin, and its refresh; softmax and products of the
-last block; and {merge_extra} in the merge, where some cores have a sixth more columns than the mean, and the last piece
-is merged when all has come.
+{over:.2f} times as long. The rest is the HBM while all cores begin, and its refresh; softmax and products of the last
+block; and {merge_extra} in the merge, where some cores have an eighth more columns than the mean, and the last piece is
+merged when all has come.
 """
 
 
