@@ -69,6 +69,10 @@ class Command:
     flags:  names of the flags that are set
     wait:   mask of semaphores taken before the command starts
     signal: mask of semaphores raised when it has finished
+
+    Raises
+    ------
+    ValueError: a value does not fit its field; the message names both.
     """
 
     opcode: Opcode
@@ -99,13 +103,9 @@ class Command:
             if name not in payload and name not in flags:
                 raise TypeError(f"{opcode.name} has the fields {', '.join([*payload, *flags])}, not {name!r}")
         values = {name: int(operands.get(name, 0)) for name in payload}
-        command = cls(opcode, values, frozenset(name for name in flags if operands.get(name)), _mask(wait),
-                      _mask(signal))
-        command.check()
-        return command
+        return cls(opcode, values, frozenset(name for name in flags if operands.get(name)), _mask(wait), _mask(signal))
 
-    def check(self) -> None:
-        """Raise ValueError if a value does not fit its field."""
+    def __post_init__(self) -> None:
         for name, bits in _PAYLOAD[self.opcode].items():
             if self.fields[name] not in bits.range:
                 raise ValueError(f"{self.opcode.name}.{name} must be from {bits.range.start} to "
@@ -125,7 +125,6 @@ class Command:
 
     def encode(self) -> int:
         """The 256-bit word, which gives all its halfwords."""
-        self.check()
         flags = sum(1 << bit for name, bit in FLAGS[self.opcode].items() if name in self.flags)
         word = 0
         for name, value in (("opcode", self.opcode), ("flags", flags), ("given", (1 << GIVEN) - 1),

@@ -51,9 +51,9 @@ def table_of(commands: Sequence[Command], config: CoreConfig, *, sizes: Sequence
             entry += values["rows"]
         for name, value in values.items():
             row[_PLACE[name]] = value
-        rows.append(tuple(row))
+        rows.append(row)
         section += command.engine == Engine.SEQUENCER
-    table = np.array(rows, COMMAND)
+    table = np.array(rows, np.int64).reshape(-1, len(_NAMES)).view(COMMAND)[:, 0]
     table["halfwords"] = packed_sizes(command.encode() for command in commands) if sizes is None else sizes
     return table
 
