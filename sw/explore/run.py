@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from amla.rtl.errors import reason
 from amla.rtl.files import make_folder, write
+from dask import config
 from dask.system import CPU_COUNT
 from distributed import Client, KilledWorker, LocalCluster, Security, WorkerPlugin, as_completed
 from distributed.client import FutureCancelledError
@@ -40,6 +41,10 @@ _PART = pa.schema([("key", pa.string()), *((name, _TYPES[kind]) for name, (kind,
 
 #: Loggers of Dask: what it has to say ends up in an AmlaError.
 _LOGGERS = ("distributed", "distributed.client", "tornado", "asyncio")
+
+#: Nobody looks at how our own processes spend their time.
+_UNWATCHED = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "500ms",
+              "distributed.admin.system-monitor.interval": "10s"}
 
 _Rows = dict[str, dict[str, Any]]
 
@@ -99,7 +104,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
         with Client(scheduler, timeout=_TIMEOUT, set_as_default=False) as client:
             yield client
         return
-    with TemporaryDirectory(prefix="amla-explore-") as folder:
+    with TemporaryDirectory(prefix="amla-explore-") as folder, config.set(_UNWATCHED):
         with LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0",
                           local_directory=folder) as cluster:
             with Client(cluster, set_as_default=False) as client:
