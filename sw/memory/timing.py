@@ -46,8 +46,8 @@ _BANK = np.dtype([("row", np.int64), ("opened", np.int64), ("free", np.int64)])
 class MemoryState(NamedTuple):
     """Rates, int64 record [1]; channels [channels]; banks [channels, banks]; last answer [read or write, ID].
 
-    Of a cache: ``blocks`` of ``interleave_bytes`` that it holds, -1 for none, and when each came, [blocks]; when its
-    ports are free, [reads, writes].
+    Of a cache: ``blocks`` of ``interleave_bytes``, -1 for none, and which of their beats it holds, a bit each, [blocks,
+    2]; when the last of them came, [blocks]; when its ports are free, [reads, writes].
     """
 
     rates: np.ndarray
@@ -62,6 +62,8 @@ class MemoryState(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class Cache:
     """A cache that all requests go through, direct mapped; what is written goes on to memory, too.
+
+    It holds beats, those of a block (``interleave_bytes`` of memory) together: a sectored cache, as that of GPUs.
 
     Attributes
     ----------
@@ -106,7 +108,7 @@ def memory_state(memory: Memory, beat_bytes: int, *, start: int = 0, idents: int
     last = np.empty((2, idents), np.int64)
     last[0], last[1] = -beat, -cycle
     blocks = 1 << (cache.bytes // memory.interleave_bytes).bit_length() - 1 if cache else 1
-    return MemoryState(rates, np.zeros(memory.channels, _CHANNEL), banks, last, np.full(blocks, -1, np.int64),
+    return MemoryState(rates, np.zeros(memory.channels, _CHANNEL), banks, last, np.full((blocks, 2), -1, np.int64),
                        np.zeros(blocks, np.int64), np.zeros(2, np.int64))
 
 
@@ -177,30 +179,41 @@ def write_time(state, ident, address, size, cycle):
 
 @njit()
 def _cached(state, address, count, arrival):
-    """Begin of a piece's data, from the cache or from memory, which gives whole blocks, as of :func:`_access`."""
-    rates, offset = state.rates[0], address % state.rates[0].interleave
-    block = address // rates.interleave
-    place = block % len(state.blocks)
+    """Begin of a piece's data, from the cache or, of all of it, from memory, as of :func:`_access`."""
+    rates = state.rates[0]
+    block, place, sectors = _sectors(state, address, count)
     slot = max(arrival, state.ports[0])
     state.ports[0] = slot + count * rates.cached_byte
-    if state.blocks[place] == block:
+    held = state.blocks[place, 1] if state.blocks[place, 0] == block else 0
+    if held & sectors == sectors:
         return max(slot, state.filled[place]) + rates.cached_way - rates.way
-    begin = max(_access(state, 0, address - offset, rates.interleave, arrival), slot)
-    end = begin + rates.interleave * rates.byte
-    state.blocks[place], state.filled[place] = block, end + rates.way - rates.cached_way
-    return begin + offset * rates.byte
+    begin = max(_access(state, 0, address, count, arrival), slot)
+    state.blocks[place, 0], state.blocks[place, 1] = block, held | sectors
+    state.filled[place] = begin + rates.way - rates.cached_way + count * rates.byte
+    return begin
 
 
 @njit()
 def _kept(state, address, count, arrival):
     """End of a piece's data that the cache takes."""
     rates = state.rates[0]
-    block = address // rates.interleave
-    place = block % len(state.blocks)
+    block, place, sectors = _sectors(state, address, count)
     slot = max(arrival, state.ports[1])
     state.ports[1] = slot + count * rates.cached_byte
-    state.blocks[place], state.filled[place] = block, state.ports[1]
+    held = state.blocks[place, 1] if state.blocks[place, 0] == block else 0
+    state.blocks[place, 0], state.blocks[place, 1] = block, held | sectors
+    state.filled[place] = state.ports[1]
     return state.ports[1] + rates.cached_way - rates.way
+
+
+@njit()
+def _sectors(state, address, count):
+    """The block that a piece lies in, its place in the cache, and a bit for each of its beats."""
+    rates = state.rates[0]
+    block = address // rates.interleave
+    first, last = address % rates.interleave // rates.beat_bytes, (
+        address % rates.interleave + count - 1) // rates.beat_bytes
+    return block, block % len(state.blocks), (2 << last) - (1 << first)
 
 
 @njit()
