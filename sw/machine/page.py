@@ -147,8 +147,9 @@ a core waits for the first keys, for its port and for its last store.
 {amla}
 
 A full batch needs memory nearly as long as the cubes, so that every wait of either shows. A single request cannot come
-near its bound: it has two phases, and bytes that the bound does not count. What it is made of, and the cycles that 4,096 keys take at least when a
-core computes its rows together, by how the {amla_cores} cores share rows and keys:
+near its bound: it has two phases, and bytes that the bound does not count. What it is made of, and the cycles that
+4,096 keys take at least when a core computes its rows together,
+by how the {amla_cores} cores share rows and keys:
 
 {amla_one}
 
