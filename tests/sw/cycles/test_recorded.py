@@ -23,7 +23,7 @@ RECORD = {
     "125": [6843, "6a599ac8ab9ddd7f"], "129": [6278, "f6fca9dd6c8befa5"], "136": [5129, "fd9468b492ee3a8a"],
     "143": [5802, "00aeebc4937a79c4"], "150": [3494, "5ee1af7b0a85966c"], "158": [6517, "ce68d6eaa1fbcfff"],
     "168": [2178, "d43909a4d4b1840e"], "173": [6977, "3e4011f807ec0f2d"], "180": [5866, "aabf22a369808f39"],
-    "share": [12046, "d729e8159fb1ee23"], "merge": [4071, "c364dd1cc3c97526"],
+    "share": [11866, "9b9736ccd897799e"], "merge": [3089, "ed97f59a3bd367f3"],
 }
 SPLIT = Workload(name="split", heads=16, head_dim=48, head_dim_v=32, lengths=(150, 90), page_size=16, seed=1, sink=True)
 
