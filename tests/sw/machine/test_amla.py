@@ -68,7 +68,7 @@ def test_one_request_on_a_die():
 
 
 @pytest.mark.nightly
+@pytest.mark.xfail(strict=True, reason="87.6 %: decision 124")
 def test_a_batch_on_a_die():
-    """As it is; the bar is 95 %, see decision 124."""
     found = predict(replace(Workload.load("ds-1x4096"), lengths=(4096,) * 96), load_machine("amla24"))
-    assert found.bound["seconds"] / found.seconds > 0.87
+    assert found.bound["seconds"] / found.seconds > 0.95
