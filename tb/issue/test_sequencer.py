@@ -140,11 +140,11 @@ def _binary(commands, *, packed):
     if not packed:
         return (b"".join(command.to_bytes(COMMAND_BYTES, "little") for command in commands),
                 [COMMAND_BYTES * index for index in range(len(commands) + 1)])
-    halfwords, ends, at = list(pack(commands)), [0], 0
+    halfwords, ends, at = pack(commands), [0], 0
     for _ in commands:
-        at += 2 + halfwords[at + 1].bit_count()
+        at += 2 + int(halfwords[at + 1]).bit_count()
         ends.append(2 * at)
-    return b"".join(halfword.to_bytes(2, "little") for halfword in halfwords), ends
+    return halfwords.tobytes(), ends
 
 
 def _whole(opcode, bits=0):
