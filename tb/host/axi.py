@@ -90,6 +90,7 @@ class AxiMemory:
             "awid", "awaddr", "awlen", "awsize", "awburst", "awvalid", "awready",
             "wdata", "wstrb", "wlast", "wvalid", "wready", "bid", "bresp", "bvalid", "bready")}
         self._beat_bytes = self._pins["rdata"].width // 8
+        self._ready: dict[str, int] = {}
         self.behave(preset=preset, latency=latency, stall=stall, interleave=interleave, rng=rng)
         self._accepted = {"ar": 0, "aw": 0}
         self._reads: dict[int, deque[_Burst]] = {}
@@ -130,6 +131,8 @@ class AxiMemory:
         """Forget the traffic, and begin the time of memory anew: what comes does not depend on what was."""
         self.traffic.clear()
         self._timing = Timing(self._preset, self._beat_bytes, start=self.cycle())
+        for channel in ("ar", "aw", "w"):
+            self._set_ready(channel, 1)
 
     def cycle(self) -> int:
         """Clock cycles since the simulation began."""
@@ -158,11 +161,10 @@ class AxiMemory:
 
     async def _receive(self, channel: str, payload: list[Pin], take) -> None:
         """Accept transfers of ``channel`` for ever: check stability, call ``take`` with the payload."""
-        valid, ready = self._pins[f"{channel}valid"], self._pins[f"{channel}ready"]
+        valid = self._pins[f"{channel}valid"]
         get_valid, edge, rises = valid.get, self._edge, RisingEdge(valid.handle)
         getters = [pin.get for pin in payload]
-        ready.set(1)
-        open_ready, pending = 1, None
+        pending = None
         while True:
             if not get_valid():
                 await rises
@@ -172,8 +174,8 @@ class AxiMemory:
                 if pending is not None and values != pending:
                     self.fail(f"{channel}: payload changed from {_hex(pending)} to {_hex(values)} "
                               f"before it was taken")
-                pending = None if open_ready else values
-                if open_ready:
+                pending = None if self._ready[channel] else values
+                if pending is None:
                     if channel == "w":
                         await NullTrigger()  # behind what the other channels take at this edge
                     take(*values)
@@ -181,9 +183,12 @@ class AxiMemory:
                 self.fail(f"{channel}: valid fell before {_hex(pending)} was taken")
                 pending = None
             wanted = int(not self._stall or self._rng.random() >= self._stall)
-            if wanted != open_ready:
-                open_ready = wanted
-                ready.set(wanted)
+            if wanted != self._ready[channel]:
+                self._set_ready(channel, wanted)
+
+    def _set_ready(self, channel: str, value: int) -> None:
+        self._ready[channel] = value
+        self._pins[f"{channel}ready"].set(value)
 
     async def _addresses(self, channel: str) -> None:
         pins = [self._pins[f"{channel}{name}"] for name in ("id", "addr", "len", "size", "burst")]

@@ -113,6 +113,21 @@ async def answers_in_its_cycles(dut, name):
 
 
 @cocotb.test(skip="COPIER" not in os.environ)
+async def begins_anew(dut):
+    """What comes does not depend on what was: a copy takes the same cycles behind any with stalls."""
+    rng = random.Random(cocotb.RANDOM_SEED)
+    start_clock(dut)
+    axi, source, target = make(dut, 3)
+    await reset(dut)
+    first = await copy(dut, axi, source.base, target.base, 3)
+    for _ in range(10):
+        axi.behave(latency=(1, 20), stall=0.5, rng=rng)
+        await copy(dut, axi, source.base, target.base, 3)
+        axi.behave()
+        assert await copy(dut, axi, source.base, target.base, 3) == first
+
+
+@cocotb.test(skip="COPIER" not in os.environ)
 async def answers_errors_where_planned(dut):
     """A planned error hits its burst and beat only; an erroneous write stores nothing."""
     start_clock(dut)
