@@ -13,6 +13,7 @@ from ..compiler.loads import Addresses
 from ..cycles.model import simulate_cores
 from ..errors import AmlaError
 from ..memory.preset import Memory
+from ..memory.timing import Cache
 from ..report.utilisation import bytes_of, macs_of
 from ..workload.workload import Workload
 from .estimate import Estimate
@@ -37,9 +38,8 @@ def estimate(workload: Workload, machine: AmlaMachine) -> Estimate:
             raise AmlaError(f"{workload.name}: {key} must be {none} on {machine.name}, not {value!r}")
     config = CoreConfig.load(machine.core)
     memory = machine.shared_memory
-    phases = _schedule(workload, config, machine, memory)
-    runs = simulate_cores([phases.shares, *([phases.merges] if phases.merges else [])], config, memory,
-                          cache=machine.cache)
+    phases, cache = _schedule(workload, config, machine, memory)
+    runs = simulate_cores([phases.shares, *([phases.merges] if phases.merges else [])], config, memory, cache=cache)
     cycle = 1 / machine.clock_hz
     shares, *merges = [max(run.cycles for run in phase if run) for phase in runs]
     macs = macs_of(workload)
@@ -63,7 +63,10 @@ def estimate(workload: Workload, machine: AmlaMachine) -> Estimate:
                     bound_by=by, cores=sum(run is not None for run in runs[0]), stages={})
 
 
-def _schedule(workload: Workload, config: CoreConfig, machine: AmlaMachine, memory: Memory) -> Phases:
+def _schedule(
+    workload: Workload, config: CoreConfig, machine: AmlaMachine, memory: Memory,
+) -> tuple[Phases, Cache | None]:
+    """The programs, and the cache as the host sets it up for them: keys that are read once go around it."""
     total = machine.cache.bytes_per_cycle if machine.cache else memory.sustained()
     share = partition(workload, config, machine.cores, rate=config.axi_data_bytes, total_rate=total)
     pages = max(-(-max(workload.lengths) // workload.page_size), 1)
@@ -75,9 +78,12 @@ def _schedule(workload: Workload, config: CoreConfig, machine: AmlaMachine, memo
                   bytes_per_cycle=round(min(memory.rate(1 << 20) * readers, total) / machine.cores, 4))
     rows = len(workload.lengths) * workload.rows
     groups = len(workload.lengths) * -(-workload.rows // config.m)
+    once = sum(one.keys.size * -(-one.rows.size // config.max_rows) for own in share.shares for one in own) == sum(
+        workload.lengths)
     q, o, lse, kv, partials = accumulate(
         (2 * rows * workload.head_dim, 2 * rows * workload.head_dim_v, groups * config.axi_data_bytes,
          table.size * workload.page_size * KeyCache.of(workload).key_bytes),
         lambda end, size: end + -(-size // _PAGE) * _PAGE, initial=_ARRAYS)
-    return programs_of(share, workload, config, Paged(KeyCache.of(workload, kv), table),
-                       Addresses(q=q, o=o, lse=lse), partials=partials, memory=own)
+    programs = programs_of(share, workload, config, Paged(KeyCache.of(workload, kv), table),
+                           Addresses(q=q, o=o, lse=lse), partials=partials, memory=own)
+    return programs, replace(machine.cache, around=(kv, partials)) if machine.cache and once else machine.cache

@@ -36,7 +36,8 @@ _FINE = 64
 #: the order of their requests.
 _RATES = np.dtype([(name, np.int64) for name in (
     "start", "cycle", "byte", "beat", "beat_bytes", "way", "closed", "open", "activate", "precharge", "row_cycle",
-    "turnaround", "channels", "interleave", "banks", "row_bytes", "together", "cached_byte", "cached_way")])
+    "turnaround", "channels", "interleave", "banks", "row_bytes", "together", "cached_byte", "cached_way",
+    "around_from", "around_to")])
 #: When all that a channel was asked for could have been moved, in ticks without refresh; and its direction.
 _CHANNEL = np.dtype([("free", np.int64), ("writing", np.int64)])
 #: A bank: its open row, -1 for none, when that opened, when the last access to it ends.
@@ -46,8 +47,8 @@ _BANK = np.dtype([("row", np.int64), ("opened", np.int64), ("free", np.int64)])
 class MemoryState(NamedTuple):
     """Rates, int64 record [1]; channels [channels]; banks [channels, banks]; last answer [read or write, ID].
 
-    Of a cache: ``blocks`` of ``interleave_bytes``, -1 for none, and which of their beats it holds, a bit each, [blocks,
-    2]; when the last of them came, [blocks]; when its ports are free, [reads, writes].
+    Of a cache: ``blocks`` of ``interleave_bytes``, -1 for none, which of their beats it holds, a bit each, and which of
+    these memory has not, [blocks, 3]; when the last of them came, [blocks]; when its ports are free, [reads, writes].
     """
 
     rates: np.ndarray
@@ -61,20 +62,23 @@ class MemoryState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """A cache that all requests go through, direct mapped; what is written goes on to memory, too.
+    """A cache that all requests go through, direct mapped; what was written goes to memory when its place is taken.
 
-    It holds beats, those of a block (``interleave_bytes`` of memory) together: a sectored cache, as that of GPUs.
+    That makes memory busy; the request that takes the place does not wait for it. The cache holds beats, those of a
+    block (``interleave_bytes`` of memory) together: a sectored cache, as that of GPUs.
 
     Attributes
     ----------
     bytes:           it holds so many at most
     bytes_per_cycle: that it gives, and takes, in a cycle
     latency:         cycles from an address to its first beat when it is there
+    around:          addresses, the first and the one behind the last, that are only read, and take no place in it
     """
 
     bytes: int
     bytes_per_cycle: float
     latency: int
+    around: tuple[int, int] = (0, 0)
 
 
 def memory_state(memory: Memory, beat_bytes: int, *, start: int = 0, idents: int = 1,
@@ -102,14 +106,15 @@ def memory_state(memory: Memory, beat_bytes: int, *, start: int = 0, idents: int
         memory.activate * cycle, memory.precharge * cycle, memory.row_cycle * cycle, memory.turnaround * cycle,
         memory.channels, memory.interleave_bytes, memory.banks, memory.row_bytes,
         1 if memory.out_of_order else port_idents or idents,
-        max(round(cycle / cache.bytes_per_cycle), 1) if cache else 0, cache.latency * cycle if cache else 0)], _RATES)
+        max(round(cycle / cache.bytes_per_cycle), 1) if cache else 0, cache.latency * cycle if cache else 0,
+        *(cache.around if cache else (0, 0)))], _RATES)
     banks = np.zeros((memory.channels, memory.banks), _BANK)
     banks["row"] = -1
     last = np.empty((2, idents), np.int64)
     last[0], last[1] = -beat, -cycle
     blocks = 1 << (cache.bytes // memory.interleave_bytes).bit_length() - 1 if cache else 1
-    return MemoryState(rates, np.zeros(memory.channels, _CHANNEL), banks, last, np.full((blocks, 2), -1, np.int64),
-                       np.zeros(blocks, np.int64), np.zeros(2, np.int64))
+    return MemoryState(rates, np.zeros(memory.channels, _CHANNEL), banks, last,
+                       np.full((blocks, 3), (-1, 0, 0), np.int64), np.zeros(blocks, np.int64), np.zeros(2, np.int64))
 
 
 class Timing:
@@ -169,8 +174,8 @@ def write_time(state, ident, address, size, cycle):
     done = 0
     while size > 0:
         count = size if not rates.byte else min(size, rates.interleave - address % rates.interleave)
-        through = _access(state, 1, address, count, arrival) + count * rates.byte
-        done = max(done, _kept(state, address, count, arrival) if rates.cached_byte else through)
+        done = max(done, _kept(state, address, count, arrival) if rates.cached_byte else (
+            _access(state, 1, address, count, arrival) + count * rates.byte))
         address, size = address + count, size - count
     last = max(_answer(rates, done), state.last[1, key] + rates.cycle)
     state.last[1, key] = last
@@ -181,14 +186,15 @@ def write_time(state, ident, address, size, cycle):
 def _cached(state, address, count, arrival):
     """Begin of a piece's data, from the cache or, of all of it, from memory, as of :func:`_access`."""
     rates = state.rates[0]
-    block, place, sectors = _sectors(state, address, count)
     slot = max(arrival, state.ports[0])
     state.ports[0] = slot + count * rates.cached_byte
-    held = state.blocks[place, 1] if state.blocks[place, 0] == block else 0
-    if held & sectors == sectors:
+    if rates.around_from <= address < rates.around_to:
+        return max(_access(state, 0, address, count, arrival), slot)
+    place, sectors = _place(state, address, count, arrival)
+    if state.blocks[place, 1] & sectors == sectors:
         return max(slot, state.filled[place]) + rates.cached_way - rates.way
     begin = max(_access(state, 0, address, count, arrival), slot)
-    state.blocks[place, 0], state.blocks[place, 1] = block, held | sectors
+    state.blocks[place, 1] |= sectors
     state.filled[place] = begin + rates.way - rates.cached_way + count * rates.byte
     return begin
 
@@ -197,23 +203,31 @@ def _cached(state, address, count, arrival):
 def _kept(state, address, count, arrival):
     """End of a piece's data that the cache takes."""
     rates = state.rates[0]
-    block, place, sectors = _sectors(state, address, count)
     slot = max(arrival, state.ports[1])
     state.ports[1] = slot + count * rates.cached_byte
-    held = state.blocks[place, 1] if state.blocks[place, 0] == block else 0
-    state.blocks[place, 0], state.blocks[place, 1] = block, held | sectors
+    place, sectors = _place(state, address, count, arrival)
+    state.blocks[place, 1] |= sectors
+    state.blocks[place, 2] |= sectors
     state.filled[place] = state.ports[1]
     return state.ports[1] + rates.cached_way - rates.way
 
 
 @njit()
-def _sectors(state, address, count):
-    """The block that a piece lies in, its place in the cache, and a bit for each of its beats."""
+def _place(state, address, count, arrival):
+    """The place in the cache of the block that a piece lies in, now that block's, and a bit for each of its beats."""
     rates = state.rates[0]
     block = address // rates.interleave
+    place = block % len(state.blocks)
+    if state.blocks[place, 0] != block:
+        late, beats = state.blocks[place, 2], 0
+        while late:
+            late, beats = late & late - 1, beats + 1
+        if beats:
+            _access(state, 1, state.blocks[place, 0] * rates.interleave, beats * rates.beat_bytes, arrival)
+        state.blocks[place, 0], state.blocks[place, 1], state.blocks[place, 2] = block, 0, 0
     first, last = address % rates.interleave // rates.beat_bytes, (
         address % rates.interleave + count - 1) // rates.beat_bytes
-    return block, block % len(state.blocks), (2 << last) - (1 << first)
+    return place, (2 << last) - (1 << first)
 
 
 @njit()

@@ -9,7 +9,7 @@ from math import ceil
 import numpy as np
 import pytest
 from amla.sw.memory.preset import IDEAL, Memory
-from amla.sw.memory.timing import Cache, Timing, memory_state, read_times
+from amla.sw.memory.timing import Cache, Timing, memory_state, read_times, write_time
 
 pytestmark = pytest.mark.smoke
 
@@ -18,6 +18,7 @@ FAR, HBM, SLOW = (Memory.load(name) for name in ("far", "hbm", "slow"))
 CHANNEL = replace(HBM, channels=1, bytes_per_cycle=32, refresh_interval=0, refresh=0)
 BANK = replace(CHANNEL, banks=1)
 BEAT = 64
+CACHE = Cache(bytes=1 << 16, bytes_per_cycle=64, latency=100)
 
 
 def run(memory, requests, *, in_flight=None, beat=BEAT):
@@ -34,17 +35,44 @@ def run(memory, requests, *, in_flight=None, beat=BEAT):
     return end
 
 
+def cached(state, accesses):
+    """Of each read (False, address) or write (True, address) of a beat, a thousand cycles apart: cycles until its
+    answer, and beats that memory moves for it."""
+    times, beat = np.empty(1, np.int64), BEAT * state.rates["byte"][0]
+    for number, (write, address) in enumerate(accesses):
+        cycle, free = 1000 * number, state.channels["free"][0]
+        if write:
+            times[0] = write_time(state, 0, address, BEAT, cycle)
+        else:
+            read_times(state, 0, address, BEAT, cycle, times, 0)
+        busy = state.channels["free"][0] - max(free, cycle * state.rates["cycle"][0])
+        yield times[0] - cycle, max(busy, 0) // beat
+
+
 def test_a_cache_brings_what_is_asked_for():
     """A beat that misses occupies memory for itself; its neighbour in the block does so, too; both are then there."""
-    cache = Cache(bytes=1 << 16, bytes_per_cycle=64, latency=100)
-    state, times = memory_state(CHANNEL, BEAT, cache=cache), np.empty(1, np.int64)
-    beat = BEAT * state.rates["byte"][0]
-    for number, (address, misses) in enumerate((
-            (0x1000, True), (0x1000, False), (0x1000 + BEAT, True), (0x1000, False), (0x1000 + BEAT, False))):
-        cycle, free = 1000 * number, state.channels["free"][0]
-        read_times(state, 0, address, BEAT, cycle, times, 0)
-        moved = state.channels["free"][0] - max(free, cycle * state.rates["cycle"][0])
-        assert (moved == beat if misses else moved <= 0) and (times[0] - cycle == cache.latency) != misses, number
+    found = cached(memory_state(CHANNEL, BEAT, cache=CACHE), [
+        (False, address) for address in (0x1000, 0x1000, 0x1000 + BEAT, 0x1000, 0x1000 + BEAT)])
+    assert [(cycles == CACHE.latency, beats) for cycles, beats in found] == [
+        (False, 1), (True, 0), (False, 1), (True, 0), (True, 0)]
+
+
+def test_a_cache_writes_back_what_loses_its_place():
+    """Two beats written cost memory nothing before another block takes their place; then once, and both."""
+    memory, other = replace(CHANNEL, turnaround=0), 0x1000 + CACHE.bytes
+    found = [beats for _, beats in cached(memory_state(memory, BEAT, cache=CACHE), [
+        (True, 0x1000), (True, 0x1000 + BEAT), (True, 0x1000), (False, 0x1000), (False, other), (False, other),
+        (False, 0x1000), (False, other)])]
+    assert found == [0, 0, 0, 0, 2 + 1, 0, 1, 1]
+
+
+def test_what_goes_around_a_cache_takes_no_place():
+    """Reads of such pages come from memory each time, and leave what was written where it is."""
+    other = 0x1000 + CACHE.bytes
+    cache = replace(CACHE, around=(other, other + 4096))
+    found = [beats for _, beats in cached(memory_state(CHANNEL, BEAT, cache=cache), [
+        (True, 0x1000), (False, other), (False, other), (False, 0x1000)])]
+    assert found == [0, 1, 1, 0]
 
 
 def share(memory, requests, **options):
