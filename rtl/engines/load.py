@@ -24,9 +24,6 @@ from ..issue.dispatch import MAX_UNFINISHED
 
 __all__ = ["Load"]
 
-#: Commands between the address side and the data side, as many as the engine protocol leaves: one each is captured,
-#: decoded, executed, in the write register and in ``done``.
-_COMMANDS_AHEAD = MAX_UNFINISHED - 5
 #: Width of a count of rows.
 _ROW_BITS = 16
 #: Cycles for which a captured command holds still before its decoding ends.
@@ -78,6 +75,10 @@ class Load(wiring.Component):
     quiet:        no burst is valid or unanswered
     """
 
+    #: Commands between the address side and the data side, as many as the engine protocol leaves: one each is captured,
+    #: decoded, executed, in the write register and in ``done``.
+    commands_ahead = MAX_UNFINISHED - 5
+
     def __init__(self, config: CoreConfig):
         self._config = config
         row_bits = config.k * 16
@@ -121,7 +122,7 @@ class Load(wiring.Component):
         stopped, stop = Signal(), Signal()
         m.d.comb += stop.eq(stopped | self.halt)
         m.d.sync += stopped.eq(stop)
-        m.submodules.tasks = tasks = SyncFIFOBuffered(width=task_layout.size, depth=_COMMANDS_AHEAD)
+        m.submodules.tasks = tasks = SyncFIFOBuffered(width=task_layout.size, depth=self.commands_ahead)
         m.submodules.listed = listed = SyncFIFOBuffered(width=Listed.size, depth=MOST_ROWS)
         m.submodules.source = source = RowSource(
             data_bytes=config.axi_data_bytes, max_rows=MOST_ROWS if config.reads_fp8 else None, requests=MOST_ROWS)

@@ -19,9 +19,6 @@ from ..issue.dispatch import MAX_UNFINISHED
 
 __all__ = ["Store"]
 
-#: Commands, and bursts, between the address side and the data side: enough for a beat per cycle.
-_COMMANDS_AHEAD = 3
-_BURSTS_AHEAD = 4
 #: Cycles for which a captured command holds still before its decoding ends.
 _SETTLE = RegionCheck.settle + 1
 
@@ -55,6 +52,10 @@ class Store(wiring.Component):
     sending:      a burst waits for AWREADY, or beats of one have yet to be read from OUT
     quiet:        no burst is valid or unanswered
     """
+
+    #: Commands, and bursts, between the address side and the data side: enough for a beat per cycle.
+    commands_ahead = 3
+    bursts_ahead = 4
 
     def __init__(self, config: CoreConfig):
         self._config = config
@@ -101,8 +102,8 @@ class Store(wiring.Component):
         m.submodules.bursts = bursts = BurstGenerator(
             address_bits=config.axi_address_bits, data_bytes=config.axi_data_bytes,
             in_flight_bytes=config.axi_in_flight_bytes)
-        m.submodules.tasks = tasks = SyncFIFOBuffered(width=task_layout.size, depth=_COMMANDS_AHEAD)
-        m.submodules.lengths = lengths = SyncFIFO(width=8, depth=_BURSTS_AHEAD)
+        m.submodules.tasks = tasks = SyncFIFOBuffered(width=task_layout.size, depth=self.commands_ahead)
+        m.submodules.lengths = lengths = SyncFIFO(width=8, depth=self.bursts_ahead)
         # Of the bursts that no response has come for, which may be of one beat each.
         burst_layout = data.StructLayout({"beats": unsigned(9), "last": unsigned(1)})
         m.submodules.unanswered = unanswered = SyncFIFOBuffered(
@@ -197,7 +198,7 @@ class Store(wiring.Component):
             aw.payload.address.eq(bursts.burst.payload.address),
             aw.payload.len.eq(bursts.burst.payload.len),
             bursts.burst.ready.eq(aw.ready),
-            bursts.stop.eq(stop | (lengths.level + (bursts.burst.valid & ~told) >= _BURSTS_AHEAD)),
+            bursts.stop.eq(stop | (lengths.level + (bursts.burst.valid & ~told) >= self.bursts_ahead)),
             bursts.answered.eq(Mux(b.valid, oldest.beats, 0)),
             self.quiet.eq(bursts.quiet),
             self.sending.eq(bursts.burst.valid | lengths.r_rdy),

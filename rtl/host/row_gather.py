@@ -16,9 +16,6 @@ from .row_source import Kind, RowSource
 
 __all__ = ["RowGather"]
 
-#: Commands whose lists may come while the rows of another one are requested.
-_AHEAD = 3
-
 
 class RowGather(wiring.Component):
     """Turns lists into requests, ahead of the rows that have come; see :class:`~amla.rtl.host.listed_row.ListedRow`.
@@ -46,6 +43,9 @@ class RowGather(wiring.Component):
     stop:    request nothing more
     """
 
+    #: Commands whose lists may come while the rows of another one are requested.
+    ahead = 3
+
     def __init__(self, source: RowSource, *, address_bits: int, data_bytes: int):
         self._address_bits, self._bytes = address_bits, data_bytes
         self._command = data.StructLayout({"cache": CacheShape, "rows": range(MOST_ROWS + 1)})
@@ -68,15 +68,15 @@ class RowGather(wiring.Component):
         m = Module()
         per_beat = 8 * self._bytes // ENTRY_BITS
         list_beats = -(-MOST_ROWS // per_beat)
-        m.submodules.commands = commands = SyncFIFOBuffered(width=self._command.size, depth=_AHEAD)
-        m.submodules.lists = lists = SyncFIFOBuffered(width=self._beat.size, depth=(_AHEAD + 1) * list_beats)
+        m.submodules.commands = commands = SyncFIFOBuffered(width=self._command.size, depth=self.ahead)
+        m.submodules.lists = lists = SyncFIFOBuffered(width=self._beat.size, depth=(self.ahead + 1) * list_beats)
         m.submodules.place = place = ListedRow(address_bits=self._address_bits, data_bytes=self._bytes)
         following, entries = data.View(self._command, commands.r_data), data.View(self._beat, lists.r_data)
 
         # One command at a time: what its fields decide holds until its last row has been requested.
         now = Signal(self._command, reset_less=True)
         active, settled, ends = Signal(), Signal(2), Signal()
-        unfinished = Signal(range(_AHEAD + 2))
+        unfinished = Signal(range(self.ahead + 2))
         refused = Signal()  # an entry was at fault
         m.d.comb += [
             self.command.ready.eq(commands.w_rdy & ~refused), commands.w_en.eq(self.command.valid & ~refused),

@@ -7,7 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from amla.model.fp.jit import njit
 from amla.rtl.config import CoreConfig
+from amla.rtl.engines.load import Load
+from amla.rtl.engines.store import Store
 from amla.rtl.host.dequantizer import ROWS
+from amla.rtl.host.row_gather import RowGather
 from amla.rtl.isa import ENGINE_STATES, MOST_ROWS, SEMAPHORES, Engine
 from amla.rtl.issue.dispatch import MAX_UNFINISHED
 
@@ -134,11 +137,12 @@ def core_state(config: CoreConfig, table: np.ndarray, entries: np.ndarray, *, pr
     row_beats = -(-max(row.bytes for row in ROWS.values()) // beat) + 1
     list_beats = -(-MOST_ROWS * 4 // beat)
     depths = {
-        Fifo.TASKS: MAX_UNFINISHED - 5, Fifo.REQUESTS: MOST_ROWS, Fifo.LISTED: MOST_ROWS, Fifo.GATHERS: 3,
-        Fifo.LISTS: 4 * list_beats, Fifo.RESULTS: size["listed"] + 4, Fifo.VALUES: 2 * row_beats,
+        Fifo.TASKS: Load.commands_ahead, Fifo.REQUESTS: MOST_ROWS, Fifo.LISTED: MOST_ROWS,
+        Fifo.GATHERS: RowGather.ahead, Fifo.LISTS: (RowGather.ahead + 1) * list_beats,
+        Fifo.RESULTS: size["listed"] + 4, Fifo.VALUES: 2 * row_beats,
         Fifo.SCALES: max(-(-MOST_ROWS * 8 // beat) + 1, 4), Fifo.CONVERTS: 2, Fifo.CONVERTED: size["dequantize"] + 6,
-        Fifo.FETCHED: size["fetch_depth"], Fifo.P_WORDS: 256, Fifo.STORES: 3, Fifo.LENGTHS: 4,
-        Fifo.UNANSWERED: size["in_flight"],
+        Fifo.FETCHED: size["fetch_depth"], Fifo.P_WORDS: 256, Fifo.STORES: Store.commands_ahead,
+        Fifo.LENGTHS: Store.bursts_ahead, Fifo.UNANSWERED: size["in_flight"],
         **{Fifo.DONE + engine: 2 * MAX_UNFINISHED for engine in range(ENGINES)},
     }
     fifos = np.zeros((Fifo.DONE + ENGINES, 3 + 2 * max(depths.values())), np.int64)

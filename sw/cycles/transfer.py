@@ -283,7 +283,7 @@ def step_store(core, cycle):
         core.writes[r.s_issued, 2] = g.burst_beats * size.beat_bytes
         core.write_address[r.s_issued % len(core.write_address)] = g.burst_address
         r.s_issued += 1
-    region_ready = _step_generator(core, 1, taken, False, level + announce >= 4)
+    region_ready = _step_generator(core, 1, taken, False, level + announce >= lengths[2])
     g.room += answered
     if last:
         pop(lengths)
