@@ -30,7 +30,10 @@ from .job_folder import job_folder
 from .model_job import run_model
 from .rtl_job import RtlRun, run_rtl, write_job
 
-__all__ = ["Point", "compare", "digest", "points"]
+__all__ = ["COUNTER_OFF", "MOSTLY_OFF", "MOST_OFF", "Point", "compare", "digest", "points"]
+
+#: By how much the model may be off, as a share of CYCLES: in CYCLES at most, in 95 of 100, and in a counter.
+MOST_OFF, MOSTLY_OFF, COUNTER_OFF = 0.03, 0.01, 0.02
 
 CONFIGS = ("small", "deepseek")
 MEMORIES = ("ideal", "far", "hbm")

@@ -15,15 +15,12 @@ from amla.sw.compiler.memory_map import Job
 from amla.sw.compiler.program import Command
 from amla.sw.cycles.model import simulate
 from amla.sw.memory.preset import Memory
-from amla.sw.run.model_check import compare
+from amla.sw.run.model_check import COUNTER_OFF, MOST_OFF, compare
 
 from ..engines.timing import BLOCK, Timeline, cube_timeline, drain_timeline, feed_timeline
 from .driver import CoreRun
 
 __all__ = ["check_cycles", "check_timing"]
-
-#: Cycles by which the model may be off, as a share of CYCLES, and a counter.
-_MOST_OFF, _COUNTER_OFF = 0.03, 0.02
 
 
 def check_cycles(run: CoreRun, job: Job, memory: Memory) -> tuple[float, float]:
@@ -36,8 +33,8 @@ def check_cycles(run: CoreRun, job: Job, memory: Memory) -> tuple[float, float]:
     model = simulate(job.program.commands, job.config, memory, gm=job.memory, base=job.base,
                      program=job.program.symbols["PROGRAM"])
     error, counter = compare(model, run.cycles, run.counters)
-    assert abs(error) <= _MOST_OFF, f"the cycle model takes {model.cycles} cycles, not {run.cycles}"
-    assert counter <= _COUNTER_OFF, f"a counter of the cycle model is {100 * counter:.1f} % of {run.cycles} cycles off"
+    assert abs(error) <= MOST_OFF, f"the cycle model takes {model.cycles} cycles, not {run.cycles}"
+    assert counter <= COUNTER_OFF, f"a counter of the cycle model is {100 * counter:.1f} % of {run.cycles} cycles off"
     return error, counter
 
 
