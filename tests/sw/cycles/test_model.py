@@ -72,6 +72,15 @@ def test_a_short_tile_waits_for_the_dot_units(tiny):
     assert run.counters["cube"]["wait_memory"] == 4 * (Fdpa.latency + 2 - 4)
 
 
+def test_no_more_is_in_flight_than_may_be(tiny):
+    """Four times the beats that may be in flight: four times the way, behind the fetch; and not a beat less."""
+    beats = 4 * tiny.axi_in_flight_bytes // tiny.axi_data_bytes
+    wide = Command.build(Opcode.LOAD, rows=128, rows_padded=128, cols=16, pitch=32)
+    program = [wide] * (beats // 256) + [HALT]
+    near, far = (simulate(program, tiny, IDEAL.at(cycles)) for cycles in (6000, 6100))
+    assert far.cycles - near.cycles == (1 + 4) * 100
+
+
 @pytest.mark.parametrize("latency", [20, 500])
 def test_memory_is_as_far_as_it_is(tiny, latency):
     """A load, and the fetch before it: two latencies."""
