@@ -11,7 +11,7 @@ from amla.rtl.yaml_file import load_yaml
 
 from ..errors import AmlaError
 from ..memory.preset import Memory
-from ..memory.timing import Cache
+from ..memory.timing import MOST_BEATS, Cache
 from ..workload.rules import integer, integers, known_keys, require
 from ..workload.workload import MAX_TOKENS, Workload
 
@@ -285,9 +285,13 @@ class AmlaMachine(Machine):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_text("core", self.core)
-        CoreConfig.load(self.core)
-        require(self.shared_memory.bytes_per_cycle is not None or not self.cache_bytes, "memory",
-                "given a rate, as there is a cache", self.memory)
+        core, memory = CoreConfig.load(self.core), self.shared_memory
+        if self.cache_bytes:
+            require(memory.bytes_per_cycle is not None, "memory", "given a rate, as there is a cache", self.memory)
+            require(memory.interleave_bytes <= MOST_BEATS * core.axi_data_bytes, "memory",
+                    f"given interleave_bytes of at most {MOST_BEATS} beats, as there is a cache", self.memory)
+            require(self.cache_bytes >= memory.interleave_bytes, "cache_bytes",
+                    f"0, or at least interleave_bytes = {memory.interleave_bytes}", self.cache_bytes)
 
     @property
     def shared_memory(self) -> Memory:

@@ -27,10 +27,12 @@ from amla.model.fp.jit import njit
 
 from .preset import Memory
 
-__all__ = ["Cache", "MemoryState", "Timing", "memory_state", "read_times", "write_time"]
+__all__ = ["MOST_BEATS", "Cache", "MemoryState", "Timing", "memory_state", "read_times", "write_time"]
 
 #: Parts of a byte in which the rate of a cache counts.
 _FINE = 64
+#: Beats of a cache's block at most: each has a bit.
+MOST_BEATS = 62
 
 #: What a memory is like, in ticks where it is a time; ``cycle``: ticks of a cycle; ``together``: IDs whose answers keep
 #: the order of their requests.

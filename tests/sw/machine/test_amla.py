@@ -59,10 +59,16 @@ def test_keys_that_are_read_once_push_no_result_out_of_the_cache(machine):
 
 @pytest.mark.parametrize(("key", "value", "words"), [
     ("core", "no such", "no such"), ("memory", {"latency": 0}, "latency must be"), ("memory", 3, "memory must be"),
-    ("cores", 0, "cores must be"), ("cache_bytes", -1, "cache_bytes must be")])
+    ("cores", 0, "cores must be"), ("cache_bytes", -1, "cache_bytes must be"),
+    ("cache_bytes", 100, "cache_bytes must be 0, or at least interleave_bytes = 256")])
 def test_bad_values(machine, key, value, words):
     with pytest.raises(AmlaError, match=words):
         replace(machine, **{key: value})
+
+
+def test_a_block_of_the_cache_has_a_bit_for_each_beat(machine):
+    with pytest.raises(AmlaError, match="interleave_bytes of at most 62 beats"):
+        replace(machine, cache_bytes=1 << 20, memory={**machine.memory, "interleave_bytes": 1024, "row_bytes": 1024})
 
 
 def test_lists_are_refused(machine):
