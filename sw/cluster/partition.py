@@ -43,7 +43,7 @@ class Partition:
     Attributes
     ----------
     cuts:     keys at which every request is cut, in rising order
-    rows:     ranges of a request's rows, each a share's
+    rows:     ranges of a request's rows, each a share's, of requests that are cut at all
     shares:   of each core, in its order
     merges:   of each core, once all shares are done
     """
@@ -68,7 +68,7 @@ def partition(workload: Workload, config: CoreConfig, cores: int, *, rate: float
     workload:   as the core sees it: of a sparse one each query token is a request of its own
     rate:       bytes a cycle of one core's port
     total_rate: bytes a cycle of all ports together
-    row_parts:  ranges of rows of a request instead of the best number
+    row_parts:  ranges of rows of every request instead of the best number
     cut:        keys from one cut to the next instead of the best; a multiple of k
 
     Raises
@@ -84,6 +84,10 @@ def partition(workload: Workload, config: CoreConfig, cores: int, *, rate: float
     parts = [row_parts] if row_parts else [count for count in (1, 2, 3, 4, 6, 8, 16) if count <= groups]
     cuts = [cut] if cut else rates.cuts()
     found = [_Deal(rates, parts, cut) for parts in parts for cut in cuts]
+    # Beside every request alike: as many whole ones as all cores take in turns, only the others cut by rows.
+    even = len(workload.lengths) // cores * cores
+    if not row_parts and not cut and 0 < even < len(workload.lengths):
+        found += [_Deal(rates, parts, max(cuts), whole=even) for parts in parts if parts > 1]
     return min(found, key=lambda deal: deal.cycles).partition()
 
 
@@ -121,17 +125,19 @@ class _Rates:
 
 
 class _Deal:
-    """Shares dealt out, the largest first, each to the core that is done first."""
+    """Shares dealt out, the largest first, each to the core that is done first; the ``whole`` longest requests are not
+    cut by rows."""
 
-    def __init__(self, rates: _Rates, row_parts: int, cut: int):
+    def __init__(self, rates: _Rates, row_parts: int, cut: int, *, whole: int = 0):
         self._rates, self._cut = rates, cut
         load, config = rates.workload, rates.config
+        self._whole = set(sorted(range(len(load.lengths)), key=lambda request: -load.lengths[request])[:whole])
         groups = math.ceil(load.rows / config.m)
         self._rows = tuple(
             Piece(piece.start * config.m, min(piece.stop * config.m, load.rows) - piece.start * config.m)
             for piece in split(groups, math.ceil(groups / row_parts)))
         shares = [*self._shares()]
-        alone = [share.partial or len(self._rows) > 1 for share in shares]
+        alone = [share.partial or share.rows.size < load.rows for share in shares]
         costs = [rates.share(share.rows.size, share.keys.size, partial=share.partial) + _OVERHEAD * by_itself
                  for share, by_itself in zip(shares, alone, strict=True)]
         self._cores: list[list[Share]] = [[] for _ in range(rates.cores)]
@@ -147,7 +153,7 @@ class _Deal:
     def _shares(self) -> Iterator[Share]:
         for request, length in enumerate(self._rates.workload.lengths):
             pieces = [Piece(start, min(self._cut, length - start)) for start in range(0, max(length, 1), self._cut)]
-            for rows in self._rows:
+            for rows in (Piece(0, self._rates.workload.rows),) if request in self._whole else self._rows:
                 for keys in pieces:
                     yield Share(request, rows, keys, length, partial=len(pieces) > 1)
 

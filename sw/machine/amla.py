@@ -1,12 +1,13 @@
 """AMLA cores on one die: the programs themselves, on the cycle model of all cores beside one memory."""
 
+from collections import Counter
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import numpy as np
 from amla.rtl.config import CoreConfig
 
-from ..cluster.partition import partition
+from ..cluster.partition import Partition, partition
 from ..cluster.programs import Phases, programs_of
 from ..compiler.key_cache import KeyCache, Paged
 from ..compiler.loads import Addresses
@@ -70,7 +71,8 @@ def _schedule(
     total = machine.cache.bytes_per_cycle if machine.cache else memory.sustained()
     share = partition(workload, config, machine.cores, rate=config.axi_data_bytes, total_rate=total)
     pages = max(-(-max(workload.lengths) // workload.page_size), 1)
-    table = np.arange(len(workload.lengths) * pages, dtype=np.int32).reshape(len(workload.lengths), pages)
+    page_bytes = workload.page_size * KeyCache.of(workload).key_bytes
+    table, once = _pages(share, workload, config, pages)
     # What each core's programs expect of memory: its share of the rate, times as many cores as read the same keys.
     readers = sum(one.keys.size for own in share.shares for one in own) / max(sum(workload.lengths), 1)
     own = replace(memory, name=f"{memory.name} / {machine.cores}",
@@ -78,12 +80,21 @@ def _schedule(
                   bytes_per_cycle=round(min(memory.rate(1 << 20) * readers, total) / machine.cores, 4))
     rows = len(workload.lengths) * workload.rows
     groups = len(workload.lengths) * -(-workload.rows // config.m)
-    once = sum(one.keys.size * -(-one.rows.size // config.max_rows) for own in share.shares for one in own) == sum(
-        workload.lengths)
     q, o, lse, kv, partials = accumulate(
         (2 * rows * workload.head_dim, 2 * rows * workload.head_dim_v, groups * config.axi_data_bytes,
-         table.size * workload.page_size * KeyCache.of(workload).key_bytes),
+         table.size * page_bytes),
         lambda end, size: end + -(-size // _PAGE) * _PAGE, initial=_ARRAYS)
     programs = programs_of(share, workload, config, Paged(KeyCache.of(workload, kv), table),
                            Addresses(q=q, o=o, lse=lse), partials=partials, memory=own)
-    return programs, replace(machine.cache, around=(kv, partials)) if machine.cache and once else machine.cache
+    return programs, replace(machine.cache, around=(kv, kv + once * pages * page_bytes)) if machine.cache else None
+
+
+def _pages(share: Partition, workload: Workload, config: CoreConfig, pages: int) -> tuple[np.ndarray, int]:
+    """Page table, int32[requests, pages], requests whose keys are read once before the others; how many these are."""
+    reads: Counter[int] = Counter()
+    for one in chain.from_iterable(share.shares):
+        reads[one.request] += one.keys.size * -(-one.rows.size // config.max_rows)
+    again = np.array([reads[request] > length for request, length in enumerate(workload.lengths)])
+    table = np.empty((len(again), pages), np.int32)
+    table[np.argsort(again, kind="stable")] = np.arange(table.size).reshape(table.shape)
+    return table, int((~again).sum())

@@ -149,7 +149,8 @@ a core waits for the first keys, for its port and for its last store.
 A full batch needs memory as long as the cubes, so that every wait of either shows. The L2 writes back what loses its
 place, and keys that one core reads once go around it, as software can ask of an Ascend's L2: queries and keys come from
 memory, results are in the L2 at the end. If keys went through the L2 they would push the results out of it, and each
-write would turn a channel round twice ([decisions](decisions.md), 125).
+write would turn a channel round twice ([decisions](decisions.md), 125). Of thirty requests six are over a round of all
+cores: they are cut by rows, and each row tile loads all keys of its request again.
 
 A single request cannot come near its bound: it has two phases, and bytes that the bound does not count. What it is made
 of, and the cycles that 4,096 keys take at least when a core computes its rows together, by how the {amla_cores} cores

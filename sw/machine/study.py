@@ -64,7 +64,7 @@ def study() -> dict[str, Any]:
 
 
 def _loads() -> Iterator[tuple[str, Workload]]:
-    for batch, keys in ((1, 4096), (4, 4096), (24, 4096), (96, 4096), (1, 16384)):
+    for batch, keys in ((1, 4096), (4, 4096), (24, 4096), (30, 4096), (96, 4096), (1, 16384), (24, 16384)):
         yield f"{batch} × {keys:,}", workload(batch=batch, keys=keys, tokens=1)
     yield "1 × 4,096, two query tokens", Workload.load("ds-mtp-4096")
 

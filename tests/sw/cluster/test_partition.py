@@ -8,7 +8,8 @@ from amla.sw.workload.workload import Workload
 
 pytestmark = pytest.mark.smoke
 
-LOADS = [Workload(name="one", heads=128, lengths=(4096,)), Workload(name="few", heads=16, lengths=(500, 64, 0)),
+LOADS = [Workload(name="one", heads=128, lengths=(4096,)), Workload(name="over", heads=128, lengths=(*(4096,) * 26, 0)),
+         Workload(name="few", heads=16, lengths=(500, 64, 0)),
          Workload(name="batch", heads=128, lengths=(4096,) * 48), Workload(name="ragged", heads=64, q_tokens=2,
                                                                         lengths=(17, 8191, 640, 3000))]
 
@@ -37,8 +38,18 @@ def test_everything_is_done_once(load, cores):
 
 
 def test_whole_requests_where_there_are_enough():
-    found = partition(LOADS[2], CoreConfig.load("deepseek"), 24, rate=64, total_rate=1000)
+    found = partition(LOADS[3], CoreConfig.load("deepseek"), 24, rate=64, total_rate=1000)
     assert not found.cuts and not any(found.merges) and {len(own) for own in found.shares} == {2}
+
+
+def test_requests_over_a_round_of_all_cores_are_cut_by_rows():
+    """Thirty on 24 cores: 24 whole, of the other six a row tile for each core; a core that has none stays free."""
+    load = Workload(name="thirty", heads=128, lengths=(4096,) * 30)
+    found = partition(load, CoreConfig.load("deepseek"), 24, rate=64, total_rate=1894)
+    assert not found.cuts
+    for own in found.shares:
+        assert sorted(share.rows.size for share in own) == [128 // len(found.rows), 128]
+    assert len(found.rows) == 4
 
 
 def test_one_request_keeps_all_cores_busy():
