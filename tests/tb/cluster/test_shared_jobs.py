@@ -17,6 +17,7 @@ LONG = Workload(name="long", heads=16, head_dim=48, head_dim_v=32, lengths=(400,
 LOADS = {
     "long": (LONG, None, None), "rows": (LONG, 2, 104),
     "batch": (replace(LONG, lengths=(130, 64, 99, 17, 80)), None, None),
+    "over": (replace(LONG, heads=32, lengths=(300, 320, 290, 310, 330)), None, None),
     "causal": (replace(LONG, heads=8, q_tokens=2, causal=True, lengths=(200, 33, 0)), 1, 64),
     "sinks": (replace(LONG, sink=True, lengths=(150, 90)), 2, 48),
 }
