@@ -163,10 +163,12 @@ share rows and keys:
 At the least loads come without a gap and cubes never wait, so that only bytes and latencies remain: a program comes,
 then the first keys; queries and keys come through a core's port, a beat a cycle; FP32 partial results leave by it when
 the last key has come, and come back when all cores have stored theirs. More ranges of rows read more keys, fewer move
-more partial results. {best_parts} are best: {floor}, where the products alone take {cube}. The prediction is
-{over:.2f} times as long. The rest is the HBM while all cores begin, and its refresh; softmax and products of the last
-block; and {merge_extra} in the merge, where some cores have an eighth more columns than the mean, and the last piece is
-merged when all has come.
+more partial results. {best_parts} are best: {floor}, where the products alone take {cube}. Ports of any width and merges
+that cost nothing would leave {no_ports}: launch and synchronisation, the way of program and first keys, the products.
+
+The prediction is {over:.2f} times the least. The rest is the HBM while all cores begin, and its refresh; softmax and
+products of the last block; and {merge_extra} in the merge, where some cores have an eighth more columns than the mean,
+and the last piece is merged when all has come.
 """
 
 
@@ -231,6 +233,9 @@ def markdown(figures: _Figures) -> str:
             *((name, *(f"{row['cycles'][name]:,.0f}" for row in die["floors"])) for name in floor["cycles"]),
             ("**cycles**", *(f"{sum(row['cycles'].values()):,.0f}" for row in die["floors"])),
             ("**time**", *(time_of(row["seconds"]) for row in die["floors"]))]),
+        no_ports=time_of((sum(floor["cycles"][name] for name in (
+            "launch, and all cores wait for each other", "program and first keys on their way"))) / die["clock_hz"]
+            + single["parts"]["cube at its peak"]),
         best_parts=floor["row_parts"], floor=time_of(floor["seconds"]),
         cube=time_of(single["parts"]["cube at its peak"]), over=single["seconds"] / floor["seconds"],
         merge_extra=time_of(single["parts"]["merge"] - floor["cycles"][
