@@ -163,8 +163,9 @@ share rows and keys:
 At the least loads come without a gap and cubes never wait, so that only bytes and latencies remain: a program comes,
 then the first keys; queries and keys come through a core's port, a beat a cycle; FP32 partial results leave by it when
 the last key has come, and come back when all cores have stored theirs. More ranges of rows read more keys, fewer move
-more partial results. {best_parts} are best: {floor}, where the products alone take {cube}. Ports of any width and merges
-that cost nothing would leave {no_ports}: launch and synchronisation, the way of program and first keys, the products.
+more partial results. {best_parts} are best: {floor}, where the products alone take {cube}. Ports of any width and
+merges that cost nothing would leave {no_ports}: launch and synchronisation, the way of program and first keys, the
+products.
 
 The prediction is {over:.2f} times the least. The rest is the HBM while all cores begin, and its refresh; softmax and
 products of the last block; and {merge_extra} in the merge, where some cores have an eighth more columns than the mean,
