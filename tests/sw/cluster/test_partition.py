@@ -52,6 +52,12 @@ def test_requests_over_a_round_of_all_cores_are_cut_by_rows():
     assert len(found.rows) == 4
 
 
+def test_the_shortest_requests_are_cut():
+    load = Workload(name="five", heads=128, lengths=(4096, 3000, 4096, 4096, 4096))
+    found = partition(load, CoreConfig.load("deepseek"), 4, rate=64, total_rate=500)
+    assert {share.request for own in found.shares for share in own if share.rows.size < load.rows} == {1}
+
+
 def test_one_request_keeps_all_cores_busy():
     found = partition(LOADS[0], CoreConfig.load("deepseek"), 24, rate=64, total_rate=2000)
     assert found.cores == 24 and all(found.merges)

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from amla.sw.cluster.partition import partition
 from amla.sw.errors import AmlaError
+from amla.sw.machine.amla import _pages
 from amla.sw.machine.machine import AmlaMachine, load_machine
 from amla.sw.machine.prediction import predict
 from amla.sw.machine.study import floor
@@ -69,6 +71,16 @@ def test_bad_values(machine, key, value, words):
 def test_a_block_of_the_cache_has_a_bit_for_each_beat(machine):
     with pytest.raises(AmlaError, match="interleave_bytes of at most 62 beats"):
         replace(machine, cache_bytes=1 << 20, memory={**machine.memory, "interleave_bytes": 1024, "row_bytes": 1024})
+
+
+def test_requests_that_are_read_again_lie_behind_the_others(tiny):
+    """Of five requests on four cores the second is cut by rows, so that its pages are not those that go around."""
+    load = replace(LOAD, heads=32, lengths=(400, 390, 400, 400, 400))
+    share = partition(load, tiny, 4, rate=16, total_rate=64)
+    assert {one.request for own in share.shares for one in own if one.rows.size < load.rows} == {1}
+    table, once = _pages(share, load, tiny, 25)
+    assert once == 4 and sorted(table.ravel()) == list(range(5 * 25))
+    assert table[1].min() == 4 * 25 and table[[0, 2, 3, 4]].max() == 4 * 25 - 1
 
 
 def test_lists_are_refused(machine):
