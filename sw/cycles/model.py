@@ -78,7 +78,8 @@ def simulate(commands: Sequence[Command], config: CoreConfig, memory: Memory = I
 
 def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config: CoreConfig, memory: Memory, *,
                    cache: Cache | None = None, one_port: bool = False,
-                   places: Sequence[Sequence[int | None]] | None = None) -> list[list[CycleRun | None]]:
+                   places: Sequence[Sequence[int | None]] | None = None, gm: np.ndarray | None = None,
+                   base: int = 0) -> list[list[CycleRun | None]]:
     """Run programs on several cores, which share a memory, each by a port of its own.
 
     Parameters
@@ -90,6 +91,7 @@ def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config:
     one_port: all cores share a port, as in :class:`~amla.rtl.cluster.cluster.AmlaCluster`, whose host starts one core
             after the other
     places: addresses of the programs in GM; None: page after page, behind all data
+    gm, base: as of :func:`simulate`
 
     Returns
     -------
@@ -107,7 +109,7 @@ def simulate_cores(phases: Sequence[Sequence[Sequence[Command] | None]], config:
             if commands is not None:
                 table = table_of(commands, config)
                 place = None if places is None else places[phase][core]
-                cores.append(core_state(config, table, entries_of(commands, config),
+                cores.append(core_state(config, table, entries_of(commands, config, gm, base),
                                         program=behind if place is None else place))
                 behind += -(-2 * int(table["halfwords"].sum()) // _PAGE) * _PAGE
         state = memory_state(memory, config.axi_data_bytes, start=-(_START_WAY + _PAGES_WAY) if one_port else 0,

@@ -18,6 +18,7 @@ LOADS = {
     "long": (LONG, None, None), "rows": (LONG, 2, 104),
     "batch": (replace(LONG, lengths=(130, 64, 99, 17, 80)), None, None),
     "over": (replace(LONG, heads=32, lengths=(300, 320, 290, 310, 330)), None, None),
+    "lists": (replace(Workload.load("tiny-sparse"), topk=90, topk_lengths=None), 1, 32),
     "causal": (replace(LONG, heads=8, q_tokens=2, causal=True, lengths=(200, 33, 0)), 1, 64),
     "sinks": (replace(LONG, sink=True, lengths=(150, 90)), 2, 48),
 }
@@ -44,7 +45,8 @@ def test_shared_workloads(tiny, cores, seed, tmp_path):
             for got, wanted in zip(one.job.unpack(runs[name].outputs["output"]), golden, strict=True):
                 word = np.dtype(f"u{got.itemsize}")
                 assert (got.view(word) == wanted.view(word)).all(), name
-            model = simulate_cores(one.commands, tiny, memory, one_port=True, places=one.places)
+            model = simulate_cores(one.commands, tiny, memory, one_port=True, places=one.places, gm=one.memory,
+                                   base=one.job.base)
             for number, (phase, expected) in enumerate(zip(runs[name].phases, model, strict=True)):
                 ran = max(core.cycles for core in phase.cores if core is not None)
                 off[memory.name, name, number] = max(run.cycles for run in expected if run is not None) / ran - 1
