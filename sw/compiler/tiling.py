@@ -99,16 +99,20 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memo
     fits: list[_Fit] = []
     while True:
         for block in blocks:
-            try:
-                fits.append(_Fit(workload, config, preload, groups, block, memory, listed, rows, share))
-            except _TooSmall as error:
-                if groups == 1 and block == blocks[0] and not fits:
-                    keys = "" if kv_block is None else f" and a KV block of {kv_block} keys"
-                    raise AmlaError(
-                        f"{error.buffer} of {config.name} is too small for this workload at preload {preload}: "
-                        f"a row tile of {config.m} rows{keys} needs {error.needed} bytes, "
-                        f"{error.needed - error.available} more than its {error.available}"
-                    ) from None
+            last_resort = groups == 1 and block == blocks[0] and not fits
+            # Slots of Q are as large as the largest panel: one panel of all columns takes the least of L1.
+            for panels in (_PANELS, 1) if last_resort else (_PANELS,):
+                try:
+                    fits.append(_Fit(workload, config, preload, groups, block, panels, memory, listed, rows, share))
+                    break
+                except _TooSmall as error:
+                    if last_resort and panels == 1:
+                        keys = "" if kv_block is None else f" and a KV block of {kv_block} keys"
+                        raise AmlaError(
+                            f"{error.buffer} of {config.name} is too small for this workload at preload {preload}: "
+                            f"a row tile of {config.m} rows{keys} needs {error.needed} bytes, "
+                            f"{error.needed - error.available} more than its {error.available}"
+                        ) from None
         if groups == 1:
             break
         groups = (groups + 1) // 2
@@ -122,13 +126,15 @@ def plan_tiles(workload: Workload, config: CoreConfig, *, preload: int = 1, memo
 class _Fit:
     """A row tile of a number of row groups and a KV block, fitted to the buffers; or :class:`_TooSmall`.
 
+    ``panels``: most column panels, _PANELS or 1.
+
     ``cycles``: estimated, of the steady state of all requests and what follows the last load.
     """
 
-    def __init__(self, workload: Workload, config: CoreConfig, preload: int, groups: int, block: int, memory: Memory,
-                 listed: bool, rows: Piece, share: Share | None):
+    def __init__(self, workload: Workload, config: CoreConfig, preload: int, groups: int, block: int, panels: int,
+                 memory: Memory, listed: bool, rows: Piece, share: Share | None):
         self._workload, self._config, self._preload, self._memory = workload, config, preload, memory
-        self._share = share
+        self._share, self._most_panels = share, panels
         self._halves = 2 if share is not None and share.partial else 1
         self._tiles = tuple(RowTile.of(Piece(rows.start // config.m + piece.start, piece.size), workload, config)
                             for piece in split(-(-rows.size // config.m), groups))
@@ -167,7 +173,7 @@ class _Fit:
         widest = max(widest, banks)
         self.value_tiles = split(self._workload.head_dim_v, widest * config.k, multiple=config.beat_elements)
         widest = self.value_tiles[0].size // config.k
-        self.panels = self._panels(widest)
+        self.panels = self._panels(widest) if self._most_panels > 1 else (Piece(0, self._chunks),)
         # A score slab is a whole number of beats, as it may be loaded alone.
         largest = min(half_a // groups, half_b // (self.block // config.n)) // banks * banks
         self.score_slabs = tuple(Piece(panel.start + slab.start, slab.size)

@@ -6,7 +6,6 @@ import random
 import cocotb
 from amla.rtl.config import CoreConfig
 from amla.rtl.isa import Opcode
-from amla.sw.errors import AmlaError
 from amla.sw.run.counters import check_counters
 from amla.tb.core.driver import CoreBench
 from amla.tb.core.random_jobs import random_job
@@ -23,17 +22,11 @@ async def random_splits(dut):
     """RTL = command simulator on every byte of memory, = golden split merge on every bit of O and LSE."""
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
     await bench.start(cycles=1_000_000 * COUNT)
-    merges = refused = 0
+    merges = 0
     for number in range(COUNT):
         rng = random.Random(f"{SEED}/{number}")
         case = random_job(rng, CONFIG)
-        cuts = random_cuts(rng, CONFIG, case.job.plan.workload.lengths)
-        try:
-            split = SplitJob.build(case.job, case.inputs, cuts, rng)
-        except AmlaError as error:  # a share may need more of L1 than the job that was drawn to fit
-            assert "l1_bytes" in str(error), error
-            refused += 1
-            continue
+        split = SplitJob.build(case.job, case.inputs, random_cuts(rng, CONFIG, case.job.plan.workload.lengths), rng)
         memory = split.memory.copy()
         bench.behave(preset=case.job.plan.memory, latency=case.latency, stall=case.stall, rng=rng)
         for index, program in enumerate(split.programs):
@@ -52,4 +45,4 @@ async def random_splits(dut):
         for got, wanted in zip(split.unpack(memory), split.golden(), strict=True):
             assert got.tobytes() == wanted.tobytes(), f"case {number}: {case}: not the golden split merge"
     dut._log.info("%d workloads, %d merges, seed %d", COUNT, merges, SEED)
-    assert merges > COUNT // 2 and refused <= COUNT // 10
+    assert merges > COUNT // 2

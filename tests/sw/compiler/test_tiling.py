@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 from amla.rtl.isa import SEMAPHORE_MAX
-from amla.sw.compiler.plan import Piece, split
+from amla.sw.compiler.plan import Piece, Share, split
 from amla.sw.compiler.tiling import plan_tiles
 from amla.sw.errors import AmlaError
 from amla.sw.memory.preset import IDEAL, Memory
@@ -129,6 +129,15 @@ def test_a_kv_block_that_is_asked_for(tiny, tiny_workload, block):
     plan = plan_tiles(tiny_workload, tiny, kv_block=block)
     _check(plan)
     assert plan.kv_block == block != plan_tiles(tiny_workload, tiny, kv_block=8).kv_block
+
+
+def test_a_partial_share_fits_where_the_whole_does(tiny):
+    """Its value tiles, and so its panels, are narrower beside rotary columns as wide as before: one panel then."""
+    load = Workload(name="wide", heads=4, lengths=(4,), cache="fp8-584", head_dim=512, head_dim_v=128, page_size=24)
+    whole = plan_tiles(load, tiny, preload=0, kv_block=4)
+    part = plan_tiles(load, tiny, preload=0, kv_block=4, share=Share(0, Piece(0, 4), Piece(0, 4), 8))
+    assert len(whole.panels) > 1 and part.panels == (Piece(0, 512 // tiny.k),)
+    _check(part)
 
 
 def test_a_kv_block_longer_than_every_request(tiny):

@@ -19,9 +19,9 @@ from amla.tb.core.random_jobs import random_job
 #: Program -> cycles by the RTL, and a digest of when each command starts and ends: random workloads of 16 bits and FP8,
 #: by lists of one cache and of two, with sinks, at every preload depth; a share of split keys, and its merge.
 RECORD = {
-    "100": [4799, "7f227478b4a2e893"], "105": [3283, "c96c23cd757eb41e"], "112": [8163, "5e9928e9a1e0a161"],
-    "125": [6843, "6a599ac8ab9ddd7f"], "129": [6278, "f6fca9dd6c8befa5"], "136": [5129, "fd9468b492ee3a8a"],
-    "143": [5802, "00aeebc4937a79c4"], "150": [3494, "5ee1af7b0a85966c"], "158": [6517, "ce68d6eaa1fbcfff"],
+    "100": [4799, "7f227478b4a2e893"], "105": [3283, "c96c23cd757eb41e"], "112": [10123, "ed374d4916154f14"],
+    "125": [6843, "6a599ac8ab9ddd7f"], "129": [8017, "6a4dd566bbedc350"], "136": [5129, "fd9468b492ee3a8a"],
+    "143": [5802, "00aeebc4937a79c4"], "150": [3494, "5ee1af7b0a85966c"], "158": [15705, "3dcbf5a0c5be2e3e"],
     "168": [2178, "d43909a4d4b1840e"], "173": [6977, "3e4011f807ec0f2d"], "180": [5866, "aabf22a369808f39"],
     "share": [11866, "9b9736ccd897799e"], "merge": [3089, "ed97f59a3bd367f3"],
 }
