@@ -163,9 +163,10 @@ share rows and keys:
 At the least loads come without a gap and cubes never wait, so that only bytes and latencies remain: a program comes,
 then the first keys; queries and keys come through a core's port, a beat a cycle; FP32 partial results leave by it when
 the last key has come, and come back when all cores have stored theirs. More ranges of rows read more keys, fewer move
-more partial results. {best_parts} are best: {floor}, where the products alone take {cube}. Ports of any width and
-merges that cost nothing would leave {no_ports}: launch and synchronisation, the way of program and first keys, the
-products.
+more partial results. {best_parts} are best: {floor}, where the products alone take {cube}. Spread over the cores in any
+other way, evenly or not, it takes at least {port_bound} by read ports and cubes alone, no latency, launch or wait: a
+core with few rows reads many keys, one with few keys many partial results. Ports of any width and merges that cost
+nothing would leave {no_ports}: launch and synchronisation, the way of program and first keys, the products.
 
 The prediction is {over:.2f} times the least. The rest is the HBM while all cores begin, and its refresh; softmax and
 products of the last block; and {merge_extra} in the merge, where some cores have an eighth more columns than the mean,
@@ -237,7 +238,7 @@ def markdown(figures: _Figures) -> str:
         no_ports=time_of((sum(floor["cycles"][name] for name in (
             "launch, and all cores wait for each other", "program and first keys on their way"))) / die["clock_hz"]
             + single["parts"]["cube at its peak"]),
-        best_parts=floor["row_parts"], floor=time_of(floor["seconds"]),
+        best_parts=floor["row_parts"], floor=time_of(floor["seconds"]), port_bound=time_of(die["port_bound"]),
         cube=time_of(single["parts"]["cube at its peak"]), over=single["seconds"] / floor["seconds"],
         merge_extra=time_of(single["parts"]["merge"] - floor["cycles"][
             "merge: program, partial results in, result out"] / die["clock_hz"]))

@@ -1,6 +1,7 @@
 """What the page on machines says in figures: every published row, the Ascend's sensitivity to each assumption, and what
 a die of AMLA cores reaches."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from . import ascend
 from .machine import UNLIMITED, AmlaMachine, AscendMachine, GpuMachine, Machine, Route, load_machine
 from .prediction import predict
 
-__all__ = ["floor", "study", "workload"]
+__all__ = ["floor", "port_bound", "study", "workload"]
 
 #: The routes of global memory as fitted on boards at small transfers: pto-isa, arch_config.hpp in its fitted mode, peak
 #: and half-saturation: 28.61 GiB/s and 1,107 B; 247.16 and 30,643; 28.19 and 1,755; 41.25 and 29,104, at 1.85 GHz.
@@ -37,7 +38,7 @@ def study() -> dict[str, Any]:
     machine, h200 = load_machine("ascend910"), load_machine("h200")
     die = load_machine("amla24")
     assert isinstance(machine, AscendMachine) and isinstance(h200, GpuMachine) and isinstance(die, AmlaMachine)
-    best = predict(workload(), machine)
+    best, one = predict(workload(), machine), workload(batch=1, keys=4096, tokens=1)
     return {
         "gpus": {name: list(_rows(load_machine(name))) for name in ("h200", "h800")},
         "sustained": list(_sustained(h200)),
@@ -58,7 +59,7 @@ def study() -> dict[str, Any]:
         "amla": {
             "clock_hz": die.clock_hz, "cores": die.cores,
             "rows": [{"what": what, **predict(load, die).as_dict()} for what, load in _loads()],
-            "floors": [floor(workload(batch=1, keys=4096, tokens=1), die, parts) for parts in (1, 2, 4, 8)],
+            "floors": [floor(one, die, parts) for parts in (1, 2, 4, 8)], "port_bound": port_bound(one, die),
         },
     }
 
@@ -99,6 +100,23 @@ def floor(load: Workload, die: AmlaMachine, row_parts: int) -> dict[str, Any]:
     cycles["cube, where it takes longer"] = max(cube - cycles["queries and keys in"], 0)
     return {"row_parts": row_parts, "splits": -(-load.lengths[0] // cut), "rows": rows, "keys": cut,
             "cycles": cycles, "seconds": sum(cycles.values()) / die.clock_hz}
+
+
+def port_bound(load: Workload, die: AmlaMachine) -> float:
+    """Least seconds of a request whose products are spread over the cores in any way, by read ports and cubes alone.
+
+    A core with so many pairs of a row and a key reads its keys, its rows, and for each of them the FP32 partial result
+    again, to merge it: with the best number of rows ``2 sqrt(row key pairs)`` cycles, of ``row`` and ``key`` cycles
+    each. Its cube leaves it at most ``time / cube`` pairs. The root is concave, so that all ports together move least
+    where some cores have so many and the others none: ``time cores >= 2 sqrt(row key cube / time) pairs``.
+    No latency, launch or synchronisation is in it, and no row may have all its keys on one core.
+    """
+    config = CoreConfig.load(die.core)
+    pairs, beat = load.rows * load.lengths[0], config.axi_data_bytes
+    row, key = (2 * load.head_dim + 4 * load.head_dim_v) / beat, KeyCache.of(load).key_bytes / beat
+    cube = (load.head_dim + load.head_dim_v) / config.macs_per_cycle
+    ports = (2 * math.sqrt(row * key * cube) * pairs / die.cores) ** (2 / 3)
+    return max(ports, cube * pairs / die.cores) / die.clock_hz
 
 
 def _rows(machine: Machine) -> Iterator[dict[str, Any]]:
