@@ -12,7 +12,10 @@ from amla.sw.workload.inputs import Inputs
 from .random_workloads import random_workload
 from .special_inputs import list_twice, lose_keys, with_special_sinks, with_specials
 
-__all__ = ["RandomJob", "random_job"]
+__all__ = ["JOB_CYCLES", "RandomJob", "random_job"]
+
+#: More cycles than a random job takes, beside any memory that it draws.
+JOB_CYCLES = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

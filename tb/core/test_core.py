@@ -18,7 +18,7 @@ from amla.sw.run.model_check import MOSTLY_OFF
 from amla.sw.workload.generate import make_inputs
 from amla.sw.workload.workload import Workload
 from amla.tb.core.driver import CoreBench
-from amla.tb.core.random_jobs import random_job
+from amla.tb.core.random_jobs import JOB_CYCLES, random_job
 from amla.tb.core.special_inputs import lose_keys
 from amla.tb.core.timing import check_cycles, check_timing
 from amla.tb.core.trace import check_trace
@@ -40,7 +40,7 @@ MEMORY = Memory.load(os.environ["AMLA_MEMORY"]) if "AMLA_MEMORY" in os.environ e
 async def random_workloads(dut):
     """RTL = command simulator = golden model on every bit; counters fit program and trace; guard bytes, AXI rules."""
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
-    await bench.start(cycles=100_000 * len(CASES))
+    await bench.start(cycles=JOB_CYCLES * len(CASES))
     cycles, errors = 0, []
     for number in CASES:
         rng = random.Random(f"{SEED}/{number}")

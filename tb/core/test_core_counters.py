@@ -13,7 +13,7 @@ from amla.sw.compiler.program import Command, assemble
 from amla.sw.run.counters import check_counters
 from amla.tb.core.driver import CoreBench, CoreRun
 from amla.tb.core.fault_case import DATA, LIST, OUTPUT
-from amla.tb.core.random_jobs import random_job
+from amla.tb.core.random_jobs import JOB_CYCLES, random_job
 from amla.tb.core.test_core_faults import lay_out
 from amla.tb.core.timing import check_timing
 
@@ -104,11 +104,11 @@ async def hazards_make_feed_cube_and_drain_wait(dut):
 @cocotb.test()
 async def counters_are_passive(dut):
     """A host that reads all counters without pause changes neither them nor the time, and none ever falls."""
-    bench = CoreBench(dut, CONFIG, latency=(20, 20))
-    await bench.start()
+    bench, count = CoreBench(dut, CONFIG, latency=(20, 20)), 3
+    await bench.start(cycles=2 * count * JOB_CYCLES)
     registers = bench.registers
     names = ["CYCLES", "CUBE_ACTIVE", *(f"{engine.name}_{state}" for engine in Engine for state in ENGINE_STATES)]
-    for number in range(3):
+    for number in range(count):
         job = random_job(random.Random(f"{SEED}/passive/{number}"), CONFIG).job
         output = (job.output_base, job.output_bytes)
         bench.load(job.memory, job.base, output)

@@ -1,5 +1,6 @@
 """Bench of the core's faults: each stops the program with its code, engine, index and row; the core recovers."""
 
+import itertools
 import os
 import random
 from collections import deque
@@ -30,10 +31,10 @@ from amla.tb.core.fault_case import (
     wide,
 )
 from amla.tb.core.faults import fault_cases
-from amla.tb.core.random_jobs import random_job
+from amla.tb.core.random_jobs import JOB_CYCLES, random_job
 from amla.tb.host.gm import PlannedError, Response
 from amla.tb.signals import Pin
-from amla.tb.stream import BENCH_CYCLES, until
+from amla.tb.stream import until
 from cocotb.triggers import RisingEdge
 
 CONFIG = CoreConfig.load(os.environ.get("AMLA_CONFIG", "tiny"))
@@ -41,6 +42,9 @@ SEED = int(os.environ["AMLA_SEED"])
 
 #: Longer than any stall of a correct program below, short enough for a hundred deadlocks.
 WATCHDOG = 1500
+
+#: In which a program at fault ends.
+FAULT_CYCLES = 40_000
 
 _FENCE, _HALT = Command.build(Opcode.FENCE), Command.build(Opcode.HALT)
 
@@ -96,11 +100,10 @@ async def every_fault_stops_and_recovers(dut):
     """Code, engine, index, row; nothing written that should not be; START is refused; then a clean program."""
     rng = random.Random(f"{SEED}/faults")
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
-    await bench.start(cycles=10 * BENCH_CYCLES)
+    cases, failures = list(fault_cases(CONFIG)), []
+    await bench.start(cycles=len(cases) * (FAULT_CYCLES + JOB_CYCLES))
     goods = [good_job(number) for number in range(6)]
-    count, failures = 0, []
-    for case in fault_cases(CONFIG):
-        count += 1
+    for case, good in zip(cases, itertools.cycle(goods)):
         latency = rng.choice((1, 10, 60))
         bench.behave(latency=(latency, latency + 9), stall=rng.choice((0.0, 0.3)), rng=rng)
         registers = lay_out(bench, case.binary(), case.content) | dict(case.registers)
@@ -108,7 +111,7 @@ async def every_fault_stops_and_recovers(dut):
         try:
             if case.simulated:
                 check_simulator(case, registers)
-            run = await bench.run(registers, watchdog=WATCHDOG, limit=40_000)
+            run = await bench.run(registers, watchdog=WATCHDOG, limit=FAULT_CYCLES)
             check_fault(bench, run, case.error)
             region = bench.memory.read(OUTPUT, OUTPUT_BYTES)
             if not case.error.code.name.startswith("WRITE_"):
@@ -123,9 +126,9 @@ async def every_fault_stops_and_recovers(dut):
             failures.append(f"{case.name}: {error}")
         await bench.soft_reset()
         await check_clean(bench)
-        await run_good(bench, goods[count % len(goods)])
-    assert count > 50
-    assert not failures, f"{len(failures)} of {count} faults, seed {SEED}:\n" + "\n".join(failures)
+        await run_good(bench, good)
+    assert len(cases) > 50
+    assert not failures, f"{len(failures)} of {len(cases)} faults, seed {SEED}:\n" + "\n".join(failures)
 
 
 @cocotb.test()
@@ -145,7 +148,7 @@ async def windows_may_end_the_address_space(dut):
             registers = ordinary_registers(program) | wide("PROGRAM_BASE", program_at)
             for window in ("READ", "WRITE"):
                 registers |= wide(f"{window}_BASE", base) | wide(f"{window}_LIMIT", limit)
-            run = await bench.run(registers, watchdog=WATCHDOG, limit=40_000)
+            run = await bench.run(registers, watchdog=WATCHDOG, limit=FAULT_CYCLES)
             assert run.status == "done", f"limit {limit:#x}: ended with {run.error or run.status}"
             bench.memory.write(program_at, b"\xa5" * len(program))
             written = np.flatnonzero(region.data != 0xA5)
@@ -164,13 +167,13 @@ async def check_clean(bench: CoreBench) -> None:
 async def memory_that_does_not_answer(dut):
     """Fetch or LOAD without answer: WATCHDOG; the soft reset takes effect once the answers have come."""
     bench = CoreBench(dut, CONFIG, latency=(5, 5))
-    await bench.start()
+    await bench.start(cycles=2 * (FAULT_CYCLES + JOB_CYCLES))
     good = good_job(0)
     program = binary_of([_FENCE, load(), load(address=DATA + 0x1000), _HALT])
     for engine, index, at in ((Engine.SEQUENCER, 0, PROGRAM), (Engine.LOAD, 1, DATA)):
         registers = lay_out(bench, program)
         holder = cocotb.start_soon(_hold_at(dut, bench, at))
-        run = await bench.run(registers, watchdog=WATCHDOG, limit=40_000)
+        run = await bench.run(registers, watchdog=WATCHDOG, limit=FAULT_CYCLES)
         check_fault(bench, run, Error(Fault.WATCHDOG, engine, index))
         await bench.registers.write("CTRL", 2)
         for _ in range(20):
@@ -197,9 +200,9 @@ async def _hold_at(dut, bench: CoreBench, address: int) -> None:
 async def soft_reset_abandons_a_program(dut):
     """Soft reset at random times of a running program; the next one is bit-exact."""
     rng = random.Random(f"{SEED}/abandon")
-    bench = CoreBench(dut, CONFIG, latency=(1, 1))
-    await bench.start()
-    for number in range(12):
+    bench, count = CoreBench(dut, CONFIG, latency=(1, 1)), 12
+    await bench.start(cycles=count * JOB_CYCLES)
+    for number in range(count):
         good = good_job(number)
         job = good.job
         bench.behave(latency=(1, 40), stall=rng.choice((0.0, 0.4)), rng=rng)
@@ -263,7 +266,7 @@ async def much_in_flight(dut):
     """All that may be in flight, on each channel: an error amid it is named and the core waits for the rest; so do the
     interrupt of a program without error and a soft reset in the middle. The next program runs clean."""
     bench = CoreBench(dut, CONFIG, latency=(1, 1))
-    await bench.start(cycles=2 * BENCH_CYCLES)
+    await bench.start(cycles=10 * JOB_CYCLES)
     good, limit, beat = good_job(0), CONFIG.axi_in_flight_bytes // CONFIG.axi_data_bytes, CONFIG.axi_data_bytes
     rows = 8  # of half a KiB each, so that a LOAD is of 4 KiB; a STORE is of two beats a row
     loads = [load(address=DATA + index % 4 * 0x1000, pitch=512, rows=rows, rows_padded=rows, cols=256)
