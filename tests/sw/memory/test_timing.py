@@ -46,7 +46,7 @@ def cached(state, accesses):
         else:
             read_times(state, 0, address, BEAT, cycle, times, 0)
         busy = state.channels["free"][0] - max(free, cycle * state.rates["cycle"][0])
-        yield times[0] - cycle, max(busy, 0) // beat
+        yield times[0] - cycle, max(busy, 0) / beat
 
 
 def test_a_cache_brings_what_is_asked_for():
