@@ -28,9 +28,6 @@ WIDE = replace(TINY, name="wide", l1_bytes=32768)
 #: Random workloads in all, at night, and simulations that share them out.
 WORKLOADS, NIGHTLY, SIMULATIONS = 180, 300, 4
 
-#: Random workloads on which the cycle model is held to the RTL.
-MODELLED = 220
-
 
 @pytest.fixture(scope="module")
 def core():
@@ -68,20 +65,21 @@ def test_more_random_workloads(core, part):
 
 
 @pytest.mark.nightly
-def test_cycle_model_on_random_workloads(seed, tmp_path):
+@pytest.mark.parametrize(("config", "workloads"), [(TINY, 220), (CoreConfig.load("small"), 60)], ids=["tiny", "small"])
+def test_cycle_model_on_random_workloads(config, workloads, seed, tmp_path):
     """Without stalls at random, each beside the memory that it draws."""
     jobs = defaultdict(dict)
-    for number in range(MODELLED):
-        case = random_job(random.Random(f"{seed}/{number}"), TINY)
+    for number in range(workloads):
+        case = random_job(random.Random(f"{seed}/{number}"), config)
         memory = case.job.plan.memory if case.latency is None else IDEAL.at(case.latency[0])
         jobs[memory][str(number)] = case.job
     errors = []
     for memory, some in jobs.items():
-        runs = run_cluster({name: ClusterJob.of([job]) for name, job in some.items()}, TINY, memory=memory,
+        runs = run_cluster({name: ClusterJob.of([job]) for name, job in some.items()}, config, memory=memory,
                            out=tmp_path).runs
         for name, job in some.items():
             (run,) = runs[name].phases[0].cores
-            model = simulate_cycles(job.program.commands, TINY, memory, gm=job.memory, base=job.base,
+            model = simulate_cycles(job.program.commands, config, memory, gm=job.memory, base=job.base,
                                     program=job.program.symbols["PROGRAM"])
             errors.append(compare(model, run.cycles, run.counters))
     cycles, counters = np.abs(errors).T
