@@ -15,6 +15,7 @@ from ..compiler.program import Command
 from ..errors import AmlaError
 from ..memory.preset import IDEAL, Memory
 from ..memory.timing import Cache, MemoryState, memory_state
+from ..memory.traffic import Traffic
 from .compute import step_cube, step_drain, step_feed, step_vector
 from .issue import finish_commands, grant, step_freely, step_queues, step_sequencer
 from .ports import interconnect_state, step_interconnect, step_port
@@ -46,7 +47,7 @@ class CycleRun:
     cube_active: as register CUBE_ACTIVE
     counters:    engine -> state -> cycles, both in lower case
     start, end:  cycle from START of each command
-    reads, writes: bursts, int64[n, 3]: first beat, last beat, bytes
+    reads, writes: int64[n, 3]: first beat, last beat, bytes of each burst, or of each part between another's beats
     """
 
     cycles: int
@@ -56,6 +57,11 @@ class CycleRun:
     end: np.ndarray = field(repr=False)
     reads: np.ndarray = field(repr=False)
     writes: np.ndarray = field(repr=False)
+
+    @property
+    def traffic(self) -> Traffic:
+        """What moved, from START on."""
+        return Traffic(*([tuple(burst) for burst in bursts.tolist()] for bursts in (self.reads, self.writes)))
 
 
 def simulate(commands: Sequence[Command], config: CoreConfig, memory: Memory = IDEAL, *, gm: np.ndarray | None = None,
@@ -138,7 +144,7 @@ def _result(core: Core, commands: int) -> CycleRun:
         states["idle"] += cycles - sum(states.values())
     return CycleRun(
         cycles=cycles, cube_active=int(r["cube_active"]), counters=counters, start=core.start[:commands] - begin,
-        end=core.end[:commands] - begin, reads=core.reads[:r["bursts"]] - (begin, begin, 0),
+        end=core.end[:commands] - begin, reads=core.reads[:r["turns"]] - (begin, begin, 0),
         writes=core.writes[:r["written"]] - (begin, begin, 0))
 
 

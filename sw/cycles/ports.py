@@ -97,7 +97,7 @@ def _end_beat(core):
     r = core.registers[0]
     if r.r_taken:
         _leave(core, r.r_ident)
-        r.r_taken = 0
+        _beat_taken(core)
 
 
 @compiled
@@ -111,12 +111,22 @@ def _leave(core, ident):
 def _beat_read(core, cycle):
     """A beat is on the core's R; those of fetch are taken."""
     r = core.registers[0]
-    if core.reads[r.r_record, 0] == 0:
-        core.reads[r.r_record, 0] = cycle
-    core.reads[r.r_record, 1] = cycle
+    if r.r_record != r.r_turn:  # another burst's
+        core.reads[r.turns, 0] = cycle
+        r.r_turn = r.r_record
+        r.turns += 1
+    core.reads[r.turns - 1, 1] = cycle
     if r.r_ident == _OF_FETCH:
         push(core.fifos[Fifo.FETCHED], 0, cycle)
         r.r_taken = 1
+
+
+@compiled
+def _beat_taken(core):
+    """The core took the beat that was on its R."""
+    r = core.registers[0]
+    core.reads[r.turns - 1, 2] += core.sizes[0].beat_bytes
+    r.r_taken = 0
 
 
 @compiled
@@ -142,7 +152,6 @@ def _read(core, memory, arrival, number, ident, address, beats, burst):
         core.numbers[ident, (first + beat) % ring] = burst
         core.records[ident, (first + beat) % ring] = r.bursts
     heap[1] += beats
-    core.reads[r.bursts, 2] = beats * size.beat_bytes
     r.bursts += 1
 
 
@@ -275,7 +284,7 @@ def _answer(cores, bus, slices, cycle):
         r, fifo = cores.registers[number, 0], slices[number, _Slice.R]
         if r.r_taken:
             pop(fifo)
-        r.r_taken = 0
+            _beat_taken(core_at(cores, number))
     if ready(shared, cycle, _SLICE):
         stream = after(shared) % (_IDENTS * len(slices))
         fifo = slices[stream // _IDENTS, _Slice.R]

@@ -46,7 +46,7 @@ _UNITS = (
     "task task_reads task_beat task_row listed listed_read write write_last",
     "s_captured s_decoded s_settling s_task s_left s_burst_beat s_read s_read_last s_write s_write_last s_sending",
     "s_number s_issued s_told written answered",  # store's bursts
-    "ar_valid ar_ident ar_address ar_beats ar_served r_ident r_number r_record r_taken bursts "
+    "ar_valid ar_ident ar_address ar_beats ar_served r_ident r_number r_record r_taken bursts r_turn turns "
     "aw_ready w_ready b_valid",  # AXI
 )
 _REGISTERS = np.dtype([
@@ -55,7 +55,7 @@ _REGISTERS = np.dtype([
 ])
 #: Registers that begin as -1.
 _NONE = ("granted chosen feed cube cube_bank drain vector vector_bank captured decoded gather source sort convert task "
-         "s_captured s_decoded s_task r_ident r_number")
+         "s_captured s_decoded s_task r_ident r_number r_turn")
 
 #: A burst generator: the region's next run; the run ahead; the one under way; the burst at its output.
 _GENERATOR = np.dtype([(name, np.int64) for name in (
@@ -100,14 +100,14 @@ class Core(NamedTuple):
     drained: np.ndarray  # likewise of O, and of ROWMAX behind them
     answers: np.ndarray  # beats on their way, [ID, ring]: cycle
     numbers: np.ndarray  # of the burst that each belongs to, as its port counts them
-    records: np.ndarray  # and as ``reads`` does
+    records: np.ndarray  # and as the core does
     arriving: np.ndarray  # head and count of each ring
     pushed_at: np.ndarray
     start: np.ndarray
     end: np.ndarray
     counters: np.ndarray  # [engine, state]
-    reads: np.ndarray  # bursts: first beat, last beat, bytes
-    writes: np.ndarray
+    reads: np.ndarray  # beats of one burst without another's between them: first beat, last beat, bytes
+    writes: np.ndarray  # bursts, likewise
     pending: np.ndarray  # write responses on their way: cycle, in a ring
     pending_number: np.ndarray  # and number of the burst, as its port counts them
     write_address: np.ndarray  # of bursts that were issued, in a ring
@@ -168,7 +168,8 @@ def core_state(config: CoreConfig, table: np.ndarray, entries: np.ndarray, *, pr
         np.zeros((2, ring), np.int64), np.zeros((2, ring), np.int64), np.zeros((2, ring), np.int64),
         np.zeros((2, 2), np.int64),
         np.full(len(table), NEVER, np.int64), np.full(len(table), -1, np.int64), np.full(len(table), -1, np.int64),
-        np.zeros((ENGINES, len(ENGINE_STATES)), np.int64), np.zeros((bursts, 3), np.int64),
+        np.zeros((ENGINES, len(ENGINE_STATES)), np.int64),
+        np.zeros((bursts + 2 * int(first["fetch_remaining"]), 3), np.int64),  # a beat of fetch may part a burst
         np.zeros((bursts, 3), np.int64), np.zeros(size["in_flight"] + 1, np.int64),
         np.zeros(size["in_flight"] + 1, np.int64), np.zeros(size["in_flight"] + 1, np.int64),
     )

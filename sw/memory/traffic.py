@@ -7,7 +7,7 @@ import numpy as np
 
 __all__ = ["Burst", "Traffic"]
 
-#: A burst: cycle of its first beat, cycle of its last, bytes.
+#: A burst, or the part of it that no other burst's beats interrupt: cycle of its first beat, cycle of its last, bytes.
 Burst = tuple[int, int, int]
 
 #: Traffic over time: most buckets, and cycles of the shortest.

@@ -6,7 +6,6 @@ import numpy as np
 
 from ..compiler.memory_map import Job
 from ..cycles.model import simulate
-from ..memory.traffic import Traffic
 from .rtl_job import RtlRun
 
 __all__ = ["run_model"]
@@ -18,8 +17,7 @@ def run_model(job: Job) -> RtlRun:
     run = simulate(job.program.commands, job.config, job.plan.memory, gm=job.memory, base=job.base,
                    program=job.program.symbols["PROGRAM"])
     seconds = time.perf_counter() - began
-    traffic = Traffic(*([(first, last, size) for first, last, size in bursts.tolist()]
-                        for bursts in (run.reads, run.writes)))
+    traffic = run.traffic
     order = np.argsort(run.start, kind="stable")
     engines = np.array([int(command.engine) for command in job.program.commands], np.uint8)
     return RtlRun(

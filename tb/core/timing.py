@@ -24,7 +24,8 @@ __all__ = ["check_cycles", "check_timing"]
 
 
 def check_cycles(run: CoreRun, job: Job, memory: Memory) -> tuple[float, float]:
-    """The cycle model's errors, as of :func:`~amla.sw.run.model_check.compare`; fail if one is larger than allowed.
+    """The cycle model's errors, as of :func:`~amla.sw.run.model_check.compare`; fail if one is larger than allowed, or
+    without any in CYCLES if bytes move in another cycle.
 
     Parameters
     ----------
@@ -35,6 +36,9 @@ def check_cycles(run: CoreRun, job: Job, memory: Memory) -> tuple[float, float]:
     error, counter = compare(model, run.cycles, run.counters)
     assert abs(error) <= MOST_OFF, f"the cycle model takes {model.cycles} cycles, not {run.cycles}"
     assert counter <= COUNTER_OFF, f"a counter of the cycle model is {100 * counter:.1f} % of {run.cycles} cycles off"
+    if not error:
+        for name, moved in model.traffic.over_time(0, model.cycles).items():
+            assert np.allclose(moved, run.traffic[name]), f"{name}: the cycle model moves them at another time"
     return error, counter
 
 

@@ -34,7 +34,9 @@ class _Burst:
     address: int
     beats: int
     times: list[int] = field(default_factory=list)
-    first: int = 0  # cycle of the first beat
+    first: int = 0  # cycle of the first beat, of those on R together
+    last: int = 0  # and of the last one so far
+    counted: int = 0  # beats before them
     next: int = 0
     digits: str = ""
     responses: list[int] = field(default_factory=list)
@@ -255,6 +257,7 @@ class AxiMemory:
         set_bits, set_valid, ready = rdata.set_bits, self._pins["rvalid"].set, self._pins["rready"].get
         edge, width = self._edge, rdata.width
         last = resp = -1
+        turn = None  # the burst of the beat before, unless that was its last
         while True:
             burst = self._next(self._reads)
             if burst is None:
@@ -263,13 +266,17 @@ class AxiMemory:
                 continue
             rid.set(burst.ident)
             now, times = self.cycle(), burst.times
+            if burst is not turn:
+                if turn is not None:
+                    self._count(turn)
+                turn, burst.counted = burst, burst.next
             while burst.next < burst.beats and times[burst.next] <= now + 1:
                 if self._stall and self._rng.random() < self._stall:
                     set_valid(0)
                     await edge
                     now += 1
                     continue
-                if burst.next == 0:
+                if burst.next == burst.counted:
                     burst.first = now + 1
                 set_bits(burst.digits[burst.next * width:(burst.next + 1) * width])
                 if resp != burst.responses[burst.next]:
@@ -287,9 +294,16 @@ class AxiMemory:
                     now += 1
                 if self._interleave:
                     break
+            burst.last = now
             if burst.next == burst.beats:
                 self._reads[burst.ident].popleft()
-                self.traffic_of(burst.ident).reads.append((burst.first, now, burst.beats * self._beat_bytes))
+                self._count(burst)
+                turn = None
+
+    def _count(self, burst: _Burst) -> None:
+        """Note the beats that were on R together."""
+        moved = (burst.next - burst.counted) * self._beat_bytes
+        self.traffic_of(burst.ident).reads.append((burst.first, burst.last, moved))
 
     async def _wait(self, queues: dict[int, deque[_Burst]], arrival: Event) -> None:
         """Sleep until something can be driven: what waits in ``queues`` or, if nothing does, arrives. Returns at a

@@ -320,6 +320,9 @@ async def interleaves_identifiers(dut):
     assert got == expected
     assert sum(a != b for a, b in pairwise(order)) > 8
     assert not axi.breaches
+    await manager.cycles(2)
+    turns = axi.traffic.reads  # one after the other, although the bursts are not
+    assert all(a[1] < b[0] for a, b in pairwise(turns)) and axi.traffic.read_bytes == 64 * size
 
 
 @cocotb.test(skip="COPIER" in os.environ, timeout_time=200, timeout_unit="us")

@@ -36,7 +36,7 @@ def test_jobs_run_bit_exact(cases, seed, tmp_path, capfd):
         assert case.job.bytes_read < run.bytes_read <= case.job.bytes_read + 2 * 32 * len(case.job.program)
         assert run.traffic["read"].sum() == pytest.approx(run.bytes_read)
         assert run.traffic["written"].sum() == pytest.approx(run.bytes_written)
-        assert 0 < run.peak_read <= case.job.config.axi_data_bytes
+        assert 0 < run.peak_read <= case.job.config.axi_data_bytes + 1e-9
         assert np.count_nonzero(run.trace["engine"] == 3) > 0 and run.cube_active > 0
     lines = capfd.readouterr().out.splitlines()
     assert all(any(line.startswith(f"{name}: done, ") for line in lines) for name in jobs)

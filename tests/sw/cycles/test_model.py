@@ -89,6 +89,18 @@ def test_memory_is_as_far_as_it_is(tiny, latency):
     assert (far.reads[:, 2] == near.reads[:, 2]).all() and near.reads[:, 2].sum() >= 4 * 48
 
 
+def test_beats_come_one_after_the_other():
+    """Bursts are parted by another's beats where memory has those sooner; what is noted does not overlap, and is all."""
+    job = job_of(("small", "fp8", "hbm", 1))
+    run, other = (simulate(job.program.commands, job.config, memory, gm=job.memory, base=job.base,
+                           program=job.program.symbols["PROGRAM"]) for memory in (job.plan.memory, IDEAL))
+    beat, reads = job.config.axi_data_bytes, run.reads
+    assert (reads[1:, 0] > reads[:-1, 1]).all() and (reads[:, 2] <= beat * (reads[:, 1] - reads[:, 0] + 1)).all()
+    assert len(reads) > len(other.reads)
+    assert run.traffic.read_bytes == other.traffic.read_bytes >= job.bytes_read + len(job.program.binary)
+    assert run.traffic.peak(run.traffic.reads) <= beat + 1e-9
+
+
 def test_a_full_queue_holds_up_what_follows(tiny):
     """Of two dozen long products the queue takes sixteen and the engine its own: the feed behind them waits."""
     long = [mmad(50, 20) for _ in range(40)]
