@@ -90,7 +90,7 @@ def test_memory_is_as_far_as_it_is(tiny, latency):
 
 
 def test_beats_come_one_after_the_other():
-    """Bursts are parted by another's beats where memory has those sooner; what is noted does not overlap, and is all."""
+    """Bursts are parted by another's beats where memory has those sooner; what is noted does not overlap and is all."""
     job = job_of(("small", "fp8", "hbm", 1))
     run, other = (simulate(job.program.commands, job.config, memory, gm=job.memory, base=job.base,
                            program=job.program.symbols["PROGRAM"]) for memory in (job.plan.memory, IDEAL))
