@@ -213,6 +213,11 @@ class Scoreboard:
         """The value expected next, if one is known."""
         return self._expected[0] if self._expected else None
 
+    def put_back(self, value: int) -> None:
+        """``value``, compared before, was not the one expected, which is still to come."""
+        self._expected.appendleft(value)
+        self.compared -= 1
+
     def finish(self) -> None:
         """Check that both sides are used up and that at least one transaction was compared."""
         assert not self._expected, f"{self.name}: {len(self._expected)} expected transactions never came, " \

@@ -225,6 +225,7 @@ class Bench(MemoryBench):
         self.start = StreamDriver(dut, "start", dut.clk, rng=rng, stall=stall)
         self.bursts = Scoreboard("bursts")
         self.lists: deque[int] = deque()  # bursts of lists to come: they may pass those of rows before them
+        self._alike: int | None = None  # the burst before, if it was the next of both
         self.writes = Scoreboard("L1 writes")
         self._list_end = rng.randrange(GM_BYTES // self.size)  # beat behind the last list
         self.l1_stall = l1_stall
@@ -267,6 +268,24 @@ class Bench(MemoryBench):
         writes = self.model.writes(command)
         self.writes.expect(*writes)
         self.done_after.append((self.done_after[-1] if self.done_after else 0) + len(writes))
+
+    def _observe(self, burst: int) -> None:
+        """A burst of a list, or of a row; where the next of both is alike, what follows tells which it was."""
+        listed = bool(self.lists) and burst == self.lists[0]
+        alike, self._alike = self._alike, None
+        if alike == burst:
+            return
+        if alike is not None and listed:
+            self.bursts.put_back(alike)
+        elif alike is not None:
+            self.lists.appendleft(alike)
+        elif listed and burst == self.bursts.next:
+            self._alike = burst
+            self.bursts.observe(burst)
+        if listed:
+            self.lists.popleft()
+        else:
+            self.bursts.observe(burst)
 
     def random_command(self) -> Command:
         if self.rng.random() < 0.1:
@@ -404,10 +423,7 @@ class Bench(MemoryBench):
             if valid and ready:
                 beats = get["m_axi_arlen"]() + 1
                 burst = get["m_axi_araddr"]() | beats << 64
-                if self.lists and burst == self.lists[0] and burst != self.bursts.next:
-                    self.lists.popleft()
-                else:
-                    self.bursts.observe(burst)
+                self._observe(burst)
                 self.unanswered += beats
                 assert self.unanswered <= IN_FLIGHT, f"{self.unanswered} beats in flight"
             assert get["quiet"]() == (not self.unanswered and not valid)
