@@ -103,7 +103,8 @@ async def random_programs(dut):
                 tasks = []
                 for core in rng.sample(range(CORES), CORES):
                     tasks.append((core, cocotb.start_soon(bench.run(core, programs[core], watchdog=WATCHDOG))))
-                    await ClockCycles(dut.clk, rng.choice((1, 200, 1500)))
+                    # The second core starts before the first one ends: no program takes less than some 400 cycles.
+                    await ClockCycles(dut.clk, rng.choice((1, 200, 1500) if len(tasks) > 1 else (1, 200)))
                 runs = {core: await task for core, task in tasks}
             else:
                 runs = dict(enumerate(await bench.run_together(programs, watchdog=WATCHDOG)))
@@ -115,7 +116,7 @@ async def random_programs(dut):
         assert bench.axi.quiet
         spans = sorted((run.start, run.start + run.cycles) for run in runs.values())
         overlapped += sum(b[0] < a[1] for a, b in itertools.pairwise(spans))
-    assert overlapped >= ROUNDS * (CORES - 1) // 2, "the cores hardly ever ran at the same time"
+    assert overlapped >= ROUNDS * CORES // 2, "the cores hardly ever ran at the same time"
 
 
 class Worker:
@@ -172,7 +173,6 @@ async def a_fault_stops_its_core_alone(dut):
     cuts = [cases[:len(cases) // 2], cases[len(cases) // 2:]]
     for faulty, mine in zip(rng.sample(range(CORES), 2), cuts, strict=True):
         workers = [Worker(bench, core, regions[core], jobs[core]) for core in range(CORES) if core != faulty]
-        beside = 0
         for case in mine:
             program = case.binary()
             inputs.data[:] = np.random.default_rng(SEED).integers(0, 256, len(inputs.data), np.uint8)
@@ -195,19 +195,18 @@ async def a_fault_stops_its_core_alone(dut):
                 await port.registers.write("CTRL", 1)
                 status = await port.registers.read_fields("STATUS")
                 assert status["ERROR"] and not status["RUNNING"], "START after a fault was obeyed"
-                running = [(await bench.cores[worker.number].registers.read_fields("STATUS"))["RUNNING"]
-                           for worker in workers]
+                while not any([(await bench.cores[worker.number].registers.read_fields("STATUS"))["RUNNING"]
+                               for worker in workers]):
+                    pass  # between two programs, all of them: the soft reset is to come while another core runs
                 await port.soft_reset()
                 assert not await port.registers.read("ERROR_CODE")
                 await run_good(bench, faulty, regions[faulty], rng.choice(jobs[faulty]))
             except AssertionError as error:
                 raise AssertionError(f"core {faulty}, {case.name}, seed {SEED}: {error}") from error
-            beside += any(running)
             bench.memory.read_errors.clear()
             bench.memory.write_errors.clear()
         for worker in workers:
             await worker.stop()
-        assert beside > len(mine) // 2, f"another core ran at {beside} of {len(mine)} soft resets"
     assert bench.axi.quiet
 
 
